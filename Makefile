@@ -1,0 +1,109 @@
+# millrace: `make run` and `make test` are each enough alone on a fresh Debian 12 with git and make.
+#
+# Variables: SAN=address,undefined or SAN=thread (a sanitizer build in a folder of its own under build/),
+# PREFIX and DESTDIR (install), SECONDS (how long soak and fuzz run), PATTERN (which tests).
+
+SHELL := /bin/sh
+CXX ?= g++
+PREFIX ?= /usr/local
+SAN ?=
+PATTERN ?=
+
+comma := ,
+BUILD := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+BIN := $(BUILD)/bin
+TESTS := $(BUILD)/tests
+OBJ := $(BUILD)/obj
+
+CXXSTD := -std=c++20
+WARNINGS := -Wall -Wextra -Werror
+OPTIMISE := -O2 -g -fno-omit-frame-pointer
+# ThreadSanitizer does not model fences; the orders that it checks are those of the indices themselves.
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(findstring thread,$(SAN)),-Wno-tsan)
+CPPFLAGS += -I. -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL
+CXXFLAGS += $(CXXSTD) $(OPTIMISE) $(WARNINGS) $(SANFLAGS)
+LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -lpthread
+
+# Packages, each with its reason in README.md.
+PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev python3
+PACKAGES_TEST := doctest-dev redis-tools python3-redis
+PACKAGES_BENCH := redis-tools memcached util-linux
+PACKAGES_FUZZ := clang libclang-rt-14-dev
+
+sources = $(filter-out $(2),$(wildcard $(1)/*.cc))
+objects = $(patsubst %.cc,$(OBJ)/%.o,$(1))
+
+COMMON := $(call objects,$(wildcard common/*.cc))
+MD := $(call objects,$(wildcard md/*.cc))
+IO_CONN := $(call objects,$(wildcard io_conn/*.cc))
+VIEWSTATS := $(call objects,$(wildcard tools/viewstats/*.cc))
+BENCH := $(call objects,$(call sources,tools/bench,tools/bench/epoll_floor.cc))
+# What unit tests link: everything but the files that hold a main().
+UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(BENCH))
+UNIT := $(call objects,$(wildcard tests/unit/*.cc))
+STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
+
+PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/viewstats $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
+
+.PHONY: all deps deps-test deps-bench deps-fuzz run test tests bench bench-ring soak fuzz install clean
+.DEFAULT_GOAL := all
+
+all: $(PROGRAMS)
+tests: all $(TESTS)/millrace_unit $(STRESS)
+
+$(BIN)/md: $(MD) $(COMMON)
+$(BIN)/io_conn: $(IO_CONN) $(COMMON)
+$(BIN)/viewstats: $(VIEWSTATS) $(COMMON)
+$(BIN)/millrace-conf: $(OBJ)/tools/millrace_conf.o $(COMMON)
+$(BIN)/millrace-bench: $(BENCH) $(COMMON)
+$(BIN)/millrace-epoll-floor: $(OBJ)/tools/bench/epoll_floor.o $(COMMON)
+$(TESTS)/millrace_unit: $(UNIT) $(UNIT_LIBRARY)
+$(TESTS)/%: $(OBJ)/tests/stress/%.o $(COMMON)
+
+$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS):
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(OBJ)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
+
+# Installs what is missing and nothing else; says what to do when that needs root.
+define install_packages
+	@missing=""; for package in $(1); do \
+	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	    if [ "$$(id -u)" != 0 ]; then echo "missing Debian packages; run as root: apt-get install$$missing" >&2; exit 1; fi; \
+	    echo "installing:$$missing"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+deps:
+	$(call install_packages,$(PACKAGES_RUN))
+deps-test: deps
+	$(call install_packages,$(PACKAGES_TEST))
+deps-bench: deps
+	$(call install_packages,$(PACKAGES_BENCH))
+deps-fuzz: deps
+	$(call install_packages,$(PACKAGES_FUZZ))
+
+JOBS := -j$(shell nproc)
+
+run: deps
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@exec tools/millrace start --dir ./instance
+
+test: deps-test
+	@$(MAKE) --no-print-directory $(JOBS) tests
+	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/run.py --build "$(BUILD)" $(PATTERN)
+
+bench: deps-bench
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@tools/bench/compare.py
+
+clean:
+	rm -rf build

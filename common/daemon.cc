@@ -1,0 +1,104 @@
+// See daemon.h. Runs in every daemon.
+#include "common/daemon.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <exception>
+
+#include "common/check.h"
+#include "common/log.h"
+#include "common/version.h"
+#include "common/wakeup.h"
+
+namespace millrace {
+
+volatile std::sig_atomic_t Daemon::stop_requested = 0;
+volatile std::sig_atomic_t Daemon::retire_requested = 0;
+volatile std::sig_atomic_t Daemon::signal_fifo = -1;
+
+namespace {
+
+void tell_supervisor(int& ready_fd, const std::string& line) {
+    if (ready_fd < 0) return;
+    [[maybe_unused]] ssize_t written = write(ready_fd, line.data(), line.size());
+    close(ready_fd);
+    ready_fd = -1;
+}
+
+uint64_t parse_instance(const std::string& text) {
+    size_t used = 0;
+    const uint64_t instance = std::stoull(text, &used, 16);
+    if (used != text.size() || instance == 0) throw CLI::ValidationError("--instance", "16 hex digits, not zero");
+    return instance;
+}
+
+/// Fills `arguments`; returns the exit status to end with, or -1 to go on.
+int read_command_line(int argc, char** argv, const char* role, DaemonArguments& arguments) {
+    CLI::App app{fmt::format("{} of millrace; started by `millrace start`, not by hand.", role)};
+    std::string instance;
+    app.set_version_flag("--version", fmt::format("millrace {}", kVersion));
+    app.add_option("--dir", arguments.dir, "Instance folder")->required();
+    app.add_option("--config", arguments.config, "File with all options (millrace-conf --effective)")->required();
+    app.add_option("--instance", instance, "Id of the instance, 16 hex digits")->required();
+    app.add_option("--index", arguments.index, "Which of its role");
+    app.add_option("--generation", arguments.generation, "Number of this process in its instance, > 0")->required();
+    app.add_option("--restarts", arguments.restarts, "How often this role and index was restarted");
+    app.add_option("--ready-fd", arguments.ready_fd, "Descriptor for the word 'ready'");
+    app.add_option("--listen-fd", arguments.listen_fds, "Inherited listening socket");
+    try {
+        app.parse(argc, argv);
+        arguments.instance = parse_instance(instance);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    } catch (const std::exception&) {
+        fmt::print(stderr, "{}: --instance takes 16 hex digits\n", role);
+        return 2;
+    }
+    return -1;
+}
+
+void handle(int signal, void (*handler)(int)) {
+    struct sigaction action {};
+    action.sa_handler = handler;
+    sigemptyset(&action.sa_mask);
+    sigaction(signal, &action, nullptr);
+}
+
+}  // namespace
+
+void Daemon::on_signal(int signal) {
+    const int saved = errno;
+    (signal == SIGUSR1 ? retire_requested : stop_requested) = 1;
+    const char byte = 's';
+    if (signal_fifo >= 0) {
+        [[maybe_unused]] ssize_t written = write(signal_fifo, &byte, 1);
+    }
+    errno = saved;
+}
+
+void Daemon::report_ready() { tell_supervisor(arguments_.ready_fd, "ready\n"); }
+
+int run_daemon(int argc, char** argv, const char* role, const std::function<void(Daemon&)>& body) {
+    Daemon daemon;
+    if (const int status = read_command_line(argc, argv, role, daemon.arguments_); status >= 0) return status;
+    const std::string name = fmt::format("{}-{}", role, daemon.arguments_.index);
+    log::open(name, "notice");
+    for (int signal : {SIGTERM, SIGINT, SIGUSR1}) handle(signal, Daemon::on_signal);
+    for (int signal : {SIGHUP, SIGPIPE}) handle(signal, SIG_IGN);
+    try {
+        daemon.options_.read_file(daemon.arguments_.config);
+        log::open(name, daemon.options_.text(OptionId::loglevel));
+        body(daemon);
+        log::notice("ended in order");
+        return 0;
+    } catch (const std::exception& error) {
+        log::warning("cannot go on: {}", error.what());
+        tell_supervisor(daemon.arguments_.ready_fd, fmt::format("error: {}\n", error.what()));
+        return 1;
+    }
+}
+
+}  // namespace millrace

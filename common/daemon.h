@@ -1,0 +1,71 @@
+// The prologue that all daemons share, and the protocol between the supervisor and a daemon.
+//
+// The supervisor (tools/millrace) starts a daemon with
+//     --dir DIR            the instance folder
+//     --config FILE        all options, as written by `millrace-conf --effective`
+//     --instance HEX       the instance's id, 16 hex digits
+//     --index I            which of its role
+//     --generation G       rises with every process started in this instance; > 0
+//     --restarts R         how often this role and index had to be restarted
+//     --ready-fd N         where the daemon writes "ready\n" once it serves, or "error: SENTENCE\n" before it exits
+//     --listen-fd N ...    io_conn only: inherited listening sockets, non-blocking
+// with standard error as its log. The FIFOs and DIR/run/shm exist before any daemon starts.
+// Signals: SIGTERM and SIGINT end it in order; SIGUSR1 tells an io_conn to retire (no new connections, exit when the last
+// one has closed); SIGHUP and SIGPIPE are ignored. Exit status: 0 ordered end, 1 failed (the sentence says why), 2 bad
+// usage, a signal = our bug.
+#pragma once
+
+#include <atomic>
+#include <csignal>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/options.h"
+
+namespace millrace {
+
+struct DaemonArguments {
+    std::string dir;
+    std::string config;
+    uint64_t instance = 0;
+    unsigned index = 0;
+    uint64_t generation = 0;
+    unsigned restarts = 0;
+    int ready_fd = -1;
+    std::vector<int> listen_fds;
+};
+
+/// What a daemon's body gets: its arguments, the options, and the word of the supervisor.
+class Daemon {
+  public:
+    const DaemonArguments& arguments() const { return arguments_; }
+    const Options& options() const { return options_; }
+    const std::string& dir() const { return arguments_.dir; }
+
+    /// Tells the supervisor that clients can be served.
+    void report_ready();
+    /// SIGTERM or SIGINT has come.
+    bool stopping() const { return stop_requested != 0; }
+    /// SIGUSR1 has come.
+    bool retiring() const { return retire_requested != 0; }
+    /// The FIFO that a signal handler wakes, so that a parked loop sees the request at once.
+    void wake_on_signal(int fifo_descriptor) { signal_fifo = fifo_descriptor; }
+
+  private:
+    friend int run_daemon(int, char**, const char*, const std::function<void(Daemon&)>&);
+    static void on_signal(int signal);
+
+    DaemonArguments arguments_;
+    Options options_;
+    static volatile std::sig_atomic_t stop_requested;
+    static volatile std::sig_atomic_t retire_requested;
+    static volatile std::sig_atomic_t signal_fifo;
+};
+
+/// The common main(): reads the command line and the configuration, opens the log, sets up signals, runs `body`, and
+/// turns an Error into the sentence for log and supervisor. `role` is the program's name. Returns the exit status.
+int run_daemon(int argc, char** argv, const char* role, const std::function<void(Daemon&)>& body);
+
+}  // namespace millrace

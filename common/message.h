@@ -1,0 +1,114 @@
+// What travels through the rings: kinds of messages and the encoding of a request. Used by io_conn (writes requests)
+// and md (reads them); the formats of replies are in reply_format.h.
+//
+// A frame (ring.h) is length | kind | id | body.
+//   id    connection slot (low 32 bits) and the slot's generation (high 32): a reply to a connection that is gone
+//         carries an old generation and is dropped.
+//   kind  one of MessageKind in the low 16 bits, flags above.
+// Bodies:
+//   request           RequestHeader, then argument_count times (u32 length, bytes). The command's name is not among the
+//                     arguments; its id is in the header.
+//   request_fragment  FragmentHeader, then the next bytes of a request that is longer than a ring message. All
+//                     fragments of a request follow each other in order for one id; the request is complete when
+//                     `total` bytes have come. A fragment that does not continue what is there starts over or is dropped.
+//   credit            empty: the connection has room again for a large reply's next parts.
+//   forget            empty: the connection is closed; what md keeps for it is dropped.
+//   reply             a whole reply.
+//   reply_part        a piece of a large reply; kFinalPart marks the last piece of one reply, kAskCredit asks for a
+//                     `credit` message once the connection has sent most of what it has.
+// Whatever is read from a ring is input (R6): parse_request() checks every length against what is there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace millrace {
+
+enum class MessageKind : uint16_t {
+    request = 1,
+    request_fragment = 2,
+    credit = 3,
+    forget = 4,
+    reply = 16,
+    reply_part = 17,
+};
+inline constexpr uint32_t kFinalPart = 1u << 16;
+inline constexpr uint32_t kAskCredit = 1u << 17;
+
+constexpr uint32_t frame_kind(MessageKind kind, uint32_t flags = 0) { return static_cast<uint32_t>(kind) | flags; }
+constexpr MessageKind message_kind(uint32_t frame_kind) { return static_cast<MessageKind>(frame_kind & 0xffff); }
+
+/// Who a message is about: a slot of the io_conn's connection table and the slot's generation.
+struct ConnectionId {
+    uint32_t slot = 0;
+    uint32_t generation = 0;
+
+    static ConnectionId from(uint64_t id) { return {static_cast<uint32_t>(id), static_cast<uint32_t>(id >> 32)}; }
+    uint64_t value() const { return static_cast<uint64_t>(generation) << 32 | slot; }
+    bool operator==(const ConnectionId&) const = default;
+};
+
+struct RequestHeader {
+    uint16_t command;         ///< CommandId
+    uint8_t database;         ///< 0 .. databases - 1
+    uint8_t reserved;         ///< 0
+    uint32_t argument_count;  ///< without the command's name
+    uint32_t enqueued_us;     ///< low 32 bits of monotonic_us() when io_conn handed it over
+    uint32_t reserved2;
+};
+static_assert(sizeof(RequestHeader) == 16);
+
+struct FragmentHeader {
+    uint64_t total;   ///< bytes of the whole request
+    uint64_t offset;  ///< of this fragment's bytes in it
+};
+static_assert(sizeof(FragmentHeader) == 16);
+
+/// Bytes that a request takes; arguments as in the body.
+template <class Arguments>
+uint64_t request_bytes(const Arguments& arguments) {
+    uint64_t bytes = sizeof(RequestHeader);
+    for (const std::string_view argument : arguments) bytes += sizeof(uint32_t) + argument.size();
+    return bytes;
+}
+
+/// Writes a request to `out`, which has request_bytes() bytes of room; returns the end.
+template <class Arguments>
+std::byte* write_request(std::byte* out, const RequestHeader& header, const Arguments& arguments) {
+    std::memcpy(out, &header, sizeof header);
+    out += sizeof header;
+    for (const std::string_view argument : arguments) {
+        const uint32_t length = static_cast<uint32_t>(argument.size());
+        std::memcpy(out, &length, sizeof length);
+        out += sizeof length;
+        if (length != 0) std::memcpy(out, argument.data(), length);
+        out += length;
+    }
+    return out;
+}
+
+/// Reads a request; `arguments` are views into `body`. False when the body is no well-formed request.
+inline bool parse_request(std::span<const std::byte> body, RequestHeader& header,
+                          std::vector<std::string_view>& arguments) {
+    arguments.clear();
+    if (body.size() < sizeof header) return false;
+    std::memcpy(&header, body.data(), sizeof header);
+    body = body.subspan(sizeof header);
+    if (header.argument_count > body.size() / sizeof(uint32_t)) return false;
+    for (uint32_t i = 0; i < header.argument_count; ++i) {
+        uint32_t length;
+        if (body.size() < sizeof length) return false;
+        std::memcpy(&length, body.data(), sizeof length);
+        body = body.subspan(sizeof length);
+        if (length > body.size()) return false;
+        arguments.emplace_back(reinterpret_cast<const char*>(body.data()), length);
+        body = body.subspan(length);
+    }
+    return body.empty();
+}
+
+}  // namespace millrace

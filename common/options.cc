@@ -1,0 +1,151 @@
+// See options.h. Runs in every program.
+#include "common/options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <bit>
+#include <cctype>
+#include <charconv>
+#include <fstream>
+#include <sstream>
+
+#include "common/check.h"
+#include "common/text.h"
+
+namespace millrace {
+
+namespace {
+
+constexpr OptionRow kRows[] = {
+#define MR_OPTION(identifier, name, type, fallback, lowest, highest, unit, sentence) \
+    {OptionId::identifier, name, OptionType::type, fallback, lowest, highest, unit, sentence},
+#include "common/options.def"
+#undef MR_OPTION
+};
+
+template <class Number>
+bool parse_whole(std::string_view text, Number& number, int base = 10) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
+    return error == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
+std::string what_would_be_right(const OptionRow& row) {
+    switch (row.type) {
+        case OptionType::integer:
+        case OptionType::bytes: return fmt::format("{} to {} ({})", row.lowest, row.highest, row.unit);
+        case OptionType::octal: return fmt::format("an octal mode up to {:o}", row.highest);
+        case OptionType::choice: return fmt::format("one of: {}", row.unit == "|" ? "(empty)" : row.unit);
+        case OptionType::text: return std::string(row.unit);
+    }
+    return {};
+}
+
+bool is_choice(std::string_view choices, std::string_view value) {
+    for (size_t start = 0; start <= choices.size();) {
+        const size_t end = std::min(choices.find('|', start), choices.size());
+        if (choices.substr(start, end - start) == value) return true;
+        start = end + 1;
+    }
+    return false;
+}
+
+/// The number of a value and its canonical text; false when it is not valid.
+bool interpret(const OptionRow& row, std::string_view value, int64_t& number, std::string& text) {
+    text = value;
+    switch (row.type) {
+        case OptionType::text: return true;
+        case OptionType::choice: return is_choice(row.unit, value);
+        case OptionType::octal: return parse_whole(value, number, 8) && number >= row.lowest && number <= row.highest;
+        case OptionType::bytes:
+            if (!parse_bytes(value, number)) return false;
+            break;
+        case OptionType::integer:
+            if (!parse_whole(value, number)) return false;
+            break;
+    }
+    text = std::to_string(number);
+    if (row.id == OptionId::ring_size && !std::has_single_bit(static_cast<uint64_t>(number))) return false;
+    return number >= row.lowest && number <= row.highest;
+}
+
+std::string trimmed(std::string_view text) {
+    while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front()))) text.remove_prefix(1);
+    while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.remove_suffix(1);
+    return std::string(text);
+}
+
+}  // namespace
+
+std::span<const OptionRow> option_rows() { return kRows; }
+
+const OptionRow* find_option(std::string_view name) {
+    for (const OptionRow& row : kRows)
+        if (equals_ignoring_case(row.name, name)) return &row;
+    return nullptr;
+}
+
+bool parse_bytes(std::string_view text, int64_t& bytes) {
+    size_t digits = 0;
+    while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits]))) ++digits;
+    int64_t count;
+    if (!parse_whole(text.substr(0, digits), count)) return false;
+    static constexpr struct { std::string_view unit; int64_t factor; } kUnits[] = {
+        {"", 1}, {"b", 1}, {"k", 1000}, {"kb", 1024}, {"m", 1000'000}, {"mb", 1024 * 1024},
+        {"g", 1000'000'000}, {"gb", 1024 * 1024 * 1024}};
+    for (const auto& [unit, factor] : kUnits)
+        if (equals_ignoring_case(text.substr(digits), unit)) return !__builtin_mul_overflow(count, factor, &bytes);
+    return false;
+}
+
+Options::Options() {
+    for (const OptionRow& row : kRows) {
+        const auto index = static_cast<size_t>(row.id);
+        CHECK(interpret(row, row.fallback, numbers_[index], texts_[index]));
+    }
+}
+
+void Options::set(std::string_view name, std::string_view value) {
+    const OptionRow* row = find_option(name);
+    if (row == nullptr)
+        throw Error(fmt::format("'{}' is no option; `millrace-conf --describe` lists them all", name));
+    int64_t number = 0;
+    std::string text;
+    if (!interpret(*row, value, number, text))
+        throw Error(fmt::format("'{}' is no value for {}; right would be {}", value, row->name, what_would_be_right(*row)));
+    numbers_[static_cast<size_t>(row->id)] = number;
+    texts_[static_cast<size_t>(row->id)] = std::move(text);
+}
+
+void Options::read_file(const std::string& path) {
+    std::ifstream file(path);
+    if (!file) throw Error(fmt::format("cannot read the configuration {}: {}", path, errno_text(errno)));
+    std::string line;
+    for (unsigned number = 1; std::getline(file, line); ++number) {
+        const std::string content = trimmed(line);
+        if (content.empty() || content.front() == '#') continue;
+        try {
+            if (content.find('=') == std::string::npos)
+                throw Error(fmt::format("'{}' is not of the form key = value", content));
+            // One line at a time, so that an error can name the line: CLI11 reports none.
+            std::istringstream one_line(line);
+            for (const CLI::ConfigItem& item : CLI::ConfigBase().from_config(one_line))
+                set(item.name, CLI::detail::join(item.inputs, " "));
+        } catch (const std::exception& error) {
+            throw Error(fmt::format("{} line {}: {}", path, number, error.what()));
+        }
+    }
+}
+
+void Options::set_from_argument(std::string_view assignment) {
+    const size_t equals = assignment.find('=');
+    if (equals == std::string_view::npos)
+        throw Error(fmt::format("--set {}: it is not of the form KEY=VALUE", assignment));
+    try {
+        set(trimmed(assignment.substr(0, equals)), trimmed(assignment.substr(equals + 1)));
+    } catch (const Error& error) {
+        throw Error(fmt::format("--set {}: {}", assignment, error.what()));
+    }
+}
+
+}  // namespace millrace

@@ -1,0 +1,38 @@
+// Every file name of an instance folder, spelled once. Used by every program; the supervisor script makes the
+// folders, the FIFOs and the link run/shm (to the instance's folder on the shared-memory file system).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace millrace::paths {
+
+inline std::string effective_config(const std::string& dir) { return dir + "/run/effective.conf"; }
+inline std::string status(const std::string& dir) { return dir + "/run/status.json"; }
+inline std::string shm_folder(const std::string& dir) { return dir + "/run/shm"; }
+
+/// `role` is "md" or "io_conn-<index>": the FIFO that wakes it.
+inline std::string fifo(const std::string& dir, std::string_view role) {
+    return dir + "/run/" + std::string(role) + ".fifo";
+}
+inline std::string md_fifo(const std::string& dir) { return fifo(dir, "md"); }
+inline std::string io_conn_fifo(const std::string& dir, unsigned index) {
+    return fifo(dir, "io_conn-" + std::to_string(index));
+}
+
+inline std::string control(const std::string& dir) { return shm_folder(dir) + "/control"; }
+inline std::string roster(const std::string& dir) { return shm_folder(dir) + "/roster"; }
+inline std::string rings(const std::string& dir, unsigned index) {
+    return shm_folder(dir) + "/rings-" + std::to_string(index);
+}
+inline std::string clients(const std::string& dir, unsigned index) {
+    return shm_folder(dir) + "/clients-" + std::to_string(index);
+}
+
+/// Counter segments are found by this prefix: counters-<role>-<index>.
+inline constexpr std::string_view kCountersPrefix = "counters-";
+inline std::string counters(const std::string& dir, std::string_view role, unsigned index) {
+    return shm_folder(dir) + "/" + std::string(kCountersPrefix) + std::string(role) + "-" + std::to_string(index);
+}
+
+}  // namespace millrace::paths

@@ -1,0 +1,56 @@
+// Two small segments that hold the group together: `control` (written by md) and `roster` (a line for each io_conn).
+//
+// control: one writer, md. md_epoch rises with every md that takes over, md_park is its park word (wakeup.h).
+// roster:  line i is written by io_conn i only; all others read it. It says which channel is current, how many
+//          connections it has and whether its loop turns (accept rule, io_conn/acceptor.h). The two words at its head
+//          are the exception to "one writer": client ids and `changes` are taken with fetch_add by any io_conn, so
+//          that ids rise over all of them; a word lost or set by a faulty io_conn costs numbering, nothing else.
+// Order when an io_conn joins: make rings-<i> (channel.h) -> line: park, state -> generation (release) -> changes
+// (fetch_add, release) -> wake md. md reads `changes` (acquire) once a turn and looks at the lines when it moved.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "common/layout.h"
+#include "common/segment.h"
+
+namespace millrace {
+
+/// The largest number of io_conn processes of one instance; indices are 0 .. kMaxIoConns - 1.
+inline constexpr unsigned kMaxIoConns = 64;
+
+struct Control {
+    alignas(kCacheLineDistance) std::atomic<uint64_t> md_epoch;  ///< number of md starts in this segment's life
+    std::atomic<uint32_t> md_pid;
+    uint32_t reserved;
+    alignas(kCacheLineDistance) std::atomic<uint32_t> md_park;
+};
+static_assert(sizeof(Control) == 2 * kCacheLineDistance);
+inline constexpr uint64_t kControlLayout =
+    layout_hash("control-1", {sizeof(Control), offsetof(Control, md_pid), offsetof(Control, md_park)});
+
+enum class IoConnState : uint32_t { absent = 0, serving = 1, draining = 2 };
+
+struct RosterLine {
+    alignas(kCacheLineDistance) std::atomic<uint64_t> generation;  ///< of the channel rings-<i>; 0 = none
+    std::atomic<uint64_t> turns;                                   ///< turns of its loop
+    std::atomic<uint32_t> pid;
+    std::atomic<uint32_t> state;  ///< IoConnState
+    std::atomic<uint32_t> park;   ///< wakeup.h
+    std::atomic<uint32_t> connections;
+};
+static_assert(sizeof(RosterLine) == kCacheLineDistance);
+
+struct Roster {
+    alignas(kCacheLineDistance) std::atomic<uint64_t> next_client_id;
+    alignas(kCacheLineDistance) std::atomic<uint64_t> changes;
+    RosterLine lines[kMaxIoConns];
+};
+inline constexpr uint64_t kRosterLayout =
+    layout_hash("roster-1", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, lines), kMaxIoConns,
+                             offsetof(RosterLine, turns), offsetof(RosterLine, pid), offsetof(RosterLine, state),
+                             offsetof(RosterLine, park), offsetof(RosterLine, connections)});
+
+}  // namespace millrace
