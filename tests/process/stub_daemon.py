@@ -1,0 +1,187 @@
+#!/usr/bin/python3 -ISB
+"""Stands in for md, io_conn and millrace-conf (by the name under which it is started), so that tests of the supervisor
+can make a daemon fail in a chosen way.
+
+It speaks the supervisor's protocol (tools/supervisor/process.py). The file `behaviour.json` beside the program says how
+each one acts, looked up by "io_conn-1", then "io_conn":
+
+    (nothing)  serves: an io_conn answers +PONG on every listening socket and drains when it is told to retire
+    crash      a line on stderr, exit status 3, no word on the ready-fd
+    error      an `error:` sentence on the ready-fd, exit status 1
+    hang       never says `ready`
+    deaf       serves, and ignores SIGTERM
+    die        says `ready` and dies at once
+    slow       serves, and takes 0.4 s to end
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+OPTIONS = {"port": 6379, "bind": "127.0.0.1", "unixsocket": "", "unixsocketperm": "700", "tcp-backlog": 511,
+           "io-conns": 2, "maxclients": 100, "shm-dir": "/dev/shm", "ring-size": 65536}
+
+
+def main():
+    role = os.path.basename(sys.argv[0])
+    if role == "millrace-conf":
+        return configuration(sys.argv[1:])
+    if "--version" in sys.argv:
+        print("millrace 0.1.0")
+        return 0
+    return daemon(role, Arguments(sys.argv[1:]))
+
+
+# --- millrace-conf --------------------------------------------------------------------------------------------------
+
+def assign(options, where, key, value):
+    """Sets one option as millrace-conf would; ends the program with a sentence when it is wrong."""
+    if key not in OPTIONS:
+        sys.exit("millrace: %s: there is no option %s" % (where, key))
+    if isinstance(OPTIONS[key], int) and not value.isdigit():
+        sys.exit("millrace: %s: '%s' is no value for %s" % (where, value, key))
+    options[key] = int(value) if isinstance(OPTIONS[key], int) else value
+
+
+def configuration(words):
+    options = dict(OPTIONS)
+    pairs = iter(words[1:])
+    for option, word in zip(pairs, pairs):
+        if option == "--file":
+            with open(word) as file:
+                for number, line in enumerate(file, 1):
+                    key, _, value = line.partition("=")
+                    assign(options, "%s:%d" % (word, number), key.strip(), value.strip())
+        else:
+            key, _, value = word.partition("=")
+            assign(options, "--set", key, value)
+    if words[0] == "--json":
+        print(json.dumps(options))
+    else:
+        print("".join("%s = %s\n" % pair for pair in options.items()), end="")
+    return 0
+
+
+# --- the daemons ----------------------------------------------------------------------------------------------------
+
+class Arguments:
+    """The daemon's command line."""
+
+    def __init__(self, words):
+        pairs = list(zip(words[::2], words[1::2]))
+        given = dict(pairs)
+        self.dir, self.index = given["--dir"], int(given["--index"])
+        self.ready_fd = int(given["--ready-fd"])
+        self.listen_fds = [int(value) for option, value in pairs if option == "--listen-fd"]
+        for needed in ("--config", "--instance", "--generation", "--restarts"):
+            assert given[needed], needed
+        assert os.path.isfile(given["--config"])
+
+
+def behaviour_of(role, index):
+    """How to act. Read at every start, so that a test can change it for the next process."""
+    try:
+        with open(os.path.join(os.path.dirname(sys.argv[0]), "behaviour.json")) as file:
+            table = json.load(file)
+    except FileNotFoundError:
+        return ""
+    return table.get("%s-%d" % (role, index), table.get(role, ""))
+
+
+def say(arguments, word):
+    os.write(arguments.ready_fd, word.encode() + b"\n")
+    os.close(arguments.ready_fd)
+
+
+def daemon(role, arguments):
+    signals = Signals()
+    behaviour = behaviour_of(role, arguments.index)
+    print("stub %s-%d: %s" % (role, arguments.index, " ".join(sys.argv[1:])), file=sys.stderr, flush=True)
+    if behaviour == "crash":
+        print("the stub crashes as it was told to", file=sys.stderr)
+        return 3
+    if behaviour == "error":
+        say(arguments, "error: the stub fails as it was told to")
+        return 1
+    make_segments(role, arguments)
+    if behaviour != "hang":
+        say(arguments, "ready")
+    if behaviour == "die":
+        return 4
+    if behaviour == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    serve(arguments, signals)
+    if behaviour == "slow":
+        time.sleep(0.4)
+    return 0
+
+
+def make_segments(role, arguments):
+    """Files in shared memory as the real daemons make them."""
+    index = arguments.index
+    names = ["control", "roster", "counters-md-0"] if role == "md" else [
+        "rings-%d" % index, "clients-%d" % index, "counters-io_conn-%d" % index]
+    for name in names:
+        with open(os.path.join(arguments.dir, "run", "shm", name), "w") as file:
+            file.write("segment\n")
+
+
+class Signals:
+    """SIGTERM and SIGUSR1 as something that select() sees."""
+
+    def __init__(self):
+        self.receive, send = os.pipe()
+        os.set_blocking(send, False)
+        signal.set_wakeup_fd(send)
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, lambda *_: None)
+
+    def take(self):
+        """The numbers that have come."""
+        return os.read(self.receive, 100)
+
+
+def serve(arguments, signals):
+    """Answers +PONG to whatever comes, until told to end, or retired and alone."""
+    listening = [socket.socket(fileno=each) for each in arguments.listen_fds]
+    clients = []
+    retiring = False
+    while not (retiring and not clients):
+        readable, _, _ = select.select([signals.receive] + listening + clients, [], [])
+        for each in readable:
+            if each is signals.receive:
+                numbers = signals.take()
+                if signal.SIGTERM in numbers and signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+                    return
+                if signal.SIGUSR1 in numbers:
+                    listening, retiring = [], True
+            elif each in listening:
+                accept(each, clients)
+            elif each in clients:
+                answer(each, clients)
+
+
+def accept(listener, clients):
+    try:
+        clients.append(listener.accept()[0])
+    except BlockingIOError:
+        pass        # another io_conn was faster
+
+
+def answer(client, clients):
+    try:
+        if client.recv(1000):
+            client.sendall(b"+PONG\r\n")
+            return
+    except OSError:
+        pass
+    client.close()
+    clients.remove(client)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

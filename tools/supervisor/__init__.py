@@ -1,0 +1,26 @@
+"""The supervisor of a millrace group: one Python process that starts, watches, restarts, resizes and stops the daemons.
+
+Reading order, from what the user types to what a daemon sees:
+
+    cli.py        the command line, and the one place where errors become sentences and exit statuses
+    commands.py   stop, restart, status, scale: each asks the running supervisor, or does the work when it is dead
+    start.py      start: what is prepared before the first daemon (lock, options, shared memory folder, sockets)
+    detach.py     start --daemon: leaving the terminal while the caller waits for the verdict
+    check.py      check: what start would trip over, without starting anything
+    supervise.py  the life of the supervisor: signals, the control socket, start and stop of the group
+    group.py      the group as a whole: order of start and stop, restart, scale, FIFOs
+    slot.py       one place in the group (md 0, io_conn 3): keeps a process alive there
+    process.py    one operating-system process: how it is started, when it is ready, how it ended
+    state.py      run/status.json: written by the supervisor, read by `status` even when the supervisor is dead
+    leftovers.py  what a killed group leaves: processes, shared memory, files in run/
+    listeners.py  the listening sockets
+    control.py    the socket between `millrace stop|restart|scale` and the supervisor
+    instance.py   the instance folder: every file name is spelled there
+    config.py     options (millrace-conf reads them, never this package) and where the programs lie
+    procfs.py     what /proc tells about a process
+    eventlog.py   log/supervisor.log
+    limits.py     every number: time limits, sizes, back-off
+
+Nothing here polls: children are watched through pidfds, everything else through descriptors in one event loop.
+Daemons go on serving when the supervisor dies; the next `start` or `stop` finds and ends them.
+"""

@@ -1,0 +1,105 @@
+"""check: what a start would trip over, without starting anything. start.py uses the parts that cannot be cured later."""
+
+import os
+
+from . import config, listeners, state
+from .errors import Failure
+from .eventlog import say
+from .instance import Instance, is_locked
+from .limits import FILES_BESIDE_CLIENTS, SHM_BESIDE_RINGS_BYTES
+
+
+def run(args):
+    """The command `check`: one line a finding; status 1 if there is a problem."""
+    from .start import settings_of
+    instance = Instance(args.dir)
+    settings = settings_of(args, instance)
+    options = settings.options()        # a bad configuration ends here, with millrace-conf's sentence
+    running = is_locked(instance)
+    say("ok       configuration: every option is known and in range")
+    findings = [
+        ("programs", lambda: _programs()),
+        ("instance folder", lambda: _folders(instance)),
+        ("instance id", lambda: instance.read_id() or "none yet; the first start makes one"),
+        ("shared memory", lambda: _shm(options, running)),
+        ("addresses", lambda: _addresses(options, instance, running)),
+        ("open files", lambda: _files(options)),
+    ]
+    problems = 0
+    for subject, examine in findings:
+        try:
+            say(f"ok       {subject}: {examine()}")
+        except Failure as error:
+            problems += 1
+            say(f"problem  {subject}: {error}")
+    if problems:
+        raise Failure(f"{problems} problem{'s' if problems > 1 else ''} found, see above; nothing was started")
+    return 0
+
+
+def shm_room(options):
+    """Raises Failure if shm-dir cannot take the group's shared memory; gives the room as a sentence."""
+    need = options.io_conns * 2 * options.ring_bytes + SHM_BESIDE_RINGS_BYTES
+    try:
+        room = os.statvfs(options.shm_dir)
+    except OSError as error:
+        raise Failure(f"shm-dir {options.shm_dir}: {error.strerror}; name an existing folder on a tmpfs") from None
+    if not os.access(options.shm_dir, os.W_OK | os.X_OK):
+        raise Failure(f"shm-dir {options.shm_dir} is not writable for this account: name another folder on a tmpfs")
+    free = room.f_bavail * room.f_frsize
+    if free < need:
+        raise Failure(f"shm-dir {options.shm_dir} has {_mib(free)} MiB free and the group needs {_mib(need)} MiB: "
+                      "enlarge it (containers: --shm-size), name another folder with shm-dir, or lower ring-size or io-conns")
+    return f"{options.shm_dir} has {_mib(free)} MiB free, {_mib(need)} MiB are needed at start"
+
+
+def _mib(size):
+    return f"{size / (1 << 20):.1f}"
+
+
+def _programs():
+    """All that a start runs."""
+    return ", ".join(config.program(name) for name in ("md", "io_conn", "millrace-conf"))
+
+
+def _folders(instance):
+    """DIR and its parts, or the place where they would be made."""
+    for folder in (instance.data, instance.log, instance.run, instance.dir):
+        if os.path.lexists(folder) and not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
+            raise Failure(f"{folder} is not a folder that this account can write to: change its owner, or use another --dir")
+    if os.path.isdir(instance.dir):
+        return instance.dir
+    parent = os.path.dirname(instance.dir)
+    while not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    if not (os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK)):
+        raise Failure(f"{instance.dir} cannot be made in {parent}: change that folder's owner, or use another --dir")
+    return f"{instance.dir} does not exist yet; start makes it"
+
+
+def _shm(options, running):
+    return f"{options.shm_dir} (in use by this instance)" if running else shm_room(options)
+
+
+def _addresses(options, instance, running):
+    """Binds every address for a moment; those that this very instance holds are fine."""
+    wanted = listeners.wanted(options, instance.dir)
+    text = ", ".join(key[1] if key[0] == "unix" else listeners.shown(*key[1:]) for key in wanted) or "none"
+    if running:
+        port = state.read(instance).get("port")
+        if port == options.port:
+            return f"{text} (in use by this instance)"
+    opened = listeners.open_all(options, instance.dir)
+    listeners.close(opened.items())
+    return f"{text} free"
+
+
+def _files(options):
+    """The hard limit of open files against maxclients."""
+    import resource
+    need = options.maxclients + FILES_BESIDE_CLIENTS
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < need:
+        raise Failure(f"the hard limit is {hard} and maxclients {options.maxclients} needs {need}: "
+                      "raise 'ulimit -Hn' or lower maxclients")
+    return f"the hard limit is {'unlimited' if hard == resource.RLIM_INFINITY else hard}, {need} are needed"

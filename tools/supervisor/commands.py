@@ -1,0 +1,176 @@
+"""stop, restart, status and scale: each asks the running supervisor; what must work without one works without one."""
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+from . import control, leftovers, procfs, state
+from .errors import Failure
+from .eventlog import EventLog, say
+from .instance import Instance, is_locked, take_lock
+from .limits import ANSWER_S, KILL_S, READY_S, STOP_PATIENCE_S, STOP_S, STOP_TOTAL_S
+
+
+def status(args):
+    """Prints what runs. Needs no answer from anybody: it reads status.json and looks at /proc."""
+    instance = Instance(args.dir)
+    supervised = is_locked(instance)
+    answer = state.report(instance, supervised)
+    if args.json:
+        say(json.dumps(answer))
+    else:
+        say(state.table(answer, instance.dir if os.path.isdir(instance.dir) else f"{instance.dir} (no such folder)"))
+    return 0
+
+
+def restart(args):
+    """Replaces every process."""
+    instance = _running(args)
+    answer = _ask(instance, {"op": "restart"}, 2 * (STOP_S + KILL_S + READY_S) + ANSWER_S)
+    _check(answer)
+    say("millrace: every process was restarted. In this version the data lives in md's own memory, "
+        "so the store is empty now.")
+    return 0
+
+
+def scale(args):
+    """Changes the number of io_conn."""
+    instance = _running(args)
+    answer = _ask(instance, {"op": "scale", "io_conns": args.count}, READY_S + STOP_S + KILL_S + ANSWER_S)
+    _check(answer)
+    draining = f", {answer['draining']} draining" if answer["draining"] else ""
+    say(f"millrace: {answer['serving']} io_conn serving{draining}")
+    return 0
+
+
+def _running(args):
+    instance = Instance(args.dir)
+    if not is_locked(instance):
+        raise Failure(f"{instance.dir} is not running: start it with 'millrace start'")
+    return instance
+
+
+def _ask(instance, message, limit_s):
+    answer = control.request(instance, message, limit_s)
+    if answer is None:
+        raise Failure(f"the supervisor of {instance.dir} (pid {holder(instance) or '?'}) does not answer: see "
+                      f"{instance.supervisor_log}; 'millrace stop' ends it in any case")
+    return answer
+
+
+def _check(answer):
+    if not answer.get("ok"):
+        raise Failure(answer.get("error", "the supervisor gave no reason"))
+
+
+# --- stop -----------------------------------------------------------------------------------------------------------
+
+def stop(args):
+    """Ends everything, with the supervisor, without it, or against it."""
+    instance = Instance(args.dir)
+    if not os.path.isdir(instance.dir):
+        say(f"millrace: nothing to stop: {instance.dir} does not exist")
+        return 0
+    if is_locked(instance) and _stop_through_supervisor(instance):
+        say("millrace: stopped")
+        return 0
+    return _stop_alone(instance)
+
+
+def _stop_through_supervisor(instance):
+    """Gives True when the supervisor has stopped everything, False when it is dead (now)."""
+    pid = _order_stop(instance)
+    if pid is None:
+        if is_locked(instance):     # else it died, or somebody else stopped it meanwhile
+            _kill_supervisor(instance, holder(instance))
+        return False
+    if procfs.has_open(pid, instance.lock) and not _wait_gone(pid):
+        raise Failure(f"the supervisor (pid {pid}) is still stopping after {STOP_TOTAL_S:.0f} s: see "
+                      f"{instance.supervisor_log} for the process that does not end")
+    return not is_locked(instance)
+
+
+def _order_stop(instance):
+    """Gets the order through within ANSWER_S (a supervisor that is just starting may not listen yet); gives its pid."""
+    deadline = time.monotonic() + ANSWER_S
+    while (left := deadline - time.monotonic()) > 0 and is_locked(instance):
+        answer = control.request(instance, {"op": "stop"}, left)
+        if answer is not None and answer.get("ok"):
+            return answer["pid"]
+        time.sleep(0.05)
+    return None
+
+
+def _wait_gone(pid):
+    """Waits until the supervisor is gone; tells a terminal when that takes long."""
+    pidfd = _open_pidfd(pid)
+    if pidfd is None:
+        return True
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    try:
+        if poller.poll(STOP_PATIENCE_S * 1000):
+            return True
+        if sys.stderr is not None and sys.stderr.isatty():
+            say(f"millrace: waiting for the daemons to end (supervisor {pid}) ...", sys.stderr)
+        return bool(poller.poll((STOP_TOTAL_S - STOP_PATIENCE_S) * 1000))
+    finally:
+        os.close(pidfd)
+
+
+def holder(instance):
+    """The pid of the process that holds the lock: the one in supervisor.pid if it has the lock file open, else a search."""
+    written = instance.read_pid()
+    if written is not None and procfs.has_open(written, instance.lock):
+        return written
+    return next((pid for pid in procfs.all_pids() if pid != os.getpid() and procfs.has_open(pid, instance.lock)), None)
+
+
+def _open_pidfd(pid):
+    try:
+        return os.pidfd_open(pid) if pid else None
+    except OSError:
+        return None
+
+
+def _kill_supervisor(instance, pid):
+    """Ends a supervisor that does not answer, so that the stop can be done without it."""
+    pidfd = _open_pidfd(pid)
+    if pidfd is None or not procfs.has_open(pid, instance.lock):
+        raise Failure(f"the supervisor of {instance.dir} does not answer and cannot be found: "
+                      f"see who holds {instance.lock} (fuser), and end that process")
+    say(f"millrace: the supervisor (pid {pid}) does not answer; it is killed and the stop done without it", sys.stderr)
+    EventLog(instance.supervisor_log).event("supervisor_killed", pid=pid, reason=f"no answer within {ANSWER_S:g} s")
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    poller.poll(KILL_S * 1000)
+    os.close(pidfd)
+
+
+def _stop_alone(instance):
+    """Without a supervisor: what is left is ended and removed."""
+    if not os.path.isdir(instance.run):
+        say(f"millrace: not running: {instance.dir}")
+        return 0
+    try:
+        lock = take_lock(instance)
+    except OSError as error:
+        raise Failure(f"{instance.lock} cannot be opened: {error.strerror}") from None
+    if lock is None:
+        raise Failure(f"{instance.dir} is being started or stopped by somebody else: try again")
+    try:
+        ended = leftovers.remove_all(instance, EventLog(instance.supervisor_log))
+    finally:
+        os.close(lock)
+    if ended:
+        say(f"millrace: stopped ({ended} daemon{'s' if ended > 1 else ''} without a supervisor ended)")
+    else:
+        say(f"millrace: not running: {instance.dir}")
+    return 0

@@ -1,0 +1,103 @@
+"""Options and programs. The script never reads millrace.conf itself: millrace-conf does, from the one table of options."""
+
+import json
+import os
+import subprocess
+
+from .errors import Failure
+from .limits import PROGRAM_S
+
+_script_dir = "."
+
+
+def set_script_dir(path):
+    """Told once by the script: programs are looked for relative to it."""
+    global _script_dir
+    _script_dir = path
+
+
+def program(name):
+    """The path of one of our programs: $MILLRACE_BIN, else the build folder, else the installed place."""
+    chosen = os.environ.get("MILLRACE_BIN")
+    folders = [chosen] if chosen else [os.path.join(_script_dir, "..", "build", "bin"),
+                                       os.path.join(_script_dir, "..", "libexec", "millrace")]
+    for folder in folders:
+        path = os.path.abspath(os.path.join(folder, name))
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    where = f"$MILLRACE_BIN ({chosen})" if chosen else os.path.realpath(folders[0])
+    raise Failure(f"the program {name} is not in {where}: build it with 'make', or set MILLRACE_BIN")
+
+
+def version():
+    """What `md --version` says, without the name; None if it says nothing usable."""
+    try:
+        done = subprocess.run([program("md"), "--version"], capture_output=True, stdin=subprocess.DEVNULL,
+                              timeout=PROGRAM_S, check=False)
+    except (OSError, Failure, subprocess.SubprocessError):
+        return None
+    words = done.stdout.decode("utf-8", "replace").split()
+    return words[-1] if done.returncode == 0 and words else None
+
+
+class Settings:
+    """Where the options of an instance come from: a file, and what the command line puts over it.
+
+    The supervisor keeps this object and asks again at every `restart`.
+    """
+
+    def __init__(self, instance, config=None, overrides=()):
+        self._instance = instance
+        self._config = os.path.realpath(config) if config else None
+        self._overrides = list(overrides)
+
+    def _arguments(self):
+        """The file is looked for every time: it may have come or gone since the start."""
+        file = self._config or (self._instance.conf if os.path.exists(self._instance.conf) else None)
+        words = ["--file", file] if file else []
+        for pair in self._overrides:
+            words += ["--set", pair]
+        return words
+
+    def _ask(self, what):
+        """Runs millrace-conf; its sentence about a bad value becomes ours."""
+        try:
+            done = subprocess.run([program("millrace-conf"), what] + self._arguments(), capture_output=True,
+                                  stdin=subprocess.DEVNULL, timeout=PROGRAM_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"millrace-conf gave no answer within {PROGRAM_S:.0f} s") from None
+        except OSError as error:
+            raise Failure(f"millrace-conf cannot be run: {error.strerror}") from None
+        if done.returncode != 0:
+            sentence = done.stderr.decode("utf-8", "backslashreplace").strip().removeprefix("millrace: ").removeprefix("millrace-conf: ")
+            raise Failure(sentence or f"millrace-conf ended with status {done.returncode} and no word")
+        return done.stdout.decode("utf-8", "surrogateescape")
+
+    def options(self):
+        """Every effective option with its typed value."""
+        text = self._ask("--json")
+        try:
+            options = json.loads(text)
+            return Options(options)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Failure(f"millrace-conf --json gave something unexpected ({error!r}): "
+                          "the script and the programs are of different versions; install both again") from None
+
+    def effective(self):
+        """The same as `key = value` lines: what the daemons read."""
+        return self._ask("--effective")
+
+
+class Options:
+    """The options that the supervisor itself needs. Raises KeyError, TypeError or ValueError on a wrong shape."""
+
+    def __init__(self, given):
+        self.port = int(given["port"])
+        self.bind = given["bind"].split()
+        self.unixsocket = given["unixsocket"]
+        self.unixsocketperm = int(given["unixsocketperm"] or "700", 8)
+        self.backlog = int(given["tcp-backlog"])
+        self.io_conns = int(given["io-conns"])
+        self.maxclients = int(given["maxclients"])
+        self.shm_dir = os.path.abspath(given["shm-dir"])
+        self.ring_bytes = int(given["ring-size"])

@@ -1,0 +1,66 @@
+"""The socket between `millrace stop|restart|scale` and the supervisor: DIR/run/supervisor.sock.
+
+One JSON line each way: {"op": "stop" | "restart" | "scale" | "status", "io_conns": N} and
+{"ok": true, ...} or {"ok": false, "error": "<sentence>"}.
+
+The path of a Unix socket is limited to 108 bytes and DIR is not, therefore both sides reach it through a descriptor
+of run/: /proc/self/fd/<n>/supervisor.sock.
+"""
+
+import json
+import os
+import socket
+
+from .errors import Failure
+from .instance import remove_file
+from .limits import REQUEST_BYTES_MAX
+
+NAME = "supervisor.sock"
+
+
+def _reach(instance):
+    """A descriptor of run/ and a short path through it."""
+    directory = os.open(instance.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return directory, f"/proc/self/fd/{directory}/{NAME}"
+
+
+def listen(instance):
+    """The supervisor's end. REQUIRES: the lock, hence whatever lies there is stale. Raises Failure."""
+    remove_file(os.path.join(instance.run, NAME))
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory, path = _reach(instance)
+    try:
+        made.bind(path)
+        os.chmod(path, 0o600)
+        made.listen(16)
+        made.setblocking(False)
+        return made
+    except OSError as error:
+        made.close()
+        raise Failure(f"the control socket in {instance.run} cannot be made: {error.strerror}") from None
+    finally:
+        os.close(directory)
+
+
+def request(instance, message, limit_s):
+    """Sends one request and gives the answer as a dict; None if nobody takes or answers it in time."""
+    try:
+        directory, path = _reach(instance)
+    except OSError:
+        return None
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+            link.settimeout(limit_s)
+            link.connect(path)
+            link.sendall(json.dumps(message).encode() + b"\n")
+            with link.makefile("rb") as answers:
+                line = answers.readline(REQUEST_BYTES_MAX)
+    except OSError:
+        return None
+    finally:
+        os.close(directory)
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None

@@ -1,0 +1,127 @@
+"""start --daemon: the supervisor leaves the terminal; the caller waits for the verdict on a pipe.
+
+    caller ──fork──► session leader ──fork──► supervisor
+      ▲                                          │
+      └───── pipe: one JSON line, the verdict ───┘
+"""
+
+import json
+import os
+import signal
+import sys
+
+from .errors import Failure
+from .eventlog import EventLog, say
+
+
+def close_inherited():
+    """Closes descriptors that some caller forgot (a lock of a cron job would be held for ever).
+
+    Python opens its own ones non-inheritable, so the inheritable ones are foreign.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        number = int(name)
+        try:
+            if number > 2 and os.get_inheritable(number):
+                os.close(number)
+        except OSError:
+            pass
+
+
+def run(launch, supervise):
+    """Detaches and runs supervise(on_ready) there. In the caller: gives the exit status, or raises Failure."""
+    receive, send = os.pipe()
+    sys.stdout.flush()
+    first = os.fork()
+    if first == 0:
+        os.setsid()
+        if os.fork() != 0:
+            os._exit(0)
+        os.close(receive)
+        _become_daemon(launch)
+        _child(launch, supervise, send)     # never returns
+    os.close(send)
+    lock_fd, launch.lock_fd = launch.lock_fd, None      # the child's now: the caller releases nothing
+    os.close(lock_fd)
+    os.waitpid(first, 0)
+    return _await_verdict(launch, receive)
+
+
+def _become_daemon(launch):
+    """No terminal, no folder kept busy; what is printed goes to the log."""
+    log = os.open(launch.instance.supervisor_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    for each in (null, log):
+        if each > 2:
+            os.close(each)
+    os.chdir("/")
+
+
+def _child(launch, supervise, send):
+    """The supervisor's whole life, and its verdict to the caller."""
+    from .start import how_to_connect, release
+
+    def verdict(**words):
+        nonlocal send
+        if send is not None:
+            try:
+                os.write(send, json.dumps(words).encode() + b"\n")
+            except OSError:
+                pass        # the caller has gone; its child goes on
+            os.close(send)
+            send = None
+
+    status = 1
+    try:
+        _tell_pid(send)
+        status = supervise(lambda: verdict(ok=f"pid {os.getpid()}: {how_to_connect(launch)}"))
+    except Failure as error:
+        release(launch)     # before the verdict: the caller may start again at once
+        verdict(error=str(error))
+    except BaseException as error:      # noqa: BLE001
+        EventLog(launch.instance.supervisor_log).exception("supervisor", error)
+        release(launch)
+        verdict(error=f"the supervisor met an unexpected error ({error!r}): see {launch.instance.supervisor_log}")
+    finally:
+        release(launch)
+        os._exit(status)
+
+
+def _pass_on(pid):
+    """Tells the supervisor, once its pid is known, that its caller was interrupted."""
+    if pid is not None:
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+
+
+def _tell_pid(send):
+    os.write(send, json.dumps({"pid": os.getpid()}).encode() + b"\n")
+
+
+def _await_verdict(launch, receive):
+    """Reads the pipe to its verdict. Ctrl-C here breaks off the start there."""
+    pid, interrupted = None, None
+    with open(receive, "rb") as lines:
+        while True:
+            try:
+                line = lines.readline()
+            except Failure as error:        # raised by the signal handler of start.py
+                interrupted = error
+                _pass_on(pid)
+                continue
+            word = json.loads(line) if line.endswith(b"\n") else {}
+            if "pid" in word:
+                pid = word["pid"]
+                _pass_on(pid if interrupted else None)
+            if "ok" in word:
+                say(f"millrace {launch.version}: running, {word['ok']}")
+                return 0
+            if "error" in word:
+                raise Failure(word["error"])
+            if "pid" not in word:
+                raise interrupted or Failure(f"the supervisor ended without a word: see {launch.instance.supervisor_log}")

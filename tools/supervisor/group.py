@@ -1,0 +1,249 @@
+"""The group as a whole: the order of start and stop, restart, scale, and waking the daemons when one of them died.
+
+md starts first and ends last, because io_conn need its end of the rings. After a death nobody is told who died:
+every FIFO gets a byte, and each daemon looks for itself what has changed.
+"""
+
+import asyncio
+import os
+
+from . import config, listeners, state
+from .errors import Failure
+from .instance import remove_file, write_whole
+from .limits import IO_CONN_MAX
+from .process import Process
+from .slot import Slot
+
+
+class Group:
+    """All daemons of one instance.
+
+    launch  what start.py prepared: instance, id, settings, options, listening sockets, shared memory folder
+    log     the event log
+    """
+
+    def __init__(self, launch, log):
+        self.launch_data = launch
+        self.log = log
+        self._slots = {}            # (role, index) -> Slot
+        self._fifos = {}            # path -> descriptor, kept open so that a writer always finds a reader
+        self._generation = launch.first_generation - 1
+        self._stopping = False
+        self._dirty = False
+
+    # --- what the control socket asks for ---------------------------------------------------------------------------
+
+    async def start(self):
+        """Starts md, then all io_conn; returns when clients are served. Raises Failure at the first that cannot."""
+        await self._start_slots([self._add("md", 0)], insist=False)
+        wanted = [self._add("io_conn", index) for index in range(self.launch_data.options.io_conns)]
+        await self._start_slots(wanted, insist=False)
+
+    async def stop(self):
+        """Ends everything in order: first those who talk to clients, then md."""
+        self._stopping = True
+        await self._stop_slots(self._of("io_conn"))
+        await self._stop_slots(self._of("md"))
+
+    def kill(self):
+        """Ends everything at once; stop() then finds nothing to wait for."""
+        for slot in self._slots.values():
+            slot.kill()
+
+    async def restart(self):
+        """Replaces every process and reads the configuration again. A bad one raises Failure and changes nothing."""
+        data = self.launch_data
+        options, text, opened = await asyncio.to_thread(self._read_again)
+        try:
+            write_whole(data.instance.effective_conf, text)
+            self.log.event("restarting")
+            await self._stop_slots(self._of("io_conn"))
+            await self._stop_slots(self._of("md"))
+        except BaseException:
+            listeners.close(item for item in opened.items() if item[0] not in data.listeners)
+            raise
+        listeners.close(item for item in data.listeners.items() if item[0] not in opened)
+        listeners.adjust(opened, options)
+        # A number set with `scale` stays, unless the configuration itself has changed.
+        count = options.io_conns if options.io_conns != data.options.io_conns else len(self._serving())
+        data.options, data.listeners = options, opened
+        self._resize_stopped(count)
+        await self._start_slots(self._of("md"), insist=True)
+        await self._start_slots(self._of("io_conn"), insist=True)
+
+    async def scale(self, count):
+        """Changes the number of io_conn. Gives (serving, draining)."""
+        serving = self._serving()
+        if count < len(serving):
+            for slot in serving[count:]:
+                await self._retire(slot)
+        elif count > len(serving):
+            await self._grow(count - len(serving))
+        self.log.event("scaled", io_conns=count)
+        return len(self._serving()), len(self._of("io_conn")) - len(self._serving())
+
+    # --- what the slots need ----------------------------------------------------------------------------------------
+
+    def launch(self, slot):
+        """Starts a process for a slot. Raises OSError or Failure."""
+        data = self.launch_data
+        self._generation += 1
+        argv = [config.program(slot.role), "--dir", data.instance.dir, "--config", data.instance.effective_conf,
+                "--instance", data.instance_id, "--index", str(slot.index), "--generation", str(self._generation),
+                "--restarts", str(slot.restarts)]
+        descriptors = [each.fileno() for each in data.listeners.values()] if slot.role == "io_conn" else []
+        for descriptor in descriptors:
+            argv += ["--listen-fd", str(descriptor)]
+        process = Process(argv, data.instance.daemon_log(slot.role, slot.index), descriptors)
+        self.log.event("child_started", role=slot.role, index=slot.index, pid=process.pid,
+                       generation=self._generation, restarts=slot.restarts)
+        self._wake_all()
+        return process
+
+    def is_up(self, slot, process):
+        """A slot's process serves."""
+        self.log.event("child_ready", role=slot.role, index=slot.index, pid=process.pid)
+        self._wake_all()
+
+    def died(self, slot, process, cause, lived_s):
+        """A slot's process has ended, on purpose or not."""
+        fields = {"role": slot.role, "index": slot.index, "pid": process.pid, "cause": cause, "lived_s": f"{lived_s:.3f}"}
+        if slot.is_wanted:
+            self.log.event("child_died", **fields)
+        else:
+            self.log.event("child_ended", **fields)
+        self._wake_all()
+
+    def changed(self):
+        """Something that `status` shows has changed: the file is written once at the end of this turn of the loop."""
+        if not self._dirty:
+            self._dirty = True
+            asyncio.get_running_loop().call_soon(self._write_status)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _of(self, role):
+        return [slot for (each, _), slot in sorted(self._slots.items()) if each == role]
+
+    def _serving(self):
+        """The io_conn that are meant to stay, by index."""
+        return [slot for slot in self._of("io_conn") if not slot.retiring]
+
+    def _free_indices(self):
+        return [index for index in range(IO_CONN_MAX) if ("io_conn", index) not in self._slots]
+
+    def _add(self, role, index):
+        """A new, empty place with its FIFO."""
+        path = self.launch_data.instance.fifo(role, index)
+        if path not in self._fifos:
+            remove_file(path)
+            try:
+                os.mkfifo(path, 0o600)
+                self._fifos[path] = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as error:
+                raise Failure(f"the FIFO {path} cannot be made: {error.strerror}") from None
+        slot = self._slots[role, index] = Slot(role, index, self)
+        return slot
+
+    def _forget(self, slot):
+        """Removes an io_conn's place and all files that only it used. REQUIRES: its process has ended."""
+        self._slots.pop((slot.role, slot.index), None)
+        path = self.launch_data.instance.fifo(slot.role, slot.index)
+        descriptor = self._fifos.pop(path, None)
+        if descriptor is not None:
+            os.close(descriptor)
+        remove_file(path)
+        for name in (f"rings-{slot.index}", f"clients-{slot.index}", f"counters-io_conn-{slot.index}"):
+            remove_file(os.path.join(self.launch_data.shm_folder, name))
+        self.changed()
+
+    async def _start_slots(self, slots, insist):
+        """Starts several at the same time. Raises the first Failure as soon as it is known."""
+        tasks = [asyncio.create_task(slot.start(insist)) for slot in slots]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in tasks:
+                task.cancel()
+        for task in done:
+            task.result()
+
+    async def _stop_slots(self, slots):
+        await asyncio.gather(*(slot.stop() for slot in slots))
+
+    async def _grow(self, more):
+        """Adds io_conn at the lowest free indices; if one of them does not start, all the new ones go again."""
+        free = self._free_indices()
+        if more > len(free):
+            raise Failure(f"only {len(free)} of the {IO_CONN_MAX} places for io_conn are free "
+                          "(draining ones still hold theirs): try again when they are gone")
+        new = [self._add("io_conn", index) for index in free[:more]]
+        try:
+            await self._start_slots(new, insist=False)
+        except Failure:
+            await self._stop_slots(new)
+            for slot in new:
+                self._forget(slot)
+            raise
+
+    async def _retire(self, slot):
+        """Takes an io_conn out of service: one that serves may drain, one that does not is simply ended."""
+        slot.retiring = True
+        if slot.state == "up":
+            slot.retire()
+            slot.ended.add_done_callback(lambda _: self._forget_unless_stopping(slot))
+        else:
+            await slot.stop()
+            self._forget(slot)
+
+    def _forget_unless_stopping(self, slot):
+        if self._slots.get((slot.role, slot.index)) is slot:
+            self._forget(slot)
+
+    def _resize_stopped(self, count):
+        """Brings the io_conn to a number while none of them runs, and counts the restart of those that stay."""
+        for slot in self._serving()[count:]:
+            self._forget(slot)
+        for slot in self._slots.values():
+            slot.restarts += 1
+        for index in self._free_indices()[:max(0, count - len(self._serving()))]:
+            self._add("io_conn", index)
+
+    def _read_again(self):
+        """For restart: options, effective configuration and sockets, all of it before anything is changed."""
+        data = self.launch_data
+        options = data.settings.options()
+        if options.shm_dir != data.options.shm_dir:
+            raise Failure(f"shm-dir cannot change from {data.options.shm_dir} to {options.shm_dir} while the group runs: "
+                          "use 'millrace stop' and 'millrace start'")
+        text = data.settings.effective()
+        return options, text, listeners.open_all(options, data.instance.dir, data.listeners)
+
+    def _wake_all(self):
+        """A byte into every FIFO: each daemon looks again at its rings and its peers."""
+        for descriptor in self._fifos.values():
+            try:
+                os.write(descriptor, b"!")
+            except OSError:
+                pass    # full: then it is awake, or will be
+
+    def state(self):
+        """The word that `status` shows first."""
+        slots = [self._slots.get(("md", 0))] + self._serving()
+        healthy = len(slots) > 1 and all(slot is not None and slot.state == "up" for slot in slots)
+        return "running" if healthy and not self._stopping else "degraded"
+
+    def record(self):
+        """Everything that status.json holds."""
+        processes = [{"role": slot.role, "index": slot.index, "state": slot.state, "restarts": slot.restarts,
+                      "pid": slot.process.pid if slot.process else None,
+                      "ticks": slot.process.ticks if slot.process else None}
+                     for slot in self._of("md") + self._of("io_conn")]
+        return state.record(self.launch_data, self.state(), processes, self._generation)
+
+    def _write_status(self):
+        self._dirty = False
+        try:
+            state.write(self.launch_data.instance, self.record())
+        except Failure as error:
+            self.log.event("status_not_written", what=error)

@@ -1,0 +1,33 @@
+"""Every limit of the supervisor, in one place. Seconds unless the name says otherwise."""
+
+import os
+
+
+def _seconds(variable, default):
+    """A time limit that the environment may change: tests shorten it, a slow host lengthens it."""
+    try:
+        value = float(os.environ.get(variable, ""))
+    except ValueError:
+        return default
+    return value if 0 < value <= 86400 else default
+
+
+READY_S = _seconds("MILLRACE_READY_TIMEOUT", 30.0)      # from exec to `ready`
+STOP_S = _seconds("MILLRACE_STOP_TIMEOUT", 5.0)         # from SIGTERM to SIGKILL, for each of the two steps of a stop
+ANSWER_S = _seconds("MILLRACE_ANSWER_TIMEOUT", 10.0)    # a supervisor that does not answer for so long is killed by `stop`
+KILL_S = 5.0                # from SIGKILL to giving up on a process that the kernel cannot end
+STOP_TOTAL_S = 30.0         # `stop` waits so long for a supervisor that has said yes
+STOP_PATIENCE_S = 2.0       # after so long `stop` tells a terminal that it is waiting
+REQUEST_S = 5.0             # a client of the control socket has so long to send its line
+PROGRAM_S = 10.0            # millrace-conf and `md --version` have so long to answer
+
+EARLY_DEATH_S = 10.0        # a process that lived longer than this is restarted at once again
+BACKOFF_FIRST_S = 0.020
+BACKOFF_MAX_S = 1.0
+
+IO_CONN_MAX = 64            # indices 0..63
+FILES_BESIDE_CLIENTS = 64   # descriptors that a daemon needs apart from its clients
+REQUEST_BYTES_MAX = 65536
+READY_WORD_BYTES_MAX = 4096
+LOG_TAIL_BYTES = 4096
+SHM_BESIDE_RINGS_BYTES = 4 << 20    # counters, client tables, control words

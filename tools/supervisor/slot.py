@@ -1,0 +1,183 @@
+"""One place in the group, such as md 0 or io_conn 3, and the rule that a process lives there.
+
+States, as `status` shows them:
+
+                  started            ready
+        down ──────────────► starting ────► up ──retire──► draining
+          ▲                      │           │                 │
+          └──────────────────────┴───────────┴─────────────────┘   the process has ended
+"""
+
+import asyncio
+import signal
+
+from .errors import Failure
+from .limits import BACKOFF_FIRST_S, BACKOFF_MAX_S, EARLY_DEATH_S, READY_S, STOP_S
+
+
+class Backoff:
+    """How long to wait before the next try: not at all after the first death, then doubling while it dies early."""
+
+    def __init__(self):
+        self._early_deaths = 0
+
+    def delay_s(self, lived_s):
+        """The pause after a process that lived for so long."""
+        if lived_s >= EARLY_DEATH_S:
+            self._early_deaths = 0
+        deaths = self._early_deaths
+        # Counting on without end would one day overflow the power.
+        self._early_deaths = min(deaths + 1, 32)
+        return 0.0 if deaths == 0 else min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** (deaths - 1))
+
+
+class Slot:
+    """Keeps a process alive in one place of the group.
+
+    host  the Group: launch(slot) starts a process, changed() and died() hear what happens here
+    """
+
+    def __init__(self, role, index, host):
+        self.role = role
+        self.index = index
+        self.state = "down"
+        self.restarts = 0
+        self.retiring = False       # set by the group: this place is to go
+        self.process = None
+        self._host = host
+        self._backoff = Backoff()
+        self._unwanted = asyncio.Event()
+        self._task = None
+        self._verdict = None
+
+    @property
+    def name(self):
+        """As messages call it."""
+        return "md" if self.role == "md" else f"io_conn {self.index}"
+
+    async def start(self, insist):
+        """Starts it and waits until it serves. Raises Failure with the reason if the first try fails.
+
+        insist  go on trying after a failed first try (a restart must not give up); otherwise the place stays empty
+        """
+        self._unwanted.clear()
+        self._verdict = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._live(insist))
+        reason = await asyncio.shield(self._verdict)
+        if reason is not None:
+            raise Failure(f"{self.name} does not start: {reason}")
+
+    async def stop(self):
+        """Ends the process, if any, and what would start the next one. May be called at any time, also twice."""
+        self._unwanted.set()
+        process = self.process
+        if process is not None and not process.exited.done():
+            gone = await process.end(STOP_S, lambda: self._host.log.event(
+                "child_killed", role=self.role, index=self.index, pid=process.pid,
+                reason=f"did not end within {STOP_S:g} s of SIGTERM"))
+            if not gone:
+                self._host.log.event("child_unkillable", role=self.role, index=self.index, pid=process.pid)
+                self._task.cancel()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def retire(self):
+        """Lets it end by itself when its last client has gone. REQUIRES: state is up."""
+        self._unwanted.set()
+        self.process.send(signal.SIGUSR1)
+        self._enter("draining")
+
+    def kill(self):
+        """Ends the process at once."""
+        self._unwanted.set()
+        if self.process is not None:
+            self.process.send(signal.SIGKILL)
+
+    @property
+    def is_wanted(self):
+        """Whether a process is meant to live here."""
+        return not self._unwanted.is_set()
+
+    @property
+    def ended(self):
+        """The task that ends when nothing lives here any more and nothing will."""
+        return self._task
+
+    def _enter(self, state):
+        """The one function that changes the state."""
+        self.state = state
+        self._host.changed()
+
+    async def _live(self, insist):
+        """One life after the other until unwanted."""
+        while not self._unwanted.is_set():
+            lived_s = await self._guarded_life()
+            failed_first = self._verdict.done() and self._verdict.result() is not None
+            if self._unwanted.is_set() or (failed_first and not insist):
+                break
+            insist = True
+            self.restarts += 1
+            await self._pause(self._backoff.delay_s(lived_s))
+        self._decide("it was stopped")
+
+    async def _guarded_life(self):
+        """_one_life(), and whatever goes wrong in the supervisor itself does not end the guarding."""
+        try:
+            return await self._one_life()
+        except Exception as error:      # noqa: BLE001 (a bug of ours; the place must stay guarded)
+            self._host.log.exception(f"slot {self.name}", error)
+            self._decide("the supervisor met an unexpected error; see log/supervisor.log")
+            if self.process is not None:
+                await self.process.exited
+            return 0.0
+
+    async def _one_life(self):
+        """A process from start to end; gives the seconds that it lived."""
+        try:
+            process = self.process = self._host.launch(self)
+        except (OSError, Failure) as error:     # no memory, no descriptor, the program is being replaced, ...
+            self._host.log.event("child_not_started", role=self.role, index=self.index, cause=error)
+            self._decide(str(error))
+            return 0.0
+        self._enter("starting")
+        await self._serve(process)
+        cause = await process.exited
+        lived_s = process.uptime_s()
+        self._decide(process.reason())
+        self.process = None
+        self._enter("down")
+        self._host.died(self, process, cause, lived_s)
+        return lived_s
+
+    async def _serve(self, process):
+        """From the start to `up`; what is not up in time is ended."""
+        await asyncio.wait([process.spoke], timeout=READY_S)
+        if process.exited.done() or self._unwanted.is_set():
+            return
+        if process.spoke.done() and process.spoke.result() == "ready":
+            self._enter("up")
+            self._decide(None)
+            self._host.is_up(self, process)
+            return
+        if not process.spoke.done():
+            self._host.log.event("child_not_ready", role=self.role, index=self.index, pid=process.pid,
+                                 limit_s=f"{READY_S:g}")
+            self._decide(f"it was not ready within {READY_S:g} s")
+            process.send(signal.SIGKILL)
+            return
+        # It said that it cannot serve, and has the usual time to end by itself.
+        if not await process.gone_within(STOP_S):
+            process.send(signal.SIGKILL)
+
+    def _decide(self, reason):
+        """Tells start() how the first try ended (None: well)."""
+        if not self._verdict.done():
+            self._verdict.set_result(reason)
+
+    async def _pause(self, seconds):
+        """Waits before the next life, but not when it has become unwanted."""
+        if seconds > 0:
+            try:
+                await asyncio.wait_for(self._unwanted.wait(), seconds)
+            except asyncio.TimeoutError:
+                pass

@@ -1,0 +1,153 @@
+"""The life of the supervisor: it starts the group, then sleeps until a signal, a request or a death wakes it.
+
+SIGINT, SIGTERM                stop in good order; a second SIGINT kills every daemon at once
+SIGHUP with a terminal         the same (the terminal has gone); without one (--daemon) it changes nothing
+"""
+
+import asyncio
+import json
+import signal
+
+from .errors import Failure, Interrupted
+from .group import Group
+from .limits import IO_CONN_MAX, REQUEST_BYTES_MAX, REQUEST_S
+
+
+class Supervisor:
+    """Runs a prepared instance until it is told to stop.
+
+    launch    what start.py prepared
+    log       the event log
+    on_ready  called once, when clients are served
+    """
+
+    def __init__(self, launch, log, on_ready):
+        self._launch = launch
+        self._log = log
+        self._on_ready = on_ready
+        self._group = Group(launch, log)
+        self._stop_cause = None
+        self._stop = asyncio.Event()
+        self._operation = None      # the task of a running restart or scale
+
+    async def run(self):
+        """Gives when everything has been stopped. Raises Failure if the group did not come up."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_loop_error)
+        self._install_signals(loop)
+        server = await asyncio.start_unix_server(self._converse, sock=self._launch.control_socket,
+                                                 limit=REQUEST_BYTES_MAX)
+        try:
+            self._group.changed()
+            await self._unless_stopped(self._group.start())
+            self._log.event("serving", pid=self._launch.supervisor_pid)
+            self._on_ready()
+            await self._stop.wait()
+        finally:
+            server.close()
+            await self._end_operation()
+            await self._group.stop()
+            self._log.event("stopped")
+            # The loop takes its handlers away when it closes; what is left to tidy up must not be cut short by a signal.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+
+    def _install_signals(self, loop):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:       # nohup(1) asks for exactly that
+            loop.add_signal_handler(signal.SIGHUP, self._on_signal, signal.SIGHUP)
+
+    def _on_signal(self, number):
+        if number == signal.SIGHUP and self._launch.detached:
+            self._log.event("signal_ignored", signal="SIGHUP")
+        elif number == signal.SIGINT and self._stop.is_set():
+            self._log.event("killing", cause="second SIGINT")
+            self._group.kill()
+        else:
+            self._request_stop(signal.Signals(number).name)
+
+    def _request_stop(self, cause):
+        if not self._stop.is_set():
+            self._stop_cause = cause
+            self._log.event("stopping", cause=cause)
+            self._stop.set()
+
+    async def _unless_stopped(self, work):
+        """Awaits `work`, but gives it up when a stop is requested meanwhile."""
+        task = asyncio.create_task(work)
+        stopper = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([task, stopper], return_when=asyncio.FIRST_COMPLETED)
+        stopper.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+            raise Interrupted(f"the start was broken off by {self._stop_cause}")
+        task.result()
+
+    async def _end_operation(self):
+        """A restart or scale that is under way gives way to the stop."""
+        if self._operation is not None and not self._operation.done():
+            self._operation.cancel()
+            await asyncio.wait([self._operation])
+
+    def _on_loop_error(self, _loop, context):
+        """A bug of ours in a callback: it is written down, and the guarding goes on."""
+        error = context.get("exception") or RuntimeError(context.get("message"))
+        self._log.exception("event loop", error)
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    async def _converse(self, reader, writer):
+        """One connection to the control socket: a line in, a line out."""
+        try:
+            line = await asyncio.wait_for(reader.readline(), REQUEST_S)
+            if line:
+                answer = await self._answer(line)
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        except (asyncio.TimeoutError, ValueError, OSError):
+            pass        # too slow, too long, or gone
+        finally:
+            writer.close()
+
+    async def _answer(self, line):
+        """Carries out a request and gives the answer."""
+        try:
+            message = json.loads(line)
+            operation = message["op"]
+        except (ValueError, TypeError, KeyError):
+            return {"ok": False, "error": "the request is not understood"}
+        if operation == "stop":
+            self._request_stop("millrace stop")
+            return {"ok": True, "pid": self._launch.supervisor_pid}
+        if operation == "status":
+            return {"ok": True, "status": self._group.record()}
+        if operation == "restart":
+            return await self._exclusively(self._group.restart(), "restart")
+        count = message.get("io_conns")
+        if operation == "scale" and isinstance(count, int) and 1 <= count <= IO_CONN_MAX:
+            return await self._exclusively(self._scale(count), "scale")
+        return {"ok": False, "error": "the request is not understood"}
+
+    async def _scale(self, count):
+        serving, draining = await self._group.scale(count)
+        return {"serving": serving, "draining": draining}
+
+    async def _exclusively(self, work, name):
+        """Runs an operation on the group; a second one meanwhile is refused. The client may leave, the work goes on."""
+        busy = self._operation is not None and not self._operation.done()
+        if busy or not self._launch.ready or self._stop.is_set():
+            work.close()
+            return {"ok": False, "error": "the group is being started, stopped, restarted or scaled: try again when that is done"}
+        self._operation = asyncio.create_task(work)
+        try:
+            result = await asyncio.shield(self._operation)
+        except Failure as error:
+            self._log.event("refused", op=name, reason=error)
+            return {"ok": False, "error": str(error)}
+        except asyncio.CancelledError:
+            return {"ok": False, "error": f"{name} was broken off, because the group is being stopped"}
+        except Exception as error:      # noqa: BLE001 (a bug of ours; the supervisor must live)
+            self._log.exception(name, error)
+            return {"ok": False, "error": f"{name} met an unexpected error ({error!r}): see log/supervisor.log"}
+        return {"ok": True, **(result or {})}
