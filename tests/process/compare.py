@@ -103,8 +103,6 @@ def mask_hello(reply):
 class CompareCase(unittest.TestCase):
     """Compares whole scripts of commands."""
 
-    longMessage = False
-
     def same(self, *steps, mask=None, protocols=PROTOCOLS):
         for protocol in protocols:
             empty(sides.oracle)

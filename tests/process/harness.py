@@ -146,7 +146,7 @@ class Instance(_Server):
         super().__init__("instance")
         self.io = io
         self.settings = option_names(settings)
-        self.unix_path = str(self.folder / "run" / "client.sock")
+        self.unix_path = str(self.folder / "client.sock")
         self.settings.setdefault("unixsocket", self.unix_path)
         self.pids_seen = set()
         self.shm_folders = set()
@@ -228,6 +228,8 @@ class Instance(_Server):
         memory = [str(folder) for folder in self.shm_folders if folder.exists()]
         if memory:
             raise Failed("stopped, but shared memory is left in %s" % ", ".join(memory))
+        if os.path.lexists(self.settings["unixsocket"]):
+            raise Failed("stopped, but the socket %s is left" % self.settings["unixsocket"])
         run_folder = self.folder / "run"
         files = sorted(os.listdir(run_folder)) if run_folder.exists() else []
         if files:

@@ -143,7 +143,7 @@ class Wire:
                 del self.buffer[:end]
                 return reply
             if not self._receive(deadline):
-                raise WireClosed(self._taken())
+                raise WireClosed(self.taken())
 
     def replies(self, count):
         return [self.reply() for _ in range(count)]
@@ -165,21 +165,30 @@ class Wire:
         deadline = time.monotonic() + self.timeout
         while self._receive(deadline):
             pass
-        return self._taken()
+        return self.taken()
 
     def until_closed_or(self, ending):
         """(what came, whether the server closed): reads until the bytes end with `ending` or the connection ends."""
         deadline = time.monotonic() + self.timeout
         while not self.buffer.endswith(ending):
             if not self._receive(deadline):
-                return self._taken(), True
-        return self._taken(), False
+                return self.taken(), True
+        return self.taken(), False
+
+    def up_to(self, count):
+        """(what came, whether the server closed): reads until there are that many bytes or the connection ends."""
+        deadline = time.monotonic() + self.timeout
+        while len(self.buffer) < count:
+            if not self._receive(deadline):
+                return self.taken(), True
+        return self.taken(), False
 
     def silent(self, seconds):
         """True when nothing arrives and the connection stays open for that long."""
         return not self.buffer and not select.select([self.socket], [], [], seconds)[0]
 
-    def _taken(self):
+    def taken(self):
+        """What has been received and not yet handed out."""
         taken = bytes(self.buffer)
         self.buffer.clear()
         return taken
@@ -239,6 +248,6 @@ class Wire:
                 replies.append(bytes(self.buffer[start:end]))
                 start = end
             elif not self._receive(deadline):
-                raise WireClosed(self._taken()[start:])
+                raise WireClosed(self.taken()[start:])
         del self.buffer[:start]
         return replies

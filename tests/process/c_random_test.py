@@ -1,0 +1,189 @@
+"""Long random sequences of commands, cut at random bytes, get the same bytes from redis-server and from millrace.
+
+The seed is printed; SEED=n repeats a run. MILLRACE_LONG=1 runs millions of commands instead of thousands.
+"""
+
+import collections
+import os
+import random
+import unittest
+
+from compare import IO_COUNTS, Sides, mask_hello, shortened
+from wire import encode, end_of_reply
+
+COMMANDS_PER_GROUP = 3_000_000 if os.environ.get("MILLRACE_LONG") else 12_000
+SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(10**6)))
+CONNECTIONS = 5
+HISTORY = 25
+
+KEYS = [b"a", b"b", b"c", b"k:1", b"k:2", b"", b"\0\r\n", b"n1", b"n2", b"n3", b"long" * 100]
+NUMBERS = [b"0", b"1", b"-1", b"7", b"10", b"100", b"-100", b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808",
+           b"9223372036854775806", b"4611686018427387904", b"2147483648", b"4294967296", b"", b" 1", b"1 ", b"+1", b"01", b"-0", b"1.5",
+           b"abc", b"1e2", b"99999999999999999999999"]
+VALUES = NUMBERS + [b"v", b"value", b"\r\n", b"\0", b"*1\r\n$4\r\nPING\r\n", b"\xff" * 20, b"x" * 43, b"y" * 44, b"z" * 45, b"w" * 1000,
+                    b"u" * 40000]
+LIFETIMES = [b"10000000", b"100000000", b"0", b"-1", b"abc", b"", b"9223372036854775807", b"9223372036854775", b"1 "]
+MOMENTS = [b"33177117420", b"33177117420000", b"0", b"-5", b"x", b"9223372036854775807", b"9223372036854776"]
+
+
+class Source:
+    """Makes random commands; each method gives one list of arguments."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.makers = ([self.set] * 12 + [self.get] * 12 + [self.incr] * 8 + [self.mset, self.mget, self.delete, self.append] * 4
+                       + [self.with_key] * 8 + [self.with_key_and_value] * 5 + [self.small] * 3 + [self.rare, self.odd, self.expired])
+
+    def key(self):
+        return self.random.choice(KEYS)
+
+    def keys(self):
+        return [self.key() for _ in range(self.random.choice((1, 1, 2, 3, 8, 40)))]
+
+    def value(self):
+        if self.random.random() < 0.1:
+            return self.random.randbytes(self.random.choice((1, 5, 20, 200, 5000)))
+        return self.random.choice(VALUES)
+
+    def number(self):
+        return self.random.choice(NUMBERS) if self.random.random() < 0.6 else b"%d" % self.random.randint(-2000, 2000)
+
+    def set_option(self):
+        name = self.random.choice((b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL", b"NX", b"XX", b"GET", b"NX", b"XX", b"GET"))
+        if name in (b"EX", b"PX"):
+            return [name, b"10000000" if self.random.random() < 0.6 else self.random.choice(LIFETIMES)]
+        if name in (b"EXAT", b"PXAT"):
+            return [name, self.random.choice(MOMENTS if name == b"EXAT" else MOMENTS[1:])]
+        return [name]
+
+    def set(self):
+        options = [word for _ in range(self.random.choice((0, 0, 0, 1, 1, 2, 3))) for word in self.set_option()]
+        return [b"SET", self.key(), self.value() if self.random.random() < 0.6 else self.number(), *options]
+
+    def get(self):
+        return [b"GET", self.key()]
+
+    def incr(self):
+        name = self.random.choice((b"INCR", b"DECR", b"INCRBY", b"DECRBY"))
+        return [name, self.random.choice(KEYS[-4:-1])] + ([self.number()] if name.endswith(b"BY") else [])
+
+    def mset(self):
+        return [b"MSET"] + [argument for key in self.keys() for argument in (key, self.value())]
+
+    def mget(self):
+        return [b"MGET", *self.keys()]
+
+    def delete(self):
+        return [self.random.choice((b"DEL", b"EXISTS")), *self.keys()]
+
+    def append(self):
+        return [b"APPEND", self.key(), self.random.choice((b"", b"1", b"abc", b"\0" * 50, b"5"))]
+
+    def with_key(self):
+        return [self.random.choice((b"GETDEL", b"STRLEN", b"TYPE", b"EXISTS", b"DEL", b"STRLEN")), self.key()]
+
+    def with_key_and_value(self):
+        return [self.random.choice((b"GETSET", b"SETNX", b"APPEND")), self.key(), self.value()]
+
+    def small(self):
+        return self.random.choice(([b"DBSIZE"], [b"PING"], [b"PING", self.value()], [b"ECHO", self.value()], [b"CLIENT", b"GETNAME"],
+                                   [b"SELECT", self.random.choice((b"0", b"0", b"0", b"1", b"15", b"16", b"-1", b"x", b""))]))
+
+    def rare(self):
+        return self.random.choice(([b"FLUSHALL"], [b"FLUSHALL", b"ASYNC"], [b"FLUSHALL", self.value()], [b"RESET"], [b"HELLO", b"3"],
+                                   [b"HELLO", b"2"], [b"HELLO", self.number()], [b"CLIENT", b"SETNAME", self.value()[:100]],
+                                   [b"CONFIG", b"GET", b"maxclients"], [b"CONFIG", b"GET", self.value()[:50]], [b"AUTH", self.value()],
+                                   [b"AUTH", b"default", self.value()], [b"COMMAND", b"INFO", b"nonsense"]))
+
+    def odd(self):
+        """A command with an argument too few or too many, or a name that does not exist."""
+        arguments = self.random.choice((self.set, self.get, self.incr, self.mset, self.mget, self.append, self.with_key))()
+        kind = self.random.random()
+        if kind < 0.3:
+            return arguments[:-1]
+        if kind < 0.6:
+            return arguments + [self.value()]
+        if kind < 0.8:
+            return [self.random.choice((arguments[0].lower(), arguments[0].capitalize())), *arguments[1:]]
+        return [self.random.choice((b"nonsense", b"gett", b"", b"SET\0", self.value()[:50])), *arguments[1:]]
+
+    def expired(self):
+        """A value that is gone at once. DEL follows, since until then DBSIZE may count it or not."""
+        key = self.key()
+        return [b"SET", key, self.value(), self.random.choice((b"EXAT", b"PXAT")), b"1"], [b"GET", key], [b"DEL", key]
+
+    def pipeline(self):
+        """A list of commands for one connection."""
+        length = self.random.choice((1, 1, 2, 5, 20, 100))
+        commands = []
+        while len(commands) < length:
+            made = self.random.choice(self.makers)()
+            commands += made if isinstance(made, tuple) else [made]
+        return commands
+
+    def pieces(self, data):
+        """The bytes cut at random places; often not at all."""
+        cuts = self.random.choice((0, 0, 1, 3, 10))
+        places = sorted(self.random.randrange(len(data) + 1) for _ in range(cuts))
+        return [data[start:end] for start, end in zip([0, *places], [*places, len(data)])]
+
+
+class Random(unittest.TestCase):
+    """One pair at a time, so that a difference shows at once: each pipeline goes to both, then both replies are compared."""
+
+    def against(self, io_count):
+        print("seed %d, %d commands, %d io_conn" % (SEED, COMMANDS_PER_GROUP, io_count), flush=True)
+        sides = Sides(io_counts=(io_count,))
+        self.addCleanup(sides.stop)
+        self.pairs = [[server.wire() for server in (sides.oracle, *sides.subjects.values())] for _ in range(CONNECTIONS)]
+        for wire in (wire for pair in self.pairs for wire in pair):
+            self.addCleanup(wire.close)
+        self.history, self.done = collections.deque(maxlen=HISTORY), 0
+        source = Source(SEED * 10 + io_count)
+        while self.done < COMMANDS_PER_GROUP:
+            self.one_pipeline(source)
+        for wire in self.pairs[0]:
+            self.assertFalse(wire.buffer)
+
+    def one_pipeline(self, source):
+        number = source.random.randrange(CONNECTIONS)
+        commands = source.pipeline()
+        pieces = source.pieces(b"".join(encode(*command) for command in commands))
+        expected, actual = [wire.exchange(pieces, len(commands)) for wire in self.pairs[number]]
+        for command, want, got in zip(commands, expected, actual):
+            self.history.append((number, command))
+            self.done += 1
+            if want != got and mask_hello(want) != mask_hello(got):
+                self.differ(want, got)
+
+    def differ(self, want, got):
+        lines = ["connection %d: %s" % (number, shortened(b" ".join(command)))
+                 for number, command in self.history]
+        self.fail("seed %d, command %d:\n    %s\n    redis    %s\n    millrace %s" % (
+            SEED, self.done, "\n    ".join(lines), shortened(want), shortened(got)))
+
+    def test_generated_replies_are_whole(self):
+        """The source makes only commands that get exactly one reply."""
+        source = Source(SEED)
+        sides = Sides(io_counts=())
+        self.addCleanup(sides.stop)
+        with sides.oracle.wire() as wire:
+            for _ in range(50):
+                commands = source.pipeline()
+                replies = wire.exchange([b"".join(encode(*command) for command in commands)], len(commands))
+                self.assertTrue(all(end_of_reply(reply) == len(reply) for reply in replies))
+                self.assertFalse(wire.buffer, commands)
+
+
+def _add_tests():
+    for count in IO_COUNTS:
+        def test(self, count=count):
+            self.against(count)
+        setattr(Random, "test_against_%d_io_conn" % count, test)
+
+
+_add_tests()
+
+
+if __name__ == "__main__":
+    unittest.main()

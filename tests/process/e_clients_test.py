@@ -1,0 +1,246 @@
+"""Real clients work unchanged: python3-redis with pipelines and threads, redis-cli, redis-benchmark."""
+
+import csv
+import io
+import os
+import subprocess
+import threading
+import unittest
+
+import redis
+
+from harness import InstanceCase, Oracle, run
+
+PIPED_COMMANDS = 100_000
+THREADS = 8
+
+
+class PythonClient(InstanceCase):
+    IO = 4
+
+    def client(self, **options):
+        client = redis.Redis("127.0.0.1", self.instance.port, socket_timeout=20, **options)
+        self.addCleanup(client.close)
+        return client
+
+    def setUp(self):
+        self.client().flushall()
+
+    def test_every_command_of_this_version(self):
+        client = self.client(decode_responses=True)
+        self.assertTrue(client.ping())
+        self.assertEqual(client.echo("hello"), "hello")
+        self.assertTrue(client.set("k", "v", ex=100))
+        self.assertIsNone(client.set("k", "w", nx=True))
+        self.assertEqual(client.set("k", "w", get=True), "v")
+        self.assertEqual(client.getset("k", "x"), "w")
+        self.assertEqual(client.append("k", "yz"), 3)
+        self.assertEqual(client.strlen("k"), 3)
+        self.assertEqual(client.type("k"), "string")
+        self.assertEqual(client.getdel("k"), "xyz")
+        self.assertTrue(client.setnx("k", "1"))
+        self.assertEqual([client.incr("k"), client.decr("k"), client.incrby("k", 5), client.decrby("k", 2)], [2, 1, 6, 4])
+        self.assertTrue(client.mset({"a": 1, "b": 2}))
+        self.assertEqual(client.mget("a", "none", "b"), ["1", None, "2"])
+        self.assertEqual((client.exists("a", "b", "c"), client.dbsize(), client.delete("a", "b", "c")), (2, 3, 2))
+        self.assertTrue(client.client_setname("me"))
+        self.assertEqual(client.client_getname(), "me")
+        self.assertEqual(client.client_id(), client.client_id())
+        self.assertIn("me", [line["name"] for line in client.client_list()])
+        self.assertEqual(client.config_get("maxclients"), {"maxclients": "10000"})
+        self.assertTrue(client.info()["redis_version"].startswith("7.0"))
+        self.assertEqual(client.command_count(), len(client.command()))
+
+    def test_errors_become_exceptions(self):
+        client = self.client()
+        client.set("k", "v")
+        for call in (lambda: client.incr("k"), lambda: client.execute_command("NONSENSE"), lambda: client.set("k", "v", px=0)):
+            with self.assertRaises(redis.ResponseError):
+                call()
+
+    def test_databases(self):
+        first, second = self.client(), self.client(db=9)
+        first.set("k", "first")
+        self.assertIsNone(second.get("k"))
+        second.set("k", "second")
+        self.assertEqual((first.get("k"), second.get("k")), (b"first", b"second"))
+
+    def test_pipeline(self):
+        pipeline = self.client().pipeline(transaction=False)
+        for number in range(5000):
+            pipeline.set("key:%d" % number, number)
+            pipeline.get("key:%d" % number)
+            pipeline.incr("sum")
+        answers = pipeline.execute()
+        self.assertEqual(answers[1::3], [b"%d" % number for number in range(5000)])
+        self.assertEqual(answers[2::3], list(range(1, 5001)))
+
+    def test_binary_and_unicode(self):
+        client = self.client(decode_responses=True)
+        for text in ("grüße", "日本語", "\r\n", "", "a" * 300000):
+            client.set(text, text)
+            self.assertEqual(client.get(text), text)
+
+    def test_threads_count_together(self):
+        """No increment is lost or done twice, whichever io_conn a thread is connected to."""
+        client, failures = self.client(), []
+
+        def count():
+            try:
+                seen = [client.incr("shared") for _ in range(500)]
+                if seen != sorted(set(seen)):
+                    failures.append("an increment went backwards")
+            except Exception as error:  # whatever a thread meets has to reach the test
+                failures.append(repr(error))
+
+        threads = [threading.Thread(target=count) for _ in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        self.assertEqual(failures, [])
+        self.assertEqual(client.get("shared"), b"%d" % (500 * THREADS))
+
+    def test_what_one_connection_wrote_the_next_one_reads(self):
+        clients = [redis.Redis("127.0.0.1", self.instance.port, single_connection_client=True) for _ in range(8)]
+        for client in clients:
+            self.addCleanup(client.close)
+        for number in range(800):
+            clients[number % 8].set("k", number)
+            self.assertEqual(clients[(number * 3 + 1) % 8].get("k"), b"%d" % number)
+
+    def test_nobody_sees_half_an_mset(self):
+        client, stop, failures = self.client(), threading.Event(), []
+        names = ["part:%d" % number for number in range(20)]
+        client.mset(dict.fromkeys(names, 0))
+
+        def write(first):
+            for number in range(first, first + 4000, 2):
+                client.mset(dict.fromkeys(names, number))
+
+        def read():
+            while not stop.is_set():
+                values = set(client.mget(names))
+                if len(values) != 1:
+                    failures.append(values)
+
+        readers, writers = [threading.Thread(target=read) for _ in range(3)], [threading.Thread(target=write, args=(n,)) for n in (1, 2)]
+        for thread in readers + writers:
+            thread.start()
+        for thread in writers:
+            thread.join(60)
+        stop.set()
+        for thread in readers:
+            thread.join(20)
+        self.assertEqual(failures, [])
+
+    def test_unix_socket(self):
+        client = redis.Redis(unix_socket_path=self.instance.unix_path)
+        self.addCleanup(client.close)
+        client.set("k", "v")
+        self.assertEqual(self.client().get("k"), b"v")
+
+
+class RedisCli(InstanceCase):
+    IO = 2
+
+    def cli(self, *arguments, stdin=None):
+        ended = subprocess.run(["redis-cli", "-p", str(self.instance.port), *arguments], input=stdin, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, timeout=60, check=False)
+        return ended.returncode, ended.stdout.decode(errors="replace")
+
+    def test_arguments(self):
+        self.assertEqual(self.cli("set", "a b", "c d"), (0, "OK\n"))
+        self.assertEqual(self.cli("get", "a b"), (0, "c d\n"))
+        self.assertEqual(self.cli("--no-raw", "mget", "a b", "none"), (0, '1) "c d"\n2) (nil)\n'))
+        self.assertEqual(self.cli("-n", "5", "get", "a b"), (0, "\n"))
+        self.assertIn("ERR unknown command", self.cli("nonsense")[1])
+
+    def test_resp3(self):
+        self.assertEqual(self.cli("-3", "--no-raw", "get", "none"), (0, "(nil)\n"))
+        self.assertEqual(self.cli("-3", "--no-raw", "config", "get", "maxclients"), (0, '1# "maxclients" => "10000"\n'))
+        self.assertIn("# Server", self.cli("-3", "info", "server")[1])
+
+    def test_unix_socket(self):
+        ended = run(["redis-cli", "-s", self.instance.unix_path, "echo", "hello"])
+        self.assertEqual((ended.returncode, ended.stdout), (0, "hello\n"))
+
+    def test_commands_from_standard_input(self):
+        self.assertEqual(self.cli(stdin=b'set k "a\\nb"\nget k\nstrlen k\n\nnonsense\n')[1].splitlines()[:4], ["OK", "a", "b", "3"])
+
+    def test_value_from_standard_input(self):
+        value = os.urandom(1 << 20)
+        self.assertEqual(self.cli("-x", "set", "big", stdin=value), (0, "OK\n"))
+        with self.instance.wire() as wire:
+            self.assertEqual(wire.command("GET", "big"), b"$1048576\r\n" + value + b"\r\n")
+
+    def test_repeated(self):
+        self.cli("set", "n", "0")
+        self.assertEqual(self.cli("-r", "100", "incr", "n")[1].split(), [str(number) for number in range(1, 101)])
+
+    def test_pipe(self):
+        stream = b"".join(b"*3\r\n$3\r\nSET\r\n$10\r\nk%09d\r\n$9\r\n%09d\r\n" % (number, number) for number in range(PIPED_COMMANDS))
+        status, text = self.cli("--pipe", stdin=stream)
+        self.assertEqual(status, 0, text)
+        self.assertIn("errors: 0, replies: %d" % PIPED_COMMANDS, text)
+        with self.instance.wire() as wire:
+            self.assertGreaterEqual(int(wire.command("DBSIZE")[1:]), PIPED_COMMANDS)
+            self.assertEqual(wire.command("GET", "k%09d" % 77777), b"$9\r\n000077777\r\n")
+
+    def test_pipe_counts_errors(self):
+        status, text = self.cli("--pipe", stdin=b"SET k x\r\nINCR k\r\nnonsense\r\nGET k\r\n")
+        self.assertNotEqual(status, 0)
+        self.assertIn("errors: 2, replies: 4", text)
+
+    def test_same_output_as_with_redis_server(self):
+        oracle = Oracle()
+        self.addCleanup(oracle.stop)
+        self.cli("flushall")
+        for line in ("set k v", "get k", "mget k n", "incr k", "nonsense a b", "del k n", "type k", "dbsize", "get", "ping hi", "select 99"):
+            for options in ([], ["-3"], ["--no-raw"], ["--csv"], ["-3", "--json"]):
+                theirs = run(["redis-cli", "-p", oracle.port, *options, *line.split()])
+                ours = run(["redis-cli", "-p", self.instance.port, *options, *line.split()])
+                self.assertEqual((ours.returncode, ours.stdout, ours.stderr), (theirs.returncode, theirs.stdout, theirs.stderr), (options, line))
+
+
+class Benchmark(InstanceCase):
+    """redis-benchmark ends well and says a rate for each of its tests."""
+
+    TESTS = {"PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "MSET (10 keys)"}
+
+    def benchmark(self, *arguments):
+        ended = run(["redis-benchmark", "-t", "ping,set,get,incr,mset", "-n", "3000", "-c", "20", "--csv", *arguments], 120)
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+        self.assertNotIn("rror", ended.stderr)
+        rows = list(csv.DictReader(io.StringIO(ended.stdout)))
+        self.assertEqual({row["test"] for row in rows}, self.TESTS, ended.stdout)
+        for row in rows:
+            self.assertGreater(float(row["rps"]), 100, row)
+
+    def both_ways(self, *arguments):
+        self.benchmark("-p", str(self.instance.port), *arguments)
+        self.benchmark("-s", self.instance.unix_path, *arguments)
+
+    def test_depth_1(self):
+        self.both_ways("-P", "1")
+
+    def test_depth_16(self):
+        self.both_ways("-P", "16")
+
+    def test_many_keys_and_large_values(self):
+        self.both_ways("-P", "4", "-r", "1000", "-d", "5000")
+
+    def test_three_threads_of_clients(self):
+        self.both_ways("-P", "16", "--threads", "3")
+
+
+class BenchmarkOneIoConn(Benchmark):
+    IO = 1
+
+
+class BenchmarkFourIoConn(Benchmark):
+    IO = 4
+
+
+if __name__ == "__main__":
+    unittest.main()
