@@ -95,8 +95,9 @@ class FloorServer {
                 if (!client) {
                     accept_all();
                 } else if (!flush(*client) || !answer(*client)) {
-                    close(client->fd);
-                    clients_.erase(client->fd);
+                    const int fd = client->fd;
+                    close(fd);
+                    clients_.erase(fd);
                 }
             }
         }

@@ -139,7 +139,7 @@ ReplyParser::Step ReplyParser::on_bulk(int64_t length, PayloadCheck* check) {
 }
 
 ReplyParser::Step ReplyParser::on_error(std::string_view text) {
-    if (reply_.kind != kReplyError) error_text_.assign(text);
+    if (reply_.kind != kReplyError) error_text_.assign(text.substr(0, kErrorTextMax));
     reply_.kind = kReplyError;
     reply_.text = error_text_;
     return finish_value(kReplyError, 0);

@@ -46,6 +46,7 @@ enum class Parsed { kReply, kNeedMore, kBad };
 class ReplyParser {
   public:
     static constexpr size_t kLineMax = 256;             // bytes of a line that are kept; the rest is dropped
+    static constexpr size_t kErrorTextMax = 200;        // bytes of an error that are shown
     static constexpr int64_t kLengthMax = 512LL << 20;  // bytes of one bulk string: Redis's own limit
     static constexpr int64_t kElementsMax = 1 << 20;    // elements of one array
 

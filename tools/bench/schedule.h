@@ -29,7 +29,8 @@ class Schedule {
     uint64_t due_count(int64_t now_ns) const {
         if (now_ns < start_ns_) return 0;
         auto count = static_cast<uint64_t>(static_cast<double>(now_ns - start_ns_) / interval_ns_) + 1;
-        while (count > 0 && due_time(count - 1) > now_ns) --count;  // rounding
+        while (count > 0 && due_time(count - 1) > now_ns) --count;  // rounding, either way
+        while (due_time(count) <= now_ns) ++count;
         return std::min(count, total_);
     }
 
