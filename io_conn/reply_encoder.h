@@ -1,0 +1,21 @@
+// Turns md's replies (common/reply_format.h) into RESP, part by part. Runs in io_conn; its input comes from a ring.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "io_conn/resp_writer.h"
+
+namespace millrace::io_conn {
+
+/// What remains of a value that was cut between two parts; one for each connection.
+struct EncoderState {
+    uint32_t bulk_left = 0;
+};
+
+/// Encodes one whole reply or one part of a large one. `errors` counts error replies. False when the bytes are not well
+/// formed: the reply cannot be completed, the connection has to be closed.
+bool encode_reply(std::span<const std::byte> body, EncoderState& state, RespWriter& out, uint64_t& errors);
+
+}  // namespace millrace::io_conn

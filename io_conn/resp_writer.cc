@@ -1,0 +1,24 @@
+// See resp_writer.h. Runs in io_conn.
+#include "io_conn/resp_writer.h"
+
+#include <string>
+
+namespace millrace::io_conn {
+
+void RespWriter::error(std::string_view text) {
+    if (text.find_first_of("\r\n") == std::string_view::npos) return line('-', text);
+    std::string one_line(text);
+    for (char& c : one_line)
+        if (c == '\r' || c == '\n') c = ' ';
+    line('-', one_line);
+}
+
+void RespWriter::verbatim(std::string_view text) {
+    if (!resp3_) return bulk(text);
+    number('=', static_cast<int64_t>(text.size()) + 4);
+    out_.append("txt:");
+    out_.append(text);
+    out_.append("\r\n");
+}
+
+}  // namespace millrace::io_conn

@@ -1,0 +1,176 @@
+// String commands, as Redis 7.0 answers them. Runs in md; handlers only (see handlers.h).
+#include <charconv>
+#include <limits>
+
+#include "common/text.h"
+#include "md/handlers.h"
+
+namespace millrace::md {
+
+namespace {
+
+constexpr int64_t kInt64Min = std::numeric_limits<int64_t>::min();
+
+/// What SET's options say.
+struct SetOptions {
+    enum class Expiry { none, keep, seconds, milliseconds, at_seconds, at_milliseconds };
+    bool only_if_absent = false;
+    bool only_if_present = false;
+    bool return_old = false;
+    Expiry expiry = Expiry::none;
+    std::string_view expiry_argument;
+};
+
+/// Reads one expiry option with its argument at `i`; false if this word is none or may not stand here.
+bool parse_expiry_option(Arguments options, size_t& i, SetOptions& result) {
+    static constexpr struct {
+        std::string_view word;
+        SetOptions::Expiry expiry;
+    } kWords[] = {{"EX", SetOptions::Expiry::seconds},
+                  {"PX", SetOptions::Expiry::milliseconds},
+                  {"EXAT", SetOptions::Expiry::at_seconds},
+                  {"PXAT", SetOptions::Expiry::at_milliseconds}};
+    for (const auto& [word, expiry] : kWords) {
+        if (!equals_ignoring_case(options[i], word)) continue;
+        // The same word may be repeated, the last one counts; another one is an error. So it is in Redis.
+        if (i + 1 == options.size() || (result.expiry != SetOptions::Expiry::none && result.expiry != expiry))
+            return false;
+        result.expiry = expiry;
+        result.expiry_argument = options[++i];
+        return true;
+    }
+    return false;
+}
+
+bool parse_set_options(Arguments options, SetOptions& result) {
+    for (size_t i = 0; i < options.size(); ++i) {
+        const std::string_view word = options[i];
+        if (equals_ignoring_case(word, "NX") && !result.only_if_present) result.only_if_absent = true;
+        else if (equals_ignoring_case(word, "XX") && !result.only_if_absent) result.only_if_present = true;
+        else if (equals_ignoring_case(word, "GET")) result.return_old = true;
+        else if (equals_ignoring_case(word, "KEEPTTL") &&
+                 (result.expiry == SetOptions::Expiry::none || result.expiry == SetOptions::Expiry::keep))
+            result.expiry = SetOptions::Expiry::keep;
+        else if (!parse_expiry_option(options, i, result)) return false;
+    }
+    return true;
+}
+
+/// The moment that an expiry option means; false after an error reply.
+bool resolve_expiry(Plan& plan, const SetOptions& options, int64_t& expire_at_ms) {
+    using Expiry = SetOptions::Expiry;
+    expire_at_ms = kNoExpiry;
+    if (options.expiry == Expiry::none || options.expiry == Expiry::keep) return true;
+    int64_t value;
+    if (!parse_integer(options.expiry_argument, value)) {
+        plan.reply().error(error_text::kNotAnInteger);
+        return false;
+    }
+    const bool seconds = options.expiry == Expiry::seconds || options.expiry == Expiry::at_seconds;
+    const bool relative = options.expiry == Expiry::seconds || options.expiry == Expiry::milliseconds;
+    bool valid = value > 0 && !(seconds && __builtin_mul_overflow(value, 1000, &value));
+    valid = valid && !(relative && __builtin_add_overflow(value, plan.now_ms(), &value));
+    if (!valid) plan.reply().error("ERR invalid expire time in 'set' command");
+    expire_at_ms = value;
+    return valid;
+}
+
+void reply_value_or_null(Plan& plan, const std::optional<Value>& value) {
+    if (value) plan.reply().value(*value);
+    else plan.reply().null();
+}
+
+/// INCR and its relatives: adds `amount` to the number that the key holds.
+void add_to_number(Plan& plan, std::string_view key, int64_t amount) {
+    const std::optional<Value> old = plan.find(key);
+    int64_t number = 0;
+    if (old && !parse_integer(old->bytes(), number)) return plan.reply().error(error_text::kNotAnInteger);
+    if (__builtin_add_overflow(number, amount, &number))
+        return plan.reply().error("ERR increment or decrement would overflow");
+    char digits[24];
+    const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
+    plan.set(key, {digits, static_cast<size_t>(end - digits)}, old ? old->expire_at_ms : kNoExpiry);
+    plan.reply().integer(number);
+}
+
+}  // namespace
+
+void handle_get(Plan& plan, Arguments arguments) { reply_value_or_null(plan, plan.read(arguments[0])); }
+
+void handle_set(Plan& plan, Arguments arguments) {
+    SetOptions options;
+    if (!parse_set_options(arguments.subspan(2), options)) return plan.reply().error(error_text::kSyntax);
+    int64_t expire_at_ms;
+    if (!resolve_expiry(plan, options, expire_at_ms)) return;
+    const bool needs_old = options.return_old || options.only_if_absent || options.only_if_present ||
+                           options.expiry == SetOptions::Expiry::keep;
+    const std::optional<Value> old = needs_old ? plan.find(arguments[0]) : std::nullopt;
+    const bool refused = (options.only_if_absent && old) || (options.only_if_present && !old);
+    if (options.return_old) reply_value_or_null(plan, old);
+    else if (refused) plan.reply().null();
+    else plan.reply().ok();
+    if (refused) return;
+    if (options.expiry == SetOptions::Expiry::keep && old) expire_at_ms = old->expire_at_ms;
+    plan.set(arguments[0], arguments[1], expire_at_ms);
+}
+
+void handle_setnx(Plan& plan, Arguments arguments) {
+    const bool absent = !plan.find(arguments[0]);
+    if (absent) plan.set(arguments[0], arguments[1], kNoExpiry);
+    plan.reply().integer(absent);
+}
+
+void handle_getset(Plan& plan, Arguments arguments) {
+    reply_value_or_null(plan, plan.read(arguments[0]));
+    plan.set(arguments[0], arguments[1], kNoExpiry);
+}
+
+void handle_getdel(Plan& plan, Arguments arguments) {
+    const std::optional<Value> old = plan.read(arguments[0]);
+    reply_value_or_null(plan, old);
+    if (old) plan.erase(arguments[0]);
+}
+
+void handle_mget(Plan& plan, Arguments arguments) {
+    plan.reply().array(static_cast<uint32_t>(arguments.size()));
+    for (const std::string_view key : arguments) reply_value_or_null(plan, plan.read(key));
+}
+
+void handle_mset(Plan& plan, Arguments arguments) {
+    if (arguments.size() % 2 != 0) return plan.reply().error("ERR wrong number of arguments for 'mset' command");
+    for (size_t i = 0; i < arguments.size(); i += 2) plan.set(arguments[i], arguments[i + 1], kNoExpiry);
+    plan.reply().ok();
+}
+
+void handle_append(Plan& plan, Arguments arguments) {
+    const auto [key, bytes] = std::pair(arguments[0], arguments[1]);
+    const std::optional<Value> old = plan.find(key);
+    const uint64_t length = (old ? old->length : 0) + bytes.size();
+    if (length > Plan::kValueBytesMax) return plan.reply().error(error_text::kTooLong);
+    if (old) plan.append(key, *old, bytes);
+    else plan.set(key, bytes, kNoExpiry);
+    plan.reply().integer(static_cast<int64_t>(length));
+}
+
+void handle_strlen(Plan& plan, Arguments arguments) {
+    const std::optional<Value> value = plan.read(arguments[0]);
+    plan.reply().integer(value ? value->length : 0);
+}
+
+void handle_incr(Plan& plan, Arguments arguments) { add_to_number(plan, arguments[0], 1); }
+void handle_decr(Plan& plan, Arguments arguments) { add_to_number(plan, arguments[0], -1); }
+
+void handle_incrby(Plan& plan, Arguments arguments) {
+    int64_t amount;
+    if (!parse_integer(arguments[1], amount)) return plan.reply().error(error_text::kNotAnInteger);
+    add_to_number(plan, arguments[0], amount);
+}
+
+void handle_decrby(Plan& plan, Arguments arguments) {
+    int64_t amount;
+    if (!parse_integer(arguments[1], amount)) return plan.reply().error(error_text::kNotAnInteger);
+    if (amount == kInt64Min) return plan.reply().error("ERR decrement would overflow");
+    add_to_number(plan, arguments[0], -amount);
+}
+
+}  // namespace millrace::md

@@ -1,0 +1,173 @@
+// See loop.h. Runs in md.
+#include "md/loop.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <ctime>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/paths.h"
+
+namespace millrace::md {
+
+namespace {
+
+uint64_t random_seed() {
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed) throw Error("the kernel gives no random numbers (getrandom)");
+    return seed;
+}
+
+/// The segment, as a predecessor left it or fresh.
+template <class T>
+Segment open_or_make(const std::string& path, uint64_t layout, const DaemonArguments& arguments) {
+    SegmentSpec spec{path, layout, arguments.instance, arguments.generation, kSegmentPayload + sizeof(T)};
+    if (access(path.c_str(), F_OK) == 0) return Segment::attach(spec, Access::read_write);
+    Segment segment = Segment::create(spec);
+    segment.publish();
+    return segment;
+}
+
+}  // namespace
+
+Loop::Loop(Daemon& daemon) : daemon_(daemon), engine_(random_seed()) {
+    const DaemonArguments& arguments = daemon.arguments();
+    engine_.counters = Counters<MdCounter>(paths::counters(daemon.dir(), "md", arguments.index), "md", arguments.index,
+                                           arguments.instance, arguments.generation);
+    engine_.assembly_budget.limit = static_cast<uint64_t>(daemon.options().number(OptionId::assembly_memory));
+    open_segments();
+    fifo_ = Fifo(paths::md_fifo(daemon.dir()));
+    daemon.wake_on_signal(fifo_.descriptor());
+    engine_.counters.set(MdCounter::start_time, static_cast<uint64_t>(std::time(nullptr)));
+    engine_.counters.set(MdCounter::restarts, arguments.restarts);
+}
+
+void Loop::open_segments() {
+    control_segment_ = open_or_make<Control>(paths::control(daemon_.dir()), kControlLayout, daemon_.arguments());
+    roster_segment_ = open_or_make<Roster>(paths::roster(daemon_.dir()), kRosterLayout, daemon_.arguments());
+    control_ = control_segment_.payload<Control>();
+    roster_ = roster_segment_.payload<Roster>();
+    parker_ = Parker(control_->md_park);
+    control_->md_pid.store(static_cast<uint32_t>(getpid()), std::memory_order_relaxed);
+    const uint64_t epoch = control_->md_epoch.load(std::memory_order_relaxed) + 1;
+    control_->md_epoch.store(epoch, std::memory_order_release);
+    engine_.counters.set(MdCounter::epoch, epoch);
+}
+
+void Loop::run() {
+    look_at_roster();
+    for (auto& channel : channels_)  // whoever waited for a predecessor has to hear of this one
+        if (channel) channel->wake_always();
+    daemon_.report_ready();
+    log::notice("serving");
+    while (!daemon_.stopping()) {
+        engine_.counters.add(MdCounter::turns);
+        look_at_roster();
+        const bool served = serve_channels();
+        gauges_behind_ |= served;
+        const bool busy = keep_house();
+        if (!served && !busy) park();
+    }
+}
+
+void Loop::look_at_roster() {
+    const uint64_t changes = roster_->changes.load(std::memory_order_acquire);
+    if (changes == seen_changes_) return;
+    seen_changes_ = changes;
+    uint64_t attached = 0;
+    for (unsigned i = 0; i < kMaxIoConns; ++i) {
+        const RosterLine& line = roster_->lines[i];
+        const uint64_t generation = line.generation.load(std::memory_order_acquire);
+        const bool absent = line.state.load(std::memory_order_relaxed) == static_cast<uint32_t>(IoConnState::absent);
+        if (absent || (channels_[i] && channels_[i]->generation() != generation)) channels_[i].reset();
+        if (!absent && !channels_[i] && generation != 0 && generation != refused_generation_[i]) attach(i, generation);
+        if (channels_[i]) highest_ = std::max(highest_, i + 1);
+        attached += channels_[i] != nullptr;
+    }
+    engine_.counters.set(MdCounter::channels, attached);
+}
+
+void Loop::attach(unsigned index, uint64_t generation) {
+    try {
+        Channel channel = Channel::attach(paths::rings(daemon_.dir(), index), daemon_.arguments().instance, generation);
+        Bell bell(roster_->lines[index].park, Fifo(paths::io_conn_fifo(daemon_.dir(), index)));
+        channels_[index] = std::make_unique<ChannelServer>(engine_, std::move(channel), generation, std::move(bell));
+        engine_.counters.add(MdCounter::channels_opened);
+        log::verbose("channel of io_conn {} attached, generation {}", index, generation);
+    } catch (const Error& error) {
+        refused_generation_[index] = generation;
+        engine_.counters.add(MdCounter::channels_refused);
+        log::warning("io_conn {} is not served: {}", index, error.what());
+    }
+}
+
+bool Loop::serve_channels() {
+    bool worked = false;
+    if (++next_ >= highest_) next_ = 0;
+    for (unsigned turn = 0, i = next_; turn < highest_; ++turn, i = i + 1 == highest_ ? 0 : i + 1) {
+        ChannelServer* channel = channels_[i].get();
+        if (channel == nullptr) continue;
+        const ChannelServer::Turn result = channel->serve();
+        worked |= result == ChannelServer::Turn::worked;
+        if (result != ChannelServer::Turn::faulty) continue;
+        log::warning("the channel of io_conn {} is closed: {}; it is served again when that process has restarted", i,
+                     channel->fault());
+        engine_.counters.add(MdCounter::channels_refused);
+        refused_generation_[i] = channel->generation();
+        channels_[i].reset();
+    }
+    return worked;
+}
+
+/// True when there is more to do at once.
+bool Loop::keep_house() {
+    const bool garbage = engine_.store.free_some(kSliceEntries);
+    const uint64_t now_us = monotonic_us();
+    if (now_us < next_housekeeping_us_) return garbage;
+    const unsigned expired = engine_.store.expire_some(wall_ms(), kSliceEntries);
+    engine_.counters.add(MdCounter::expired_keys, expired);
+    publish_gauges();
+    if (expired == kSliceEntries) return true;
+    next_housekeeping_us_ = now_us + kHousekeepingMs * 1000;
+    return garbage;
+}
+
+void Loop::publish_gauges() {
+    Counters<MdCounter>& counters = engine_.counters;
+    uint64_t queued = 0;
+    for (const auto& channel : channels_)
+        if (channel) queued += channel->queued_reply_bytes();
+    gauges_behind_ = false;
+    counters.set(MdCounter::large_reply_bytes, queued);
+    counters.set(MdCounter::memory_bytes, engine_.store.memory_bytes());
+    counters.set(MdCounter::assembly_bytes, engine_.assembly_budget.used);
+    for (unsigned database = 0; database < kDatabases; ++database) {
+        const auto keys = static_cast<MdCounter>(static_cast<unsigned>(MdCounter::db0_keys) + 2 * database);
+        const auto expires = static_cast<MdCounter>(static_cast<unsigned>(MdCounter::db0_expires) + 2 * database);
+        counters.set(keys, engine_.store.keys(database));
+        counters.set(expires, engine_.store.keys_with_expiry(database));
+    }
+}
+
+bool Loop::anything_to_do() {
+    if (roster_->changes.load(std::memory_order_acquire) != seen_changes_ || daemon_.stopping()) return true;
+    for (unsigned i = 0; i < highest_; ++i)
+        if (channels_[i] && channels_[i]->has_work()) return true;
+    return false;
+}
+
+void Loop::park() {
+    parker_.begin_park();
+    if (!anything_to_do()) {
+        engine_.counters.add(MdCounter::parks);
+        const bool timer = gauges_behind_ || engine_.store.next_expiry_ms() != kNoExpiry;
+        fifo_.wait(timer ? kHousekeepingMs : -1);
+    }
+    parker_.end_park();
+}
+
+}  // namespace millrace::md

@@ -1,0 +1,91 @@
+// Plan: what a command handler works with. A handler reads through it, states its changes and writes its reply; it
+// holds no pointer into the store and changes nothing itself. Runs in md.
+//
+// The order is always the same: plan (the handler runs; everything is built out of place), commit (the changes are
+// applied in the order in which they were stated), publish (the loop makes replies visible, once a batch).
+// Invariants:
+//   P1  Nothing that another process or a later command can see changes before commit().
+//   P2  Changes are absolute: "this key now has these bytes", never "one more than before".
+//   P3  A read inside a plan sees the plan's own earlier changes.
+//   P4  A key whose time is over reads as absent, and its removal becomes one of the plan's changes.
+// `now_ms` is read once a batch, after the batch's requests were taken from the ring.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "md/reply_writer.h"
+#include "md/store.h"
+
+namespace millrace::md {
+
+/// A command's arguments without its name; views into the request.
+using Arguments = std::span<const std::string_view>;
+
+/// Counts of what plans did, for md's counters.
+struct PlanStatistics {
+    uint64_t hits = 0, misses = 0, expired = 0;
+};
+
+class Plan {
+  public:
+    /// Values never grow beyond this, bytes (the largest proto-max-bulk-len).
+    static constexpr uint64_t kValueBytesMax = 1024 * 1024;
+
+    Plan(Store& store, ReplyWriter& reply, PlanStatistics& statistics)
+        : store_(store), reply_(reply), statistics_(statistics) {}
+
+    /// Starts a new operation; forgets the one before.
+    void begin(unsigned database, int64_t now_ms);
+
+    // --- reading ---
+    /// The value of a key as a reading command sees it (counted as hit or miss); empty if absent.
+    std::optional<Value> read(std::string_view key);
+    /// The value of a key that the command is about to change; empty if absent.
+    std::optional<Value> find(std::string_view key);
+    /// Keys in the selected database.
+    uint64_t key_count() const { return store_.keys(database_); }
+    int64_t now_ms() const { return now_ms_; }
+
+    // --- changes ---
+    /// The key has these bytes and this expiry (kNoExpiry: none).
+    void set(std::string_view key, std::string_view bytes, int64_t expire_at_ms);
+    /// The key has the bytes of `value` and these behind them; its expiry stays.
+    void append(std::string_view key, const Value& value, std::string_view bytes);
+    void erase(std::string_view key);
+    /// All databases are empty.
+    void clear_all();
+
+    ReplyWriter& reply() { return reply_; }
+
+    /// Applies the changes.
+    void commit();
+
+  private:
+    enum class ChangeKind : uint8_t { put, erase, clear_all };
+    struct Change {
+        ChangeKind kind;
+        std::string_view key;
+        Value value;
+    };
+    /// Plans with more changes than this are searched by hash.
+    static constexpr size_t kLinearSearchMax = 16;
+
+    void add(Change change);
+    const Change* latest_change(std::string_view key);
+    std::optional<Value> look_up(std::string_view key);
+
+    Store& store_;
+    ReplyWriter& reply_;
+    PlanStatistics& statistics_;
+    unsigned database_ = 0;
+    int64_t now_ms_ = 0;
+    std::vector<Change> changes_;
+    std::unordered_map<std::string_view, size_t> by_key_;  ///< latest change of a key, once there are many
+};
+
+}  // namespace millrace::md
