@@ -1,0 +1,352 @@
+#!/usr/bin/python3
+"""Runs the tests: unit programs, stress programs, checks of the tree, and process tests; says at the end how many passed.
+
+    tests/run.py [PATTERN...] [--list] [--seconds N] [--verbose]
+
+PATTERN is a part of a test's name, or a shell pattern for all of it; names are as --list prints them. Programs of
+build/tests/ run whole: a pattern chooses among programs, not among the cases inside one.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+from collections import namedtuple
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+BUILT = ROOT / "build" / "tests"
+PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+sys.path.insert(0, str(TESTS / "process"))
+
+from leftovers import end_processes_of, processes_of, remove_shared_memory_of  # noqa: E402
+
+BUDGET_SECONDS = 480
+PROGRAM_SECONDS = 180
+FILE_SECONDS = 300
+SLOWEST = 10
+LOG_LINES = 30
+OUTPUT_LINES = 60
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Outcome = namedtuple("Outcome", "name passed seconds trouble skipped", defaults=(None,))
+
+
+class Interrupted(Exception):
+    """Somebody wants the run to end."""
+
+
+# --- what there is ----------------------------------------------------------------------------------------------------
+
+def executables(ending):
+    return [path for path in sorted(BUILT.glob("*" + ending)) if os.access(path, os.X_OK) and path.is_file()]
+
+
+class Program:
+    """A program of build/tests/: a doctest binary (`_unit`) or one that prints PASS or FAIL (`_stress`)."""
+
+    def __init__(self, part, path, runner):
+        self.path, self.runner = path, runner
+        self.prefix = "%s/%s" % (part, path.name)
+
+    def names(self):
+        return [self.prefix]
+
+    def run(self, _names, screen, folder):
+        return self.runner(self, screen, folder)
+
+
+class PythonFile:
+    """A file of unittest tests, run in a process of its own."""
+
+    def __init__(self, part, path):
+        self.path = path
+        self.prefix = "%s/%s" % (part, path.stem)
+        self._names = None
+
+    def names(self):
+        if self._names is None:
+            listed = subprocess.run([PYTHON, TESTS / "one_file.py", "--list", self.path], stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT, text=True, check=False, timeout=FILE_SECONDS)
+            words = listed.stdout.split() if listed.returncode == 0 else ["loading"]
+            self._names = ["%s/%s" % (self.prefix, word) for word in words]
+        return self._names
+
+    def run(self, names, screen, folder):
+        return run_python_file(self, names, screen, folder)
+
+
+def all_units():
+    units = [Program("unit", path, run_doctest) for path in executables("_unit")]
+    units += [Program("stress", path, run_stress) for path in executables("_stress")]
+    units += [PythonFile("style", path) for path in sorted((TESTS / "style").glob("*.py"))]
+    units += [PythonFile("process", path) for path in sorted((TESTS / "process").glob("*_test.py"))]
+    return units
+
+
+def chosen(name, patterns):
+    return not patterns or any(pattern in name or fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+# --- how each kind is run ---------------------------------------------------------------------------------------------
+
+def run_to_end(arguments, folder, seconds):
+    """(exit status or None when it took too long, output). The program gets the folder for its temporary files."""
+    with open(folder / "output", "w+", errors="replace") as output:
+        process = start(arguments, folder, output)
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            end(process, folder)
+        output.seek(0)
+        return status, output.read()
+
+
+def start(arguments, folder, output):
+    environment = dict(os.environ, TMPDIR=str(folder), MILLRACE_KEEP="1", PYTHONDONTWRITEBYTECODE="1")
+    return subprocess.Popen([str(argument) for argument in arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                            env=environment, cwd=ROOT, start_new_session=True)
+
+
+def end(process, folder):
+    """Ends the process if it still runs, and all that it started in its folder."""
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    end_processes_of(folder)
+
+
+def run_doctest(program, screen, folder):
+    """One outcome for each TEST_CASE; one that was not reached because the program died has failed."""
+    began = time.monotonic()
+    status, text = run_to_end([program.path, "-r=xml", "-d=1"], folder, PROGRAM_SECONDS)
+    cases = doctest_cases(text)
+    outcomes = [Outcome("%s/%s" % (program.prefix, name), passed, seconds, trouble) for name, passed, seconds, trouble in cases]
+    if status != 0 and all(outcome.passed for outcome in outcomes) or not outcomes:
+        trouble = "%s after %d test cases\n%s" % (ending_of(status), len(cases), last_lines(text, OUTPUT_LINES))
+        outcomes.append(Outcome(program.prefix + "/the program", False, time.monotonic() - began, trouble))
+    for outcome in outcomes:
+        screen.ended(outcome)
+    return outcomes
+
+
+def doctest_cases(text):
+    """(name, passed, seconds, what failed) for each case in doctest's XML, which breaks off when the program dies."""
+    cases = []
+    for element in re.findall(r"<TestCase .*?(?:</TestCase>|\Z)", text, re.DOTALL):
+        try:
+            case = xml.etree.ElementTree.fromstring(element)
+        except xml.etree.ElementTree.ParseError:
+            name = re.match(r'<TestCase name="([^"]*)"', element)
+            cases.append((name.group(1) if name else "?", False, 0.0, "the program broke off here\n" + last_lines(element, OUTPUT_LINES)))
+            continue
+        result = case.find("OverallResultsAsserts")
+        if result is not None:
+            passed = result.get("test_case_success") == "true"
+            cases.append((case.get("name"), passed, float(result.get("duration") or 0), "" if passed else element))
+    return cases
+
+
+def run_stress(program, screen, folder):
+    screen.began(program.prefix)
+    began = time.monotonic()
+    status, text = run_to_end([program.path], folder, PROGRAM_SECONDS)
+    final = (text.strip().splitlines() or [""])[-1]
+    passed = status == 0 and final.startswith("PASS:")
+    outcome = Outcome(program.prefix, passed, time.monotonic() - began,
+                      "" if passed else "%s\n%s" % (ending_of(status), last_lines(text, OUTPUT_LINES)))
+    screen.ended(outcome)
+    return [outcome]
+
+
+def run_python_file(file, names, screen, folder):
+    """Follows the file's own report; tests that it does not get to have failed."""
+    words = [name[len(file.prefix) + 1:] for name in names]
+    report, output = folder / "report", folder / "output"
+    report.touch()
+    with open(output, "w", errors="replace") as sink:
+        process = start([PYTHON, TESTS / "one_file.py", file.path, report, *words], folder, sink)
+        try:
+            outcomes, fixtures = follow(file, process, report, screen)
+        finally:
+            late = process.poll() is None
+            left = {} if late else processes_of(folder)
+            end(process, folder)
+    if left and all(outcome.passed for outcome in outcomes):
+        fixtures.append("these processes were left behind: %r" % left)
+    seen = {outcome.name for outcome in outcomes}
+    missing = [name for name in names if name not in seen]
+    why = "took more than %d s" % FILE_SECONDS if late else "was not reached"
+    for name in missing:
+        outcomes.append(Outcome(name, False, 0.0, why))
+        screen.ended(outcomes[-1])
+    if fixtures and not missing:
+        outcomes.append(Outcome(file.prefix + "/around the tests", False, 0.0, "\n".join(fixtures)))
+        screen.ended(outcomes[-1])
+    if fixtures or missing or any(not outcome.passed for outcome in outcomes):
+        explain(file, fixtures, output, screen)
+    return outcomes
+
+
+def follow(file, process, report, screen):
+    """Reads the report until the process has ended or has taken too long."""
+    deadline, outcomes, fixtures = time.monotonic() + FILE_SECONDS, [], []
+    with open(report, encoding="utf-8") as lines:
+        partial = ""
+        while True:
+            over = process.poll() is not None or time.monotonic() > deadline
+            line = lines.readline()
+            partial += line
+            if partial.endswith("\n"):
+                take_line(json.loads(partial), file, outcomes, fixtures, screen)
+                partial = ""
+            elif not line and over:
+                return outcomes, fixtures
+            elif not line:
+                time.sleep(0.02)
+
+
+def take_line(event, file, outcomes, fixtures, screen):
+    name = "%s/%s" % (file.prefix, event["test"])
+    if event["event"] == "start":
+        screen.began(name)
+    elif event["event"] == "fixture":
+        fixtures.append("%s\n%s" % (event["test"], event["trouble"]))
+    else:
+        outcomes.append(Outcome(name, not event["trouble"], event["seconds"], event["trouble"], event["skipped"]))
+        screen.ended(outcomes[-1])
+
+
+def explain(file, fixtures, output, screen):
+    """What the failures' own texts do not say: fixtures, what was printed, the ends of the logs."""
+    lines = list(fixtures)
+    printed = last_lines(output.read_text(errors="replace"), OUTPUT_LINES)
+    if printed:
+        lines.append("--- printed by %s\n%s" % (file.path.name, printed))
+    for log in sorted(output.parent.glob("*/log/*")):
+        lines.append("--- the end of %s\n%s" % (log, last_lines(log.read_text(errors="replace"), LOG_LINES)))
+    screen.note(file.prefix, "\n".join(lines))
+
+
+def ending_of(status):
+    if status is None:
+        return "it took more than %d s" % PROGRAM_SECONDS
+    return "it ended by signal %d" % -status if status < 0 else "it ended with status %d" % status
+
+
+def last_lines(text, count):
+    return "\n".join(text.rstrip().splitlines()[-count:])
+
+
+# --- what the reader sees ---------------------------------------------------------------------------------------------
+
+class Screen:
+    """One line for each test on a terminal or with --verbose, else one for each file; failures in full at the end."""
+
+    def __init__(self, verbose):
+        self.live = sys.stdout.isatty()
+        self.each = verbose or self.live
+        self.notes = {}
+
+    def began(self, name):
+        if self.live:
+            print("\r\033[K… " + name[:150], end="", flush=True)
+
+    def ended(self, outcome):
+        word = "skipped" if outcome.skipped else "ok" if outcome.passed else "FAILED"
+        if self.each or not outcome.passed:
+            print("%s%-7s %6.2f s  %s" % ("\r\033[K" if self.live else "", word, outcome.seconds, outcome.name), flush=True)
+
+    def group(self, prefix, outcomes, seconds):
+        if not self.each:
+            print("%-40s %3d of %3d  %6.1f s" % (prefix, sum(outcome.passed for outcome in outcomes), len(outcomes), seconds), flush=True)
+
+    def note(self, prefix, text):
+        self.notes[prefix] = text
+
+
+def summarize(outcomes, screen, seconds, budget):
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    for outcome in failed:
+        print("\n=== FAILED %s\n%s" % (outcome.name, outcome.trouble))
+    for prefix, text in screen.notes.items():
+        print("\n=== more about %s\n%s" % (prefix, text))
+    print("\nthe slowest:")
+    for outcome in sorted(outcomes, key=lambda outcome: -outcome.seconds)[:SLOWEST]:
+        print("  %7.2f s  %s" % (outcome.seconds, outcome.name))
+    for reason in sorted({outcome.skipped for outcome in outcomes if outcome.skipped}):
+        print("skipped %d: %s" % (sum(outcome.skipped == reason for outcome in outcomes), reason))
+    print("all of it took %.0f s%s" % (seconds, ": more than the budget of %d s" % budget if seconds > budget else ""))
+    passed = sum(outcome.passed and not outcome.skipped for outcome in outcomes)
+    print("%d passed, %d failed" % (passed, len(failed)), flush=True)
+    return 1 if failed or not passed else 0
+
+
+# --- the run ----------------------------------------------------------------------------------------------------------
+
+def run_one(unit, names, screen):
+    """Runs a unit in a folder of its own; the folder stays when something failed."""
+    folder, passed = Path(tempfile.mkdtemp(prefix="millrace test ")), False
+    began = time.monotonic()
+    try:
+        outcomes = unit.run(names, screen, folder)
+        passed = all(outcome.passed for outcome in outcomes)
+        screen.group(unit.prefix, outcomes, time.monotonic() - began)
+        return outcomes
+    finally:
+        end_processes_of(folder)
+        remove_shared_memory_of(folder)
+        if passed:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            screen.note(unit.prefix, screen.notes.get(unit.prefix, "") + "\nkept: %s" % folder)
+
+
+def on_signal(number, _frame):
+    raise Interrupted(signal.Signals(number).name)
+
+
+def run_all(units, patterns, screen):
+    outcomes = []
+    for unit in units:
+        names = [name for name in unit.names() if chosen(name, patterns)]
+        if names:
+            outcomes += run_one(unit, names, screen)
+    return outcomes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("pattern", nargs="*", help="run only tests whose name contains or matches this")
+    parser.add_argument("--list", action="store_true", help="print the names and run nothing")
+    parser.add_argument("--seconds", type=int, default=BUDGET_SECONDS, help="say so when all of it takes longer (%(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="one line for each test, also when not on a terminal")
+    options = parser.parse_args()
+    units = all_units()
+    if options.list:
+        print("\n".join(name for unit in units for name in unit.names() if chosen(name, options.pattern)))
+        return 0
+    for number in SIGNALS:
+        signal.signal(number, on_signal)
+    screen, began = Screen(options.verbose), time.monotonic()
+    try:
+        outcomes = run_all(units, options.pattern, screen)
+    except Interrupted as reason:
+        print("\ninterrupted by %s; what was started has been ended" % reason)
+        return 130
+    return summarize(outcomes, screen, time.monotonic() - began, options.seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
