@@ -54,7 +54,9 @@ def _running(args):
 
 
 def _ask(instance, message, limit_s):
-    answer = control.request(instance, message, limit_s)
+    # A short question first: a supervisor that hangs should not cost the time that the work itself may take.
+    alive = control.request(instance, {"op": "status"}, ANSWER_S) is not None
+    answer = control.request(instance, message, limit_s) if alive else None
     if answer is None:
         raise Failure(f"the supervisor of {instance.dir} (pid {holder(instance) or '?'}) does not answer: see "
                       f"{instance.supervisor_log}; 'millrace stop' ends it in any case")

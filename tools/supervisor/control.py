@@ -13,7 +13,7 @@ import socket
 
 from .errors import Failure
 from .instance import remove_file
-from .limits import REQUEST_BYTES_MAX
+from .limits import ANSWER_BYTES_MAX
 
 NAME = "supervisor.sock"
 
@@ -54,7 +54,7 @@ def request(instance, message, limit_s):
             link.connect(path)
             link.sendall(json.dumps(message).encode() + b"\n")
             with link.makefile("rb") as answers:
-                line = answers.readline(REQUEST_BYTES_MAX)
+                line = answers.readline(ANSWER_BYTES_MAX)
     except OSError:
         return None
     finally:

@@ -27,7 +27,8 @@ BACKOFF_MAX_S = 1.0
 
 IO_CONN_MAX = 64            # indices 0..63
 FILES_BESIDE_CLIENTS = 64   # descriptors that a daemon needs apart from its clients
-REQUEST_BYTES_MAX = 65536
+REQUEST_BYTES_MAX = 4096
+ANSWER_BYTES_MAX = 65536
 READY_WORD_BYTES_MAX = 4096
 LOG_TAIL_BYTES = 4096
 SHM_BESIDE_RINGS_BYTES = 4 << 20    # counters, client tables, control words

@@ -115,7 +115,7 @@ class Supervisor:
         try:
             message = json.loads(line)
             operation = message["op"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return {"ok": False, "error": "the request is not understood"}
         if operation == "stop":
             self._request_stop("millrace stop")
@@ -125,7 +125,7 @@ class Supervisor:
         if operation == "restart":
             return await self._exclusively(self._group.restart(), "restart")
         count = message.get("io_conns")
-        if operation == "scale" and isinstance(count, int) and 1 <= count <= IO_CONN_MAX:
+        if operation == "scale" and type(count) is int and 1 <= count <= IO_CONN_MAX:
             return await self._exclusively(self._scale(count), "scale")
         return {"ok": False, "error": "the request is not understood"}
 
