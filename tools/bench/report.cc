@@ -72,8 +72,8 @@ std::string notes_text(const Options& options, const RunResult& result) {
     std::string text;
     if (stats.unsent) {
         text += fmt::format(
-            "{} requests were due but could not be sent: the server (or this program) is too slow for "
-            "--rate {}\n",
+            "{} requests were due but could not be sent: connections were lost, or the server (or this "
+            "program) is too slow for --rate {}\n",
             stats.unsent, options.rate);
     }
     if (stats.misses)
