@@ -62,6 +62,7 @@ class Deaths(StubCase):
         self.group.behave(io_conn="crash")
         self.group.kill("io_conn-0")
         wait_for(lambda: len(self.group.events("child_died")) >= 3, 10, "two failed restarts")
+        self.assertIn("reason=", (self.group.dir / "log" / "supervisor.log").read_text())
         self.assertEqual(self.group.status()["state"], "degraded")
         self.assertIn("degraded", self.group.run("status").stdout)
         self.fails(self.group.run("start", "--daemon"), "already running")

@@ -95,6 +95,14 @@ class StartAndStop(StubCase):
         self.assertEqual(os.read(receive, 1), b"")      # end of file: nobody else holds it
         os.close(receive)
 
+    def test_a_caller_without_standard_streams(self):
+        self.group.start("--io", 1)
+        self.stops()
+        done = run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *self.group.words(
+            "start", "--port", self.group.port, "--daemon")], env=self.group.environment)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(self.group.ping(), b"+PONG\r\n")
+
     def test_an_idle_supervisor_sleeps(self):
         self.group.start()
         pid = self.group.status()["supervisor_pid"]

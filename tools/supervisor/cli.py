@@ -10,7 +10,7 @@ import sys
 import traceback
 
 from .config import set_script_dir, version
-from .errors import Failure
+from .errors import Failure, Interrupted
 from .eventlog import EventLog, say
 from .instance import Instance
 from .limits import IO_CONN_MAX
@@ -31,7 +31,7 @@ def main(words, script_dir):
     try:
         run = getattr(__import__(f"supervisor.{module}", fromlist=[function]), function)
         return run(args)
-    except Failure as error:
+    except (Failure, Interrupted) as error:
         _complain(str(error))
     except Exception as error:      # noqa: BLE001 (no traceback ever reaches a user)
         _unexpected(error, args)

@@ -8,9 +8,8 @@
 import json
 import os
 import signal
-import sys
 
-from .errors import Failure
+from .errors import Failure, Interrupted
 from .eventlog import EventLog, say
 
 
@@ -31,7 +30,6 @@ def close_inherited():
 def run(launch, supervise):
     """Detaches and runs supervise(on_ready) there. In the caller: gives the exit status, or raises Failure."""
     receive, send = os.pipe()
-    sys.stdout.flush()
     first = os.fork()
     if first == 0:
         os.setsid()
@@ -78,7 +76,7 @@ def _child(launch, supervise, send):
     try:
         _tell_pid(send)
         status = supervise(lambda: verdict(ok=f"pid {os.getpid()}: {how_to_connect(launch)}"))
-    except Failure as error:
+    except (Failure, Interrupted) as error:
         release(launch)     # before the verdict: the caller may start again at once
         verdict(error=str(error))
     except BaseException as error:      # noqa: BLE001
@@ -110,7 +108,7 @@ def _await_verdict(launch, receive):
         while True:
             try:
                 line = lines.readline()
-            except Failure as error:        # raised by the signal handler of start.py
+            except Interrupted as error:    # raised by the signal handler of start.py
                 interrupted = error
                 _pass_on(pid)
                 continue

@@ -5,5 +5,8 @@ class Failure(Exception):
     """Something outside this program is wrong. The text is one sentence: what happened, where, what to do."""
 
 
-class Interrupted(Failure):
-    """A signal (or `millrace stop`) ended a start before it was complete."""
+class Interrupted(BaseException):
+    """A signal (or `millrace stop`) ended a start before it was complete.
+
+    Raised by signal handlers at any point, hence not an Exception: nothing that handles errors may swallow it.
+    """

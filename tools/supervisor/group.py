@@ -105,13 +105,12 @@ class Group:
         self.log.event("child_ready", role=slot.role, index=slot.index, pid=process.pid)
         self._wake_all()
 
-    def died(self, slot, process, cause, lived_s):
-        """A slot's process has ended, on purpose or not."""
+    def died(self, slot, process, cause, lived_s, reason):
+        """A slot's process has ended, on purpose or not. `reason`: why it never served, if so."""
         fields = {"role": slot.role, "index": slot.index, "pid": process.pid, "cause": cause, "lived_s": f"{lived_s:.3f}"}
-        if slot.is_wanted:
-            self.log.event("child_died", **fields)
-        else:
-            self.log.event("child_ended", **fields)
+        if slot.is_wanted and reason is not None:
+            fields["reason"] = reason
+        self.log.event("child_died" if slot.is_wanted else "child_ended", **fields)
         self._wake_all()
 
     def changed(self):

@@ -20,7 +20,8 @@ import time
 from .errors import Failure
 
 # What the group makes in run/. Other names belong to somebody else and are left alone.
-_OURS = re.compile(r"(lock|shm|(status\.json|effective\.conf)(\.new)?|(supervisor|md|md_[a-z]+|io_conn)(-\d+)?\.(pid|sock|fifo))\Z")
+_OURS = re.compile(r"(lock|shm|((status\.json|effective\.conf|supervisor\.pid)(\.new)?)"
+                   r"|(supervisor|md|md_[a-z]+|io_conn)(-\d+)?\.(pid|sock|fifo))\Z")
 _ID_LINE = re.compile(r"id = ([0-9a-f]{16})\Z")
 
 
@@ -158,7 +159,7 @@ def is_locked(instance):
     """Whether a supervisor lives."""
     try:
         descriptor = os.open(instance.lock, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise Failure(f"{instance.lock} cannot be opened: {error.strerror}; "

@@ -36,6 +36,7 @@ class Process:
         self.spoke = loop.create_future()
         self._log_path = log_path
         self._word = b""
+        self._log_start = _size(log_path)
         self._ready_fd, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             os.set_blocking(write_end, True)
@@ -47,8 +48,13 @@ class Process:
             os.close(write_end)
         self.pid = self._popen.pid
         self.ticks = start_ticks(self.pid)
-        self._log_start = _size(log_path)
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            self._popen.kill()      # a process that cannot be watched must not run
+            self._popen.wait()
+            os.close(self._ready_fd)
+            raise
         loop.add_reader(self._pidfd, self._on_exit)
         loop.add_reader(self._ready_fd, self._on_word)
 

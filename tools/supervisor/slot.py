@@ -128,7 +128,7 @@ class Slot:
             self._host.log.exception(f"slot {self.name}", error)
             self._decide("the supervisor met an unexpected error; see log/supervisor.log")
             if self.process is not None:
-                await self.process.exited
+                await asyncio.shield(self.process.exited)
             return 0.0
 
     async def _one_life(self):
@@ -141,20 +141,26 @@ class Slot:
             return 0.0
         self._enter("starting")
         await self._serve(process)
-        cause = await process.exited
+        # Shielded: if this task is given up, the process may still end later and say so.
+        cause = await asyncio.shield(process.exited)
         lived_s = process.uptime_s()
-        self._decide(process.reason())
+        reason = None if self._was_up(process) else process.reason()
+        self._decide(reason)
         self.process = None
         self._enter("down")
-        self._host.died(self, process, cause, lived_s)
+        self._host.died(self, process, cause, lived_s, reason)
         return lived_s
+
+    @staticmethod
+    def _was_up(process):
+        return process.spoke.done() and process.spoke.result() == "ready"
 
     async def _serve(self, process):
         """From the start to `up`; what is not up in time is ended."""
         await asyncio.wait([process.spoke], timeout=READY_S)
-        if process.exited.done() or self._unwanted.is_set():
+        if self._unwanted.is_set():
             return
-        if process.spoke.done() and process.spoke.result() == "ready":
+        if self._was_up(process):
             self._enter("up")
             self._decide(None)
             self._host.is_up(self, process)

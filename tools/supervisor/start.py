@@ -107,7 +107,7 @@ def supervise(launch, log, on_ready):
     write_whole(launch.instance.pid_file, f"{os.getpid()}\n")
     try:
         asyncio.run(Supervisor(launch, log, ready).run())
-    except Failure as error:
+    except (Failure, Interrupted) as error:
         log.event("start_failed", reason=error)
         raise
     return 0
