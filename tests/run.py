@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """Runs the tests: unit programs, stress programs, checks of the tree, and process tests; says at the end how many passed.
 
-    tests/run.py [PATTERN...] [--list] [--seconds N] [--verbose]
+    tests/run.py [PATTERN...] [--list] [--seconds N] [--verbose] [--build FOLDER]
 
-PATTERN is a part of a test's name, or a shell pattern for all of it; names are as --list prints them. Programs of
-build/tests/ run whole: a pattern chooses among programs, not among the cases inside one.
+PATTERN is a part of a test's name, or a shell pattern for all of it; names are as --list prints them:
+unit/FILE/CASE, stress/PROGRAM, style/FILE/CLASS.TEST, process/FILE/CLASS.TEST.
 """
 
 import argparse
@@ -24,7 +24,6 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
-BUILT = ROOT / "build" / "tests"
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 sys.path.insert(0, str(TESTS / "process"))
 
@@ -47,22 +46,44 @@ class Interrupted(Exception):
 
 # --- what there is ----------------------------------------------------------------------------------------------------
 
-def executables(ending):
-    return [path for path in sorted(BUILT.glob("*" + ending)) if os.access(path, os.X_OK) and path.is_file()]
+def executables(folder, ending):
+    return [path for path in sorted(folder.glob("*" + ending)) if os.access(path, os.X_OK) and path.is_file()]
 
 
-class Program:
-    """A program of build/tests/: a doctest binary (`_unit`) or one that prints PASS or FAIL (`_stress`)."""
+class Stress:
+    """A program that prints PASS or FAIL as its last line and ends with 0 when it has passed."""
 
-    def __init__(self, part, path, runner):
-        self.path, self.runner = path, runner
-        self.prefix = "%s/%s" % (part, path.name)
+    def __init__(self, path):
+        self.path, self.prefix = path, "stress/%s" % path.name
 
     def names(self):
         return [self.prefix]
 
     def run(self, _names, screen, folder):
-        return self.runner(self, screen, folder)
+        return run_stress(self, screen, folder)
+
+
+class Doctest:
+    """A program made of doctest's TEST_CASEs, each of which is a test here."""
+
+    def __init__(self, path):
+        self.path, self.prefix = path, "unit/%s" % path.name
+        self._names = None
+
+    def names(self):
+        if self._names is None:
+            listed = subprocess.run([self.path, "--list-test-cases", "-r=xml"], stdout=subprocess.PIPE, text=True, check=False,
+                                    timeout=PROGRAM_SECONDS)
+            cases = re.findall(r"<TestCase name=.*?/>", listed.stdout, re.DOTALL)
+            self._names = [doctest_name(xml.etree.ElementTree.fromstring(case)) for case in cases] or [self.prefix]
+        return self._names
+
+    def run(self, names, screen, folder):
+        return run_doctest(self, names, screen, folder)
+
+
+def doctest_name(case):
+    return "unit/%s/%s" % (Path(case.get("filename") or "?").stem, case.get("name"))
 
 
 class PythonFile:
@@ -85,9 +106,9 @@ class PythonFile:
         return run_python_file(self, names, screen, folder)
 
 
-def all_units():
-    units = [Program("unit", path, run_doctest) for path in executables("_unit")]
-    units += [Program("stress", path, run_stress) for path in executables("_stress")]
+def all_units(built):
+    units = [Doctest(path) for path in executables(built, "_unit")]
+    units += [Stress(path) for path in executables(built, "_stress")]
     units += [PythonFile("style", path) for path in sorted((TESTS / "style").glob("*.py"))]
     units += [PythonFile("process", path) for path in sorted((TESTS / "process").glob("*_test.py"))]
     return units
@@ -127,35 +148,32 @@ def end(process, folder):
     end_processes_of(folder)
 
 
-def run_doctest(program, screen, folder):
-    """One outcome for each TEST_CASE; one that was not reached because the program died has failed."""
-    began = time.monotonic()
-    status, text = run_to_end([program.path, "-r=xml", "-d=1"], folder, PROGRAM_SECONDS)
-    cases = doctest_cases(text)
-    outcomes = [Outcome("%s/%s" % (program.prefix, name), passed, seconds, trouble) for name, passed, seconds, trouble in cases]
-    if status != 0 and all(outcome.passed for outcome in outcomes) or not outcomes:
-        trouble = "%s after %d test cases\n%s" % (ending_of(status), len(cases), last_lines(text, OUTPUT_LINES))
-        outcomes.append(Outcome(program.prefix + "/the program", False, time.monotonic() - began, trouble))
+def run_doctest(program, names, screen, folder):
+    """One outcome for each TEST_CASE that was asked for; one that the program did not get to has failed."""
+    screen.began(program.prefix)
+    arguments = [program.path, "-r=xml", "-d=1"]
+    if len(names) < len(program.names()):
+        arguments.append("-tc=" + ",".join(name.split("/", 2)[2].replace(",", "?") for name in names))
+    status, text = run_to_end(arguments, folder, PROGRAM_SECONDS)
+    outcomes = [outcome for outcome in doctest_outcomes(text) if outcome.name in names]
+    seen = {outcome.name for outcome in outcomes}
+    trouble = "%s before this test was done\n%s" % (ending_of(status), last_lines(text, OUTPUT_LINES))
+    outcomes += [Outcome(name, False, 0.0, trouble) for name in names if name not in seen]
+    if status != 0 and all(outcome.passed for outcome in outcomes):
+        outcomes.append(Outcome(program.prefix, False, 0.0, trouble))
     for outcome in outcomes:
         screen.ended(outcome)
     return outcomes
 
 
-def doctest_cases(text):
-    """(name, passed, seconds, what failed) for each case in doctest's XML, which breaks off when the program dies."""
-    cases = []
-    for element in re.findall(r"<TestCase .*?(?:</TestCase>|\Z)", text, re.DOTALL):
-        try:
-            case = xml.etree.ElementTree.fromstring(element)
-        except xml.etree.ElementTree.ParseError:
-            name = re.match(r'<TestCase name="([^"]*)"', element)
-            cases.append((name.group(1) if name else "?", False, 0.0, "the program broke off here\n" + last_lines(element, OUTPUT_LINES)))
-            continue
+def doctest_outcomes(text):
+    """What doctest's XML says; it breaks off in the middle of a case when the program is killed."""
+    for element in re.findall(r"<TestCase .*?</TestCase>", text, re.DOTALL):
+        case = xml.etree.ElementTree.fromstring(element)
         result = case.find("OverallResultsAsserts")
-        if result is not None:
-            passed = result.get("test_case_success") == "true"
-            cases.append((case.get("name"), passed, float(result.get("duration") or 0), "" if passed else element))
-    return cases
+        passed = result is not None and result.get("test_case_success") == "true"
+        seconds = float(result.get("duration") or 0) if result is not None else 0.0
+        yield Outcome(doctest_name(case), passed, seconds, "" if passed else element)
 
 
 def run_stress(program, screen, folder):
@@ -331,9 +349,10 @@ def main():
     parser.add_argument("pattern", nargs="*", help="run only tests whose name contains or matches this")
     parser.add_argument("--list", action="store_true", help="print the names and run nothing")
     parser.add_argument("--seconds", type=int, default=BUDGET_SECONDS, help="say so when all of it takes longer (%(default)s)")
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="where the test programs were built (%(default)s)")
     parser.add_argument("--verbose", action="store_true", help="one line for each test, also when not on a terminal")
     options = parser.parse_args()
-    units = all_units()
+    units = all_units(options.build / "tests")
     if options.list:
         print("\n".join(name for unit in units for name in unit.names() if chosen(name, options.pattern)))
         return 0

@@ -22,7 +22,7 @@ from wire import Wire
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTROL = ROOT / "tools" / "millrace"
-PROGRAMS = ROOT / "build" / "bin"
+PROGRAMS = Path(os.environ.get("MILLRACE_BIN") or ROOT / "build" / "bin")
 VIEWSTATS = PROGRAMS / "viewstats"
 START_SECONDS = 30
 STOP_SECONDS = 30
