@@ -1,6 +1,10 @@
-"""check: what a start would trip over, without starting anything. start.py uses the parts that cannot be cured later."""
+"""check: what a start would trip over, without starting anything.
+
+start.py uses the look at shared memory too: a full one could not be cured once clients are served.
+"""
 
 import os
+import resource
 
 from . import config, listeners, state
 from .errors import Failure
@@ -11,14 +15,13 @@ from .limits import FILES_BESIDE_CLIENTS, SHM_BESIDE_RINGS_BYTES
 
 def run(args):
     """The command `check`: one line a finding; status 1 if there is a problem."""
-    from .start import settings_of
     instance = Instance(args.dir)
-    settings = settings_of(args, instance)
+    settings = config.settings_of(args, instance)
     options = settings.options()        # a bad configuration ends here, with millrace-conf's sentence
     running = is_locked(instance)
     say("ok       configuration: every option is known and in range")
     findings = [
-        ("programs", lambda: _programs()),
+        ("programs", _programs),
         ("instance folder", lambda: _folders(instance)),
         ("instance id", lambda: instance.read_id() or "none yet; the first start makes one"),
         ("shared memory", lambda: _shm(options, running)),
@@ -49,7 +52,8 @@ def shm_room(options):
     free = room.f_bavail * room.f_frsize
     if free < need:
         raise Failure(f"shm-dir {options.shm_dir} has {_mib(free)} MiB free and the group needs {_mib(need)} MiB: "
-                      "enlarge it (containers: --shm-size), name another folder with shm-dir, or lower ring-size or io-conns")
+                      "enlarge it (containers: --shm-size), name another folder with shm-dir, "
+                      "or lower ring-size or io-conns")
     return f"{options.shm_dir} has {_mib(free)} MiB free, {_mib(need)} MiB are needed at start"
 
 
@@ -66,7 +70,8 @@ def _folders(instance):
     """DIR and its parts, or the place where they would be made."""
     for folder in (instance.data, instance.log, instance.run, instance.dir):
         if os.path.lexists(folder) and not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
-            raise Failure(f"{folder} is not a folder that this account can write to: change its owner, or use another --dir")
+            raise Failure(f"{folder} is not a folder that this account can write to: "
+                          "change its owner, or use another --dir")
     if os.path.isdir(instance.dir):
         return instance.dir
     parent = os.path.dirname(instance.dir)
@@ -96,7 +101,6 @@ def _addresses(options, instance, running):
 
 def _files(options):
     """The hard limit of open files against maxclients."""
-    import resource
     need = options.maxclients + FILES_BESIDE_CLIENTS
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < need:

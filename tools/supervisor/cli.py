@@ -39,7 +39,7 @@ def main(words, script_dir):
 
 
 def _guard_standard_streams():
-    """Descriptors 0 to 2 are always open, so that no socket of ours becomes somebody's stdout; any text is printable."""
+    """Descriptors 0 to 2 are always open (no socket of ours becomes somebody's stdout), and any text is printable."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

@@ -96,7 +96,10 @@ def _stop_through_supervisor(instance):
 
 
 def _order_stop(instance):
-    """Gets the order through within ANSWER_S (a supervisor that is just starting may not listen yet); gives its pid."""
+    """Gets the order through within ANSWER_S, and gives the supervisor's pid.
+
+    One that is just starting may not listen yet.
+    """
     deadline = time.monotonic() + ANSWER_S
     while (left := deadline - time.monotonic()) > 0 and is_locked(instance):
         answer = control.request(instance, {"op": "stop"}, left)
@@ -124,7 +127,7 @@ def _wait_gone(pid):
 
 
 def holder(instance):
-    """The pid of the process that holds the lock: the one in supervisor.pid if it has the lock file open, else a search."""
+    """The pid of the process that has the lock file open: the one in supervisor.pid, else found by a search."""
     written = instance.read_pid()
     if written is not None and procfs.has_open(written, instance.lock):
         return written

@@ -1,4 +1,7 @@
-"""Options and programs. The script never reads millrace.conf itself: millrace-conf does, from the one table of options."""
+"""Options and programs.
+
+The script never reads millrace.conf itself: millrace-conf does, from the one table of options.
+"""
 
 import json
 import os
@@ -40,6 +43,18 @@ def version():
     return words[-1] if done.returncode == 0 and words else None
 
 
+def settings_of(args, instance):
+    """What a command line asks for. --port and --io are short for --set, which comes last: the later word wins."""
+    overrides = []
+    if args.port is not None:
+        overrides.append(f"port={args.port}")
+    if args.io is not None:
+        overrides.append(f"io-conns={args.io}")
+    if args.config and not os.path.exists(args.config):
+        raise Failure(f"the configuration file {args.config} does not exist: correct --config")
+    return Settings(instance, args.config, overrides + args.set)
+
+
 class Settings:
     """Where the options of an instance come from: a file, and what the command line puts over it.
 
@@ -69,7 +84,7 @@ class Settings:
         except OSError as error:
             raise Failure(f"millrace-conf cannot be run: {error.strerror}") from None
         if done.returncode != 0:
-            sentence = done.stderr.decode("utf-8", "backslashreplace").strip().removeprefix("millrace: ").removeprefix("millrace-conf: ")
+            sentence = done.stderr.decode("utf-8", "backslashreplace").strip().removeprefix("millrace: ")
             raise Failure(sentence or f"millrace-conf ended with status {done.returncode} and no word")
         return done.stdout.decode("utf-8", "surrogateescape")
 

@@ -9,8 +9,9 @@ import json
 import os
 import signal
 
+from . import listeners
 from .errors import Failure, Interrupted
-from .eventlog import EventLog, say
+from .eventlog import say
 
 
 def close_inherited():
@@ -27,8 +28,11 @@ def close_inherited():
             pass
 
 
-def run(launch, supervise):
-    """Detaches and runs supervise(on_ready) there. In the caller: gives the exit status, or raises Failure."""
+def run(launch, log, supervise, release):
+    """Detaches and runs supervise(launch, log, on_ready) there, release(launch) at its end.
+
+    In the caller: gives the exit status, or raises Failure.
+    """
     receive, send = os.pipe()
     first = os.fork()
     if first == 0:
@@ -37,7 +41,7 @@ def run(launch, supervise):
             os._exit(0)
         os.close(receive)
         _become_daemon(launch)
-        _child(launch, supervise, send)     # never returns
+        _child(launch, log, supervise, release, send)   # never returns
     os.close(send)
     lock_fd, launch.lock_fd = launch.lock_fd, None      # the child's now: the caller releases nothing
     os.close(lock_fd)
@@ -58,10 +62,8 @@ def _become_daemon(launch):
     os.chdir("/")
 
 
-def _child(launch, supervise, send):
+def _child(launch, log, supervise, release, send):
     """The supervisor's whole life, and its verdict to the caller."""
-    from .start import how_to_connect, release
-
     def verdict(**words):
         nonlocal send
         if send is not None:
@@ -75,12 +77,13 @@ def _child(launch, supervise, send):
     status = 1
     try:
         _tell_pid(send)
-        status = supervise(lambda: verdict(ok=f"pid {os.getpid()}: {how_to_connect(launch)}"))
+        status = supervise(launch, log, lambda: verdict(
+            ok=f"pid {os.getpid()}: {listeners.how_to_connect(launch.listeners)}"))
     except (Failure, Interrupted) as error:
         release(launch)     # before the verdict: the caller may start again at once
         verdict(error=str(error))
     except BaseException as error:      # noqa: BLE001
-        EventLog(launch.instance.supervisor_log).exception("supervisor", error)
+        log.exception("supervisor", error)
         release(launch)
         verdict(error=f"the supervisor met an unexpected error ({error!r}): see {launch.instance.supervisor_log}")
     finally:
@@ -122,4 +125,5 @@ def _await_verdict(launch, receive):
             if "error" in word:
                 raise Failure(word["error"])
             if "pid" not in word:
-                raise interrupted or Failure(f"the supervisor ended without a word: see {launch.instance.supervisor_log}")
+                raise interrupted or Failure(
+                    f"the supervisor ended without a word: see {launch.instance.supervisor_log}")

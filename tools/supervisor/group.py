@@ -107,7 +107,8 @@ class Group:
 
     def died(self, slot, process, cause, lived_s, reason):
         """A slot's process has ended, on purpose or not. `reason`: why it never served, if so."""
-        fields = {"role": slot.role, "index": slot.index, "pid": process.pid, "cause": cause, "lived_s": f"{lived_s:.3f}"}
+        fields = {"role": slot.role, "index": slot.index, "pid": process.pid, "cause": cause,
+                  "lived_s": f"{lived_s:.3f}"}
         if slot.is_wanted and reason is not None:
             fields["reason"] = reason
         self.log.event("child_died" if slot.is_wanted else "child_ended", **fields)
@@ -213,8 +214,8 @@ class Group:
         data = self.launch_data
         options = data.settings.options()
         if options.shm_dir != data.options.shm_dir:
-            raise Failure(f"shm-dir cannot change from {data.options.shm_dir} to {options.shm_dir} while the group runs: "
-                          "use 'millrace stop' and 'millrace start'")
+            raise Failure(f"shm-dir cannot change from {data.options.shm_dir} to {options.shm_dir} "
+                          "while the group runs: use 'millrace stop' and 'millrace start'")
         text = data.settings.effective()
         return options, text, listeners.open_all(options, data.instance.dir, data.listeners)
 

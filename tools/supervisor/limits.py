@@ -14,7 +14,7 @@ def _seconds(variable, default):
 
 READY_S = _seconds("MILLRACE_READY_TIMEOUT", 30.0)      # from exec to `ready`
 STOP_S = _seconds("MILLRACE_STOP_TIMEOUT", 5.0)         # from SIGTERM to SIGKILL, for each of the two steps of a stop
-ANSWER_S = _seconds("MILLRACE_ANSWER_TIMEOUT", 10.0)    # a supervisor that does not answer for so long is killed by `stop`
+ANSWER_S = _seconds("MILLRACE_ANSWER_TIMEOUT", 10.0)    # `stop` kills a supervisor that is silent for so long
 KILL_S = 5.0                # from SIGKILL to giving up on a process that the kernel cannot end
 STOP_TOTAL_S = 30.0         # `stop` waits so long for a supervisor that has said yes
 STOP_PATIENCE_S = 2.0       # after so long `stop` tells a terminal that it is waiting

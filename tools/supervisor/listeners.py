@@ -6,6 +6,7 @@ instead of being refused.
 
 import errno
 import os
+import shlex
 import socket
 import stat
 
@@ -90,6 +91,16 @@ def remove_unix(known):
         pass
 
 
+def how_to_connect(keys):
+    """The command that reaches the server from this host."""
+    for kind, *rest in keys:
+        if kind == "tcp":
+            address, port = rest
+            host = "" if address in ("127.0.0.1", "0.0.0.0", "::", "localhost") else f"-h {address} "
+            return f"redis-cli {host}-p {port}"
+    return "redis-cli -s " + shlex.quote(next(iter(keys))[1])
+
+
 def shown(address, port):
     """An address as a human writes it."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -141,7 +152,8 @@ def _open_unix(path, options):
     try:
         directory = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     except OSError as error:
-        raise Failure(f"the folder of unixsocket, {folder}: {error.strerror}; make it, or correct 'unixsocket'") from None
+        raise Failure(f"the folder of unixsocket, {folder}: {error.strerror}; "
+                      "make it, or correct 'unixsocket'") from None
     # A path beyond the 108 bytes of sockaddr_un is reached through its folder's descriptor.
     reach = path if len(os.fsencode(path)) <= _UNIX_PATH_MAX else f"/proc/self/fd/{directory}/{name}"
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -14,7 +14,8 @@ import time
 from . import check, config, control, detach, leftovers, listeners, state
 from .errors import Failure, Interrupted
 from .eventlog import EventLog, say
-from .instance import Instance, is_locked, make_shm_folder, remove_file, remove_run_files, remove_shm_folder, take_lock, write_whole
+from .instance import (Instance, is_locked, make_shm_folder, remove_file, remove_run_files, remove_shm_folder,
+                       take_lock, write_whole)
 from .limits import FILES_BESIDE_CLIENTS
 from .supervise import Supervisor
 
@@ -43,7 +44,7 @@ def run(args):
     instance = Instance(args.dir)
     if is_locked(instance):
         return already_running(instance)
-    settings = settings_of(args, instance)
+    settings = config.settings_of(args, instance)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -56,22 +57,11 @@ def run(args):
         if not prepare(launch, log):
             return already_running(instance)
         if args.daemon:
-            return detach.run(launch, lambda on_ready: supervise(launch, log, on_ready))
-        return supervise(launch, log, lambda: say(f"millrace {launch.version}: ready for clients: {how_to_connect(launch)}"))
+            return detach.run(launch, log, supervise, release)
+        return supervise(launch, log, lambda: say(
+            f"millrace {launch.version}: ready for clients: {listeners.how_to_connect(launch.listeners)}"))
     finally:
         release(launch)
-
-
-def settings_of(args, instance):
-    """--port and --io are short for --set; the later word wins inside millrace-conf, so --set comes last."""
-    overrides = []
-    if args.port is not None:
-        overrides.append(f"port={args.port}")
-    if args.io is not None:
-        overrides.append(f"io-conns={args.io}")
-    if args.config and not os.path.exists(args.config):
-        raise Failure(f"the configuration file {args.config} does not exist: correct --config")
-    return config.Settings(instance, args.config, overrides + args.set)
 
 
 def prepare(launch, log):
@@ -134,16 +124,6 @@ def already_running(instance):
         say(f"millrace: already running: {instance.dir} ({where})")
         return 0
     raise Failure(f"already running, but not all of it is up: {instance.dir} ({where}): see 'millrace status'")
-
-
-def how_to_connect(launch):
-    """The command that reaches the server from this host."""
-    for kind, *rest in launch.listeners:
-        if kind == "tcp":
-            address, port = rest
-            host = "" if address in ("127.0.0.1", "0.0.0.0", "::", "localhost") else f"-h {address} "
-            return f"redis-cli {host}-p {port}"
-    return "redis-cli -s " + next(iter(launch.listeners))[1]
 
 
 def _interrupt(number, _frame):

@@ -48,7 +48,7 @@ class Supervisor:
             await self._end_operation()
             await self._group.stop()
             self._log.event("stopped")
-            # The loop takes its handlers away when it closes; what is left to tidy up must not be cut short by a signal.
+            # The loop takes its handlers away when it closes; no signal may cut short what is left to tidy up.
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 
     def _install_signals(self, loop):
@@ -138,7 +138,8 @@ class Supervisor:
         busy = self._operation is not None and not self._operation.done()
         if busy or not self._launch.ready or self._stop.is_set():
             work.close()
-            return {"ok": False, "error": "the group is being started, stopped, restarted or scaled: try again when that is done"}
+            return {"ok": False,
+                    "error": "the group is being started, stopped, restarted or scaled: try again when that is done"}
         self._operation = asyncio.create_task(work)
         try:
             result = await asyncio.shield(self._operation)
