@@ -1,4 +1,5 @@
-// See connection_pool.h.
+// Opening, watching and closing of connections for one worker; see connection_pool.h. Raises nothing: what
+// fails is counted in the worker's statistics.
 #include "tools/bench/connection_pool.h"
 
 #include <fmt/format.h>

@@ -1,4 +1,5 @@
-// See key_dist.h.
+// The key distributions of the load generator and the word on the command line that names one; see
+// key_dist.h.
 #include "tools/bench/key_dist.h"
 
 #include <charconv>

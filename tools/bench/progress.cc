@@ -1,4 +1,4 @@
-// See progress.h.
+// Draws the progress line of a run; see progress.h for where it goes and how often.
 #include "tools/bench/progress.h"
 
 #include <fmt/format.h>

@@ -1,4 +1,5 @@
-// See reply_parser.h.
+// The state machine behind reply_parser.h: lines, payloads and the line end after a payload. A reply is a
+// count of values still to come, so nested arrays need no stack.
 #include "tools/bench/reply_parser.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// See runner.h.
+// The phases of a run over all workers: connect, preload, measure, merge; see runner.h.
 #include "tools/bench/runner.h"
 
 #include <fmt/format.h>

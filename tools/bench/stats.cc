@@ -1,4 +1,4 @@
-// See stats.h.
+// Counting and merging of what the workers of a run found out; see stats.h.
 #include "tools/bench/stats.h"
 
 #include <algorithm>

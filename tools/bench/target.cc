@@ -1,4 +1,4 @@
-// See target.h.
+// Name resolution, sockets and the limit on open files for the load generator; see target.h.
 #include "tools/bench/target.h"
 
 #include <arpa/inet.h>

@@ -13,7 +13,7 @@ namespace millrace::bench {
 // A TCP connection is named by both ends, and one source address has about 28,000 free ports (the kernel's
 // default ip_local_port_range). On loopback every 127.x.y.z is ours, so each group of connections takes an
 // address of its own.
-inline constexpr uint32_t kConnectionsPerSource = 20'000;
+inline constexpr uint32_t kConnectionsPerSource = 25'000;
 
 class Target {
   public:

@@ -1,4 +1,5 @@
-// See worker.h.
+// The event loop of the load generator; see worker.h. A turn of a connection is receive(), on_reply() for
+// each reply, refill(), send_out(); a connection that fails in any of them ends in lose().
 #include "tools/bench/worker.h"
 
 #include <fmt/format.h>

@@ -1,4 +1,5 @@
-// See workload.h.
+// Request bytes and values of the load generator: templates are built once, a request is a copy of its
+// template with the key's digits written over; see workload.h.
 #include "tools/bench/workload.h"
 
 #include <fmt/format.h>
