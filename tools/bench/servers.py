@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -49,6 +50,14 @@ def accepts(port):
         return False
 
 
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def cpu_seconds_of(pid):
     """CPU time of all threads that a process has now: nanosecond accounting where the kernel keeps it."""
     nanos = 0
@@ -57,7 +66,7 @@ def cpu_seconds_of(pid):
             with open(f"/proc/{pid}/task/{task}/schedstat") as file:
                 nanos += int(file.read().split()[0])
         return nanos / NANOS
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return cpu_seconds_in_ticks(pid)
 
 
@@ -66,7 +75,7 @@ def cpu_seconds_in_ticks(pid):
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0.0
 
 
@@ -200,12 +209,12 @@ class Millrace(Server):
     def end_processes(self):
         pids = self.pids()
         self.call("stop")
-        for pid in pids:  # what `stop` left behind, if anything
-            try:
+        try:
+            wait_until(lambda: not any(map(is_running, pids)), END_SECONDS_MAX, "millrace stop did not end all processes")
+        except Missing as reason:
+            print(reason, file=sys.stderr)
+            for pid in filter(is_running, pids):
                 os.kill(pid, signal.SIGKILL)
-                print(f"millrace stop left process {pid} ({pids[pid]}) behind", flush=True)
-            except ProcessLookupError:
-                pass
 
 
 KINDS = {kind.name: kind for kind in (Redis, Memcached, EpollFloor, Millrace)}
