@@ -210,7 +210,8 @@ class Millrace(Server):
         pids = self.pids()
         self.call("stop")
         try:
-            wait_until(lambda: not any(map(is_running, pids)), END_SECONDS_MAX, "millrace stop did not end all processes")
+            wait_until(lambda: not any(map(is_running, pids)), END_SECONDS_MAX,
+                       "millrace stop did not end all processes")
         except Missing as reason:
             print(reason, file=sys.stderr)
             for pid in filter(is_running, pids):
