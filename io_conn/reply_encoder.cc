@@ -56,7 +56,7 @@ bool encode_bulk(FieldReader& in, EncoderState& state, RespWriter& out) {
     return true;
 }
 
-bool encode_field(ReplyTag tag, FieldReader& in, EncoderState& state, RespWriter& out, uint64_t& errors) {
+bool encode_field(ReplyTag tag, FieldReader& in, EncoderState& state, RespWriter& out) {
     std::string_view text;
     uint32_t count;
     int64_t integer;
@@ -65,7 +65,7 @@ bool encode_field(ReplyTag tag, FieldReader& in, EncoderState& state, RespWriter
         case ReplyTag::null: return out.null(), true;
         case ReplyTag::null_array: return out.null_array(), true;
         case ReplyTag::status: return in.take_text(text) && (out.status(text), true);
-        case ReplyTag::error: return ++errors, in.take_text(text) && (out.error(text), true);
+        case ReplyTag::error: return in.take_text(text) && (out.error(text), true);
         case ReplyTag::integer: return in.take(integer) && (out.integer(integer), true);
         case ReplyTag::array: return in.take(count) && (out.array(count), true);
         case ReplyTag::map: return in.take(count) && (out.map(count), true);
@@ -76,12 +76,12 @@ bool encode_field(ReplyTag tag, FieldReader& in, EncoderState& state, RespWriter
 
 }  // namespace
 
-bool encode_reply(std::span<const std::byte> body, EncoderState& state, RespWriter& out, uint64_t& errors) {
+bool encode_reply(std::span<const std::byte> body, EncoderState& state, RespWriter& out) {
     FieldReader in(body);
     if (state.bulk_left != 0 && !in.empty()) continue_bulk(in, state, out);
     uint8_t tag;
     while (in.take(tag))
-        if (!encode_field(static_cast<ReplyTag>(tag), in, state, out, errors)) return false;
+        if (!encode_field(static_cast<ReplyTag>(tag), in, state, out)) return false;
     return true;
 }
 

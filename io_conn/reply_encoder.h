@@ -14,8 +14,8 @@ struct EncoderState {
     uint32_t bulk_left = 0;
 };
 
-/// Encodes one whole reply or one part of a large one. `errors` counts error replies. False when the bytes are not well
+/// Encodes one whole reply or one part of a large one. False when the bytes are not well
 /// formed: the reply cannot be completed, the connection has to be closed.
-bool encode_reply(std::span<const std::byte> body, EncoderState& state, RespWriter& out, uint64_t& errors);
+bool encode_reply(std::span<const std::byte> body, EncoderState& state, RespWriter& out);
 
 }  // namespace millrace::io_conn

@@ -6,6 +6,7 @@
 namespace millrace::io_conn {
 
 void RespWriter::error(std::string_view text) {
+    ++errors_;
     if (text.find_first_of("\r\n") == std::string_view::npos) return line('-', text);
     std::string one_line(text);
     for (char& c : one_line)

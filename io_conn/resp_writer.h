@@ -34,7 +34,10 @@ class RespWriter {
     void set(uint32_t count) { number(resp3_ ? '~' : '*', count); }
     void map(uint32_t count) { number(resp3_ ? '%' : '*', resp3_ ? count : 2 * count); }
     void raw(std::string_view bytes) { out_.append(bytes); }
+    void set_resp3(bool resp3) { resp3_ = resp3; }
     bool resp3() const { return resp3_; }
+    /// Errors written so far.
+    unsigned errors() const { return errors_; }
 
   private:
     void number(char tag, int64_t value) {
@@ -53,6 +56,7 @@ class RespWriter {
 
     Buffer& out_;
     bool resp3_;
+    unsigned errors_ = 0;
 };
 
 }  // namespace millrace::io_conn

@@ -1,0 +1,116 @@
+// One client connection, and the table of them: slots that are reused with a new generation each time. Runs in io_conn.
+#pragma once
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/message.h"
+#include "io_conn/buffer.h"
+#include "io_conn/reply_encoder.h"
+#include "io_conn/resp_decoder.h"
+
+namespace millrace::io_conn {
+
+class Server;
+
+/// A reply made here that has to wait for earlier replies of md.
+struct DeferredReply {
+    uint32_t after;  ///< goes out once so many of the connection's requests to md are answered
+    Buffer bytes;
+};
+
+/// A request too large for one ring message, on its way in fragments.
+struct OutgoingRequest {
+    std::string bytes;
+    size_t sent = 0;
+};
+
+struct Connection {
+    explicit Connection(BufferPool& pool) : input(pool), output(pool) {}
+
+    struct event event;
+    Server* server = nullptr;
+    int fd = -1;
+    uint32_t slot = 0;
+    uint32_t generation = 0;
+    uint64_t client_id = 0;
+
+    Buffer input;   ///< received and not yet executed; empty for most connections most of the time
+    Buffer output;  ///< encoded and not yet sent
+    EncoderState encoder;
+    std::unique_ptr<RespDecoder> partial;  ///< how far an incomplete request is understood
+    std::unique_ptr<OutgoingRequest> outgoing;
+    std::list<DeferredReply> deferred;
+    std::string name;
+
+    uint32_t sent = 0;      ///< requests handed to md, modulo 2^32
+    uint32_t answered = 0;  ///< of these, answered
+    uint32_t last_active_s = 0;
+    uint32_t deferred_bytes = 0;
+    uint16_t last_command = 0;
+    uint8_t database = 0;
+    bool resp3 = false;
+
+    bool readable : 1 = false;           ///< the socket may have bytes (edge-triggered)
+    bool peer_closed : 1 = false;        ///< no more input will come
+    bool close_after_replies : 1 = false;
+    bool write_blocked : 1 = false;      ///< the socket's buffer is full; wait for its event
+    bool output_limited : 1 = false;     ///< stopped at the output limit
+    bool md_remembers : 1 = false;       ///< md may keep something for it: tell it when the connection closes
+    bool owes_credit : 1 = false;        ///< md waits for a credit message
+    bool in_ring_waiters : 1 = false;    ///< in the list of those who wait for room in the request ring
+    bool in_ready : 1 = false;           ///< in the server's list of connections with something to do
+    bool in_dirty : 1 = false;           ///< in the list of connections with output to send
+
+    bool open() const { return fd >= 0; }
+    ConnectionId id() const { return {slot, generation}; }
+    uint32_t in_flight() const { return sent - answered; }
+    bool replies_owed() const { return in_flight() != 0 || outgoing != nullptr || !deferred.empty(); }
+};
+
+/// All connections of an io_conn. Pointers stay valid for the table's life; a closed slot is used again.
+class ConnectionTable {
+  public:
+    explicit ConnectionTable(BufferPool& pool) : pool_(pool) {}
+
+    Connection& take() {
+        if (free_.empty()) {
+            all_.push_back(std::make_unique<Connection>(pool_));
+            all_.back()->slot = static_cast<uint32_t>(all_.size() - 1);
+            free_.push_back(all_.back()->slot);
+        }
+        Connection& connection = *all_[free_.back()];
+        free_.pop_back();
+        ++open_;
+        return connection;
+    }
+    /// Takes a closed connection's slot back; its generation rises, so that late replies miss it.
+    void give_back(Connection& connection) {
+        ++connection.generation;
+        free_.push_back(connection.slot);
+        --open_;
+    }
+    /// The open connection that a message is about, or null if it is gone.
+    Connection* find(ConnectionId id) {
+        if (id.slot >= all_.size()) return nullptr;
+        Connection* connection = all_[id.slot].get();
+        return connection->generation == id.generation && connection->open() ? connection : nullptr;
+    }
+    size_t open() const { return open_; }
+    size_t slots() const { return all_.size(); }
+    Connection& at(size_t slot) { return *all_[slot]; }
+
+  private:
+    BufferPool& pool_;
+    std::vector<std::unique_ptr<Connection>> all_;
+    std::vector<uint32_t> free_;
+    size_t open_ = 0;
+};
+
+}  // namespace millrace::io_conn

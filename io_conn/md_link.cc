@@ -1,0 +1,72 @@
+// See md_link.h. Runs in io_conn.
+#include "io_conn/md_link.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "common/paths.h"
+
+namespace millrace::io_conn {
+
+MdLink::MdLink(const Daemon& daemon) {
+    const DaemonArguments& arguments = daemon.arguments();
+    control_segment_ = Segment::attach({paths::control(daemon.dir()), kControlLayout, arguments.instance}, Access::read_only);
+    roster_segment_ = Segment::attach({paths::roster(daemon.dir()), kRosterLayout, arguments.instance}, Access::read_write);
+    control_ = control_segment_.payload<Control>();
+    roster_ = roster_segment_.payload<Roster>();
+    line_ = &roster_->lines[arguments.index];
+    channel_ = Channel::create(paths::rings(daemon.dir(), arguments.index), arguments.instance, arguments.generation,
+                               static_cast<uint64_t>(daemon.options().number(OptionId::ring_size)));
+    requests_ = RingProducer(channel_.requests());
+    replies_ = RingConsumer(channel_.replies());
+    fifo_ = Fifo(paths::io_conn_fifo(daemon.dir(), arguments.index));
+    bell_ = Bell(control_->md_park, Fifo(paths::md_fifo(daemon.dir())));
+    parker_ = Parker(line_->park);
+    accept_md_change();
+    line_->connections.store(0, std::memory_order_relaxed);
+    line_->pid.store(static_cast<uint32_t>(getpid()), std::memory_order_relaxed);
+    line_->state.store(static_cast<uint32_t>(IoConnState::serving), std::memory_order_relaxed);
+    line_->generation.store(arguments.generation, std::memory_order_release);
+    announce(IoConnState::serving);
+}
+
+void MdLink::announce(IoConnState state) {
+    line_->state.store(static_cast<uint32_t>(state), std::memory_order_release);
+    roster_->changes.fetch_add(1, std::memory_order_acq_rel);
+    bell_.ring_always();
+}
+
+bool MdLink::send_request(ConnectionId id, const RequestHeader& header, std::span<const std::string_view> arguments,
+                          uint64_t bytes) {
+    std::byte* room = requests_.try_claim(static_cast<uint32_t>(bytes));
+    if (room == nullptr) return false;
+    write_request(room, header, arguments);
+    requests_.commit(static_cast<uint32_t>(bytes), frame_kind(MessageKind::request), id.value());
+    return true;
+}
+
+size_t MdLink::send_fragment(ConnectionId id, std::string_view request, size_t offset) {
+    const FragmentHeader header{request.size(), offset};
+    const std::string_view piece = request.substr(offset, requests_.max_body() - sizeof header);
+    std::byte* room = requests_.try_claim(static_cast<uint32_t>(sizeof header + piece.size()));
+    if (room == nullptr) return 0;
+    std::memcpy(room, &header, sizeof header);
+    std::memcpy(room + sizeof header, piece.data(), piece.size());
+    requests_.commit(static_cast<uint32_t>(sizeof header + piece.size()), frame_kind(MessageKind::request_fragment),
+                     id.value());
+    return piece.size();
+}
+
+bool MdLink::send_note(ConnectionId id, MessageKind kind) { return requests_.try_push(frame_kind(kind), id.value(), {}); }
+
+bool MdLink::publish() {
+    const bool published = requests_.publish();
+    const bool freed = replies_.publish();
+    if (!published && !freed) return false;
+    // md wants to hear of freed reply space only if it said so. The fence stands before that look as well (wakeup.h).
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return (published || replies_.producer_wants_space()) && bell_.ring();
+}
+
+}  // namespace millrace::io_conn

@@ -1,0 +1,72 @@
+// The way to md and back: this io_conn's channel, its line in the roster, sleeping and waking. Runs in io_conn.
+//
+// Requests are committed one by one and published once a turn; replies are taken in bounded batches. When md's epoch
+// changes, another md has taken over: in this version it knows nothing of the requests that its predecessor had taken, so
+// the server closes the connections that wait for one (server.cc, on_md_change).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "common/channel.h"
+#include "common/daemon.h"
+#include "common/message.h"
+#include "common/roster.h"
+#include "common/wakeup.h"
+
+namespace millrace::io_conn {
+
+class MdLink {
+  public:
+    /// Maps md's segments, makes the channel and announces it. Throws Error.
+    explicit MdLink(const Daemon& daemon);
+
+    /// Puts a request into the ring; false while it is full. REQUIRES: it fits (max_request_bytes()).
+    bool send_request(ConnectionId id, const RequestHeader& header, std::span<const std::string_view> arguments,
+                      uint64_t bytes);
+    /// Puts the next fragment of an encoded request into the ring: the bytes taken, 0 while it is full.
+    size_t send_fragment(ConnectionId id, std::string_view request, size_t offset);
+    bool send_note(ConnectionId id, MessageKind kind);
+    uint32_t max_request_bytes() const { return requests_.max_body(); }
+
+    /// The next message of md; `empty` if there is none, `corrupt` if the ring is broken.
+    RingRead next_reply(Frame& frame) { return replies_.next(frame); }
+    /// Publishes requests and freed replies, and wakes md if need be. True when a wake-up was written.
+    bool publish();
+
+    /// Asks md for a wake-up when the request ring has room again.
+    void want_space(bool wanted) { requests_.want_space(wanted); }
+    bool wants_space() const { return requests_.wants_space(); }
+    bool space_has_come() { return requests_.wants_space() && requests_.has_room(frame_bytes(requests_.max_body())); }
+
+    void begin_park() { parker_.begin_park(); }
+    void end_park() { parker_.end_park(); }
+    /// Whether there is something to do (for the look before parking).
+    bool has_work() { return replies_.has_more() || requests_.unpublished() || md_changed() || space_has_come(); }
+
+    /// Another md than the one known has taken over.
+    bool md_changed() const { return control_->md_epoch.load(std::memory_order_acquire) != epoch_; }
+    void accept_md_change() { epoch_ = control_->md_epoch.load(std::memory_order_acquire); }
+
+    Fifo& fifo() { return fifo_; }
+    RosterLine& line() { return *line_; }
+    Roster& roster() { return *roster_; }
+    void announce(IoConnState state);
+
+  private:
+    Segment control_segment_, roster_segment_;
+    const Control* control_ = nullptr;
+    Roster* roster_ = nullptr;
+    RosterLine* line_ = nullptr;
+    Channel channel_;
+    RingProducer requests_;
+    RingConsumer replies_;
+    Fifo fifo_;
+    Bell bell_;
+    Parker parker_;
+    uint64_t epoch_ = 0;
+};
+
+}  // namespace millrace::io_conn

@@ -1,0 +1,174 @@
+// The turn of the loop and its housekeeping; see server.h. Runs in io_conn.
+#include "io_conn/server.h"
+
+#include <ctime>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/paths.h"
+
+namespace millrace::io_conn {
+
+namespace {
+
+event_base* make_base() {
+    event_config* config = event_config_new();
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
+    event_config_require_features(config, EV_FEATURE_ET);
+    event_base* base = event_base_new_with_config(config);
+    event_config_free(config);
+    if (base == nullptr) throw Error("libevent offers no edge-triggered events on this system");
+    return base;
+}
+
+}  // namespace
+
+Server::Server(Daemon& daemon)
+    : daemon_(daemon),
+      counters_(paths::counters(daemon.dir(), "io_conn", daemon.arguments().index), "io_conn", daemon.arguments().index,
+                daemon.arguments().instance, daemon.arguments().generation),
+      link_(daemon),
+      connections_(pool_),
+      rows_(paths::clients(daemon.dir(), daemon.arguments().index), daemon.arguments().instance,
+            daemon.arguments().generation, static_cast<uint64_t>(daemon.options().number(OptionId::maxclients)) + 1),
+      base_(make_base()),
+      decoder_(static_cast<uint64_t>(daemon.options().number(OptionId::proto_max_bulk_len))),
+      scratch_(std::make_unique<char[]>(kReadBytesPerTurn)) {
+    fifo_event_ = event_new(base_, link_.fifo().descriptor(), EV_READ | EV_PERSIST, on_fifo, this);
+    event_add(fifo_event_, nullptr);
+    second_event_ = event_new(base_, -1, EV_PERSIST, on_second, this);
+    const timeval second{1, 0};
+    event_add(second_event_, &second);
+    acceptor_ = std::make_unique<Acceptor>(*this, base_, daemon.arguments().listen_fds);
+    daemon.wake_on_signal(link_.fifo().descriptor());
+    counters_.set(IoCounter::start_time, static_cast<uint64_t>(std::time(nullptr)));
+    counters_.set(IoCounter::restarts, daemon.arguments().restarts);
+}
+
+Server::~Server() {
+    acceptor_.reset();
+    for (size_t slot = 0; slot < connections_.slots(); ++slot)
+        if (connections_.at(slot).open()) close_connection(connections_.at(slot));
+    event_free(fifo_event_);
+    event_free(second_event_);
+    event_base_free(base_);
+}
+
+void Server::run() {
+    daemon_.report_ready();
+    log::notice("serving");
+    while (!stop_is_over()) turn();
+    link_.announce(IoConnState::absent);
+}
+
+void Server::turn() {
+    counters_.add(IoCounter::turns);
+    bool parked = idle();
+    if (parked) {
+        link_.begin_park();
+        parked = !link_.has_work() && !daemon_.stopping() && !daemon_.retiring();
+        if (parked) counters_.add(IoCounter::parks);
+        event_base_loop(base_, parked ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        link_.end_park();
+    } else {
+        event_base_loop(base_, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    }
+    now_us_ = monotonic_us();
+    wall_s_ = static_cast<uint64_t>(std::time(nullptr));
+    RosterLine& line = link_.line();
+    line.turns.store(line.turns.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    if (link_.md_changed()) on_md_change();
+    serve_ready();
+    publish();
+    take_replies();
+    send_dirty();
+}
+
+bool Server::idle() {
+    const bool nothing_to_tell = to_forget_.empty() || link_.wants_space();
+    return ready_.empty() && dirty_.empty() && nothing_to_tell && !link_.has_work();
+}
+
+void Server::publish() {
+    while (!to_forget_.empty() && link_.send_note(to_forget_.back(), MessageKind::forget)) to_forget_.pop_back();
+    const bool waiting = !ring_waiters_.empty() || !to_forget_.empty();
+    if (waiting && !ring_was_full_) counters_.add(IoCounter::request_ring_full);
+    ring_was_full_ = waiting;
+    link_.want_space(waiting);
+    if (link_.publish()) counters_.add(IoCounter::wakeups_sent);
+    if (batch_ == 0) return;
+    counters_.record(IoCounter::batch, batch_);
+    counters_.add(IoCounter::requests_sent, batch_);
+    if (published_at_us_ == 0) published_at_us_ = now_us_;
+    batch_ = 0;
+}
+
+void Server::make_ready(Connection& connection) {
+    if (connection.in_ready) return;
+    connection.in_ready = true;
+    ready_.push_back(&connection);
+}
+
+void Server::make_dirty(Connection& connection) {
+    if (connection.in_dirty) return;
+    connection.in_dirty = true;
+    dirty_.push_back(&connection);
+}
+
+void Server::on_fifo(int, short, void* server) { static_cast<Server*>(server)->link_.fifo().drain(); }
+
+void Server::on_second(int, short, void* server) {
+    auto& self = *static_cast<Server*>(server);
+    self.publish_gauges();
+    self.close_idle_connections();
+}
+
+void Server::publish_gauges() {
+    uint64_t blocked = 0;
+    for (size_t slot = 0; slot < connections_.slots(); ++slot) {
+        const Connection& connection = connections_.at(slot);
+        blocked += connection.open() && !connection.input.empty() && connection.partial == nullptr;
+    }
+    counters_.set(IoCounter::blocked_connections, blocked);
+    counters_.set(IoCounter::buffer_bytes, pool_.held_bytes());
+}
+
+/// In this version another md starts with an empty store and without what its predecessor had taken: whoever waits for
+/// an answer would wait for ever, so its connection is closed; all others stay.
+void Server::on_md_change() {
+    link_.accept_md_change();
+    counters_.add(IoCounter::md_changes);
+    unsigned closed = 0;
+    for (size_t slot = 0; slot < connections_.slots(); ++slot) {
+        Connection& connection = connections_.at(slot);
+        if (!connection.open() || (connection.in_flight() == 0 && connection.outgoing == nullptr)) continue;
+        close_connection(connection);
+        ++closed;
+    }
+    log::warning("another md has taken over; {} connections that waited for the last one were closed", closed);
+}
+
+bool Server::stop_is_over() {
+    if (daemon_.retiring() && acceptor_->open()) {
+        acceptor_->close();
+        link_.announce(IoConnState::draining);
+        log::notice("retiring; {} connections are still served", connections_.open());
+    }
+    if (daemon_.retiring() && connections_.open() == 0) return true;
+    if (!daemon_.stopping()) return false;
+    if (stop_asked_us_ == 0) {
+        stop_asked_us_ = now_us_ = monotonic_us();
+        acceptor_->close();
+    }
+    // Answers that md owes still go out, for a bounded time.
+    if (now_us_ - stop_asked_us_ > kStopPatienceMs * 1000ull) return true;
+    for (size_t slot = 0; slot < connections_.slots(); ++slot) {
+        Connection& connection = connections_.at(slot);
+        if (connection.open() && (connection.replies_owed() || !connection.output.empty())) return false;
+    }
+    return true;
+}
+
+}  // namespace millrace::io_conn

@@ -1,0 +1,159 @@
+// The event loop of an io_conn: sockets, decoding, requests to md, replies to clients. Runs in io_conn, one thread.
+//
+// A turn:
+//   1. events: a socket's callback only notes what the socket can do and puts the connection on the ready list;
+//      if there is nothing else to do, this is where the process sleeps (parked, wakeup.h)
+//   2. ready connections: read, decode, execute here or hand to md; each connection at most kReadBytesPerTurn
+//   3. publish the requests, once; wake md if it is parked
+//   4. take md's replies (bounded), encode them into the connections' output
+//   5. send the output of connections that have some: one system call each
+// Invariants:
+//   N1  Replies leave in the order of the requests: a reply made here waits (deferred) for md's earlier ones.
+//   N2  A connection with more than kOutputLimit unsent, with kWindow requests in md, or with a large request under way
+//       gets no further request executed; its socket is not read meanwhile, so TCP holds its sender back.
+//   N3  Every list, buffer and batch is bounded: kWindow requests x ChannelServer::kShortReplyBytes, and what streams
+//       may have under way (md/reply_streams.h), bound what md can send a connection that does not read.
+//   N4  Sockets are edge-triggered with one event each for their whole life; `readable` and `write_blocked` remember
+//       the edges. Whoever stops early stays on the ready list.
+#pragma once
+
+#include <event2/event.h>
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "common/commands.h"
+#include "common/counters.h"
+#include "common/daemon.h"
+#include "io_conn/acceptor.h"
+#include "io_conn/client_rows.h"
+#include "io_conn/connection.h"
+#include "io_conn/md_link.h"
+#include "io_conn/resp_writer.h"
+
+namespace millrace::io_conn {
+
+using Arguments = std::span<const std::string_view>;
+
+class Server {
+  public:
+    static constexpr size_t kOutputLimit = 1024 * 1024;    ///< unsent bytes beyond which nothing is executed
+    static constexpr uint32_t kWindow = 128;               ///< requests of one connection in md at most
+    static constexpr size_t kReadBytesPerTurn = 64 * 1024;
+    static constexpr unsigned kRepliesPerTurn = 4096;
+    static constexpr size_t kReplyBytesPerTurn = 2 * 1024 * 1024;
+    static constexpr size_t kCreditBelow = 64 * 1024;      ///< unsent bytes below which md may send more
+    static constexpr int kStopPatienceMs = 1000;           ///< for owed replies, when the process is told to end
+
+    explicit Server(Daemon& daemon);
+    ~Server();
+    Server(const Server&) = delete;
+
+    /// Serves until told to end, or until retired and empty.
+    void run();
+
+    /// Takes a fresh client socket over.
+    void add_connection(int fd);
+
+    MdLink& link() { return link_; }
+    ConnectionTable& connections() { return connections_; }
+    Counters<IoCounter>& counters() { return counters_; }
+    ClientRows& rows() { return rows_; }
+    const Daemon& daemon() const { return daemon_; }
+    uint64_t connections_of_group() const;
+    /// Writes what other processes may see of the connection.
+    void describe(Connection& connection);
+
+  private:
+    enum class Executed { yes, not_now, closing };
+
+    static void on_socket(int, short what, void* connection);
+    static void on_fifo(int, short, void* server);
+    static void on_second(int, short, void* server);
+
+    // connection life (server_connections.cc)
+    bool admit(int fd);
+    void close_connection(Connection& connection);
+    void close_if_done(Connection& connection);
+    void set_socket_options(int fd);
+    void close_idle_connections();
+    void forget_in_md(ConnectionId id);
+
+    // input (server_input.cc)
+    void serve_ready();
+    void serve_input(Connection& connection);
+    bool may_execute(Connection& connection);
+    ssize_t read_socket(Connection& connection, char* into, size_t room);
+    bool read_some(Connection& connection);
+    size_t consume(Connection& connection, std::string_view bytes);
+    Executed execute(Connection& connection, Arguments words);
+    Executed execute_in_md(Connection& connection, const CommandRow& row, Arguments words);
+    void send_outgoing(Connection& connection);
+    void wait_for_ring(Connection& connection);
+    void reject(Connection& connection, std::string_view error);
+    bool keep_input(Connection& connection, std::string_view bytes);
+
+    // output (server_output.cc)
+    void take_replies();
+    void take_reply(Connection& connection, const Frame& frame);
+    void answered_one(Connection& connection);
+    void send_dirty();
+    void send_output(Connection& connection);
+    void give_credit(Connection& connection);
+
+    void on_md_change();
+    bool idle();
+    void turn();
+    void make_ready(Connection& connection);
+    void make_dirty(Connection& connection);
+    void publish();
+    void publish_gauges();
+    bool stop_is_over();
+
+    friend class LocalReply;
+
+    Daemon& daemon_;
+    Counters<IoCounter> counters_;
+    MdLink link_;
+    BufferPool pool_;
+    ConnectionTable connections_;
+    ClientRows rows_;
+    event_base* base_ = nullptr;
+    event* fifo_event_ = nullptr;
+    event* second_event_ = nullptr;
+    std::unique_ptr<Acceptor> acceptor_;
+    RespDecoder decoder_;
+    std::vector<Connection*> ready_, ready_now_, dirty_, dirty_now_, ring_waiters_;
+    std::vector<ConnectionId> to_forget_;
+    std::unique_ptr<char[]> scratch_;
+    uint64_t now_us_ = 0;  ///< of this turn
+    uint64_t wall_s_ = 0;  ///< of this turn, seconds since 1970
+    uint64_t published_at_us_ = 0;
+    uint64_t stop_asked_us_ = 0;
+    unsigned batch_ = 0;
+    bool ring_was_full_ = false;
+};
+
+/// Where a reply made in this process goes: straight to the connection's output, or behind replies that md still owes.
+class LocalReply {
+  public:
+    LocalReply(Server& server, Connection& connection);
+    ~LocalReply();
+    RespWriter& out() { return writer_; }
+
+  private:
+    Buffer& choose_target();
+
+    Server& server_;
+    Connection& connection_;
+    bool deferred_ = false;
+    size_t size_before_ = 0;
+    Buffer& target_;
+    RespWriter writer_;
+};
+
+/// Executes a command that is answered here (local_*.cc). `row` is the subcommand's for containers.
+void execute_local(Server& server, Connection& connection, const CommandRow& row, Arguments words, RespWriter& out);
+
+}  // namespace millrace::io_conn

@@ -1,0 +1,168 @@
+// The life of a connection: admission, socket options, description for others, closing. Part of Server (server.h).
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <ctime>
+
+#include "io_conn/server.h"
+
+namespace millrace::io_conn {
+
+namespace {
+
+/// "127.0.0.1:5000", "[::1]:5000", or "PATH:0" for a Unix socket.
+std::string address_text(const sockaddr_storage& address, const std::string& unix_path) {
+    char host[INET6_ADDRSTRLEN] = "?";
+    if (address.ss_family == AF_INET) {
+        const auto& in = reinterpret_cast<const sockaddr_in&>(address);
+        inet_ntop(AF_INET, &in.sin_addr, host, sizeof host);
+        return fmt::format("{}:{}", host, ntohs(in.sin_port));
+    }
+    if (address.ss_family == AF_INET6) {
+        const auto& in = reinterpret_cast<const sockaddr_in6&>(address);
+        inet_ntop(AF_INET6, &in.sin6_addr, host, sizeof host);
+        return fmt::format("[{}]:{}", host, ntohs(in.sin6_port));
+    }
+    return unix_path + ":0";
+}
+
+void fill_addresses(int fd, const std::string& unix_path, ClientInfo& info) {
+    sockaddr_storage address{};
+    socklen_t length = sizeof address;
+    getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length);
+    info.unix_socket = address.ss_family == AF_UNIX;
+    std::strncpy(info.address, address_text(address, unix_path).c_str(), sizeof info.address - 1);
+    length = sizeof address;
+    getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
+    std::strncpy(info.local_address, address_text(address, unix_path).c_str(), sizeof info.local_address - 1);
+}
+
+void set_option(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
+
+}  // namespace
+
+uint64_t Server::connections_of_group() const {
+    uint64_t sum = 0;
+    const Roster& roster = const_cast<Server*>(this)->link_.roster();
+    for (const RosterLine& line : roster.lines)
+        if (line.state.load(std::memory_order_relaxed) != static_cast<uint32_t>(IoConnState::absent))
+            sum += line.connections.load(std::memory_order_relaxed);
+    return sum;
+}
+
+bool Server::admit(int fd) {
+    const auto limit = static_cast<uint64_t>(daemon_.options().number(OptionId::maxclients));
+    if (connections_of_group() < limit) return true;
+    counters_.add(IoCounter::connections_rejected);
+    static constexpr char kRefusal[] = "-ERR max number of clients reached\r\n";
+    [[maybe_unused]] ssize_t sent = send(fd, kRefusal, sizeof kRefusal - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fd);
+    return false;
+}
+
+void Server::set_socket_options(int fd) {
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    const int interval = static_cast<int>(daemon_.options().number(OptionId::tcp_keepalive));
+    if (interval == 0) return;
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, interval);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval / 3 > 0 ? interval / 3 : 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
+void Server::add_connection(int fd) {
+    if (!admit(fd)) return;
+    Connection& connection = connections_.take();
+    if (!rows_.grow_to(connection.slot)) {
+        static constexpr char kRefusal[] = "-ERR no shared memory left for another connection\r\n";
+        [[maybe_unused]] ssize_t sent = send(fd, kRefusal, sizeof kRefusal - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(fd);
+        counters_.add(IoCounter::connections_rejected);
+        return connections_.give_back(connection);
+    }
+    set_socket_options(fd);
+    connection.server = this;
+    connection.fd = fd;
+    connection.client_id = link_.roster().next_client_id.fetch_add(1, std::memory_order_relaxed) + 1;
+    connection.last_active_s = static_cast<uint32_t>(now_us_ / 1'000'000);
+    describe(connection);
+    counters_.add(IoCounter::connections_accepted);
+    counters_.set(IoCounter::connected_clients, connections_.open());
+    link_.line().connections.store(static_cast<uint32_t>(connections_.open()), std::memory_order_relaxed);
+    event_assign(&connection.event, base_, fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST, on_socket, &connection);
+    event_add(&connection.event, nullptr);
+}
+
+void Server::describe(Connection& connection) {
+    ClientInfo info;
+    info.id = connection.client_id;
+    ClientRow& row = rows_.row(connection.slot);
+    if (const auto known = read_row(row); known && known->id == info.id) {
+        info = *known;
+    } else {
+        info.connected_at_s = static_cast<uint64_t>(std::time(nullptr));
+        info.fd = connection.fd;
+        fill_addresses(connection.fd, daemon_.options().text(OptionId::unixsocket), info);
+        row.activity.store(info.connected_at_s << 16 | kCommandCount, std::memory_order_relaxed);
+        row.backlog.store(0, std::memory_order_relaxed);
+    }
+    info.database = connection.database;
+    info.resp = connection.resp3 ? 3 : 2;
+    std::memset(info.name, 0, sizeof info.name);
+    std::memcpy(info.name, connection.name.data(), std::min(connection.name.size(), sizeof info.name - 1));
+    rows_.write(connection.slot, info);
+}
+
+void Server::forget_in_md(ConnectionId id) { to_forget_.push_back(id); }
+
+void Server::close_connection(Connection& connection) {
+    event_del(&connection.event);
+    close(connection.fd);
+    connection.fd = -1;
+    if (connection.md_remembers) forget_in_md(connection.id());
+    connection.input.clear();
+    connection.output.clear();
+    connection.encoder = {};
+    connection.partial.reset();
+    connection.outgoing.reset();
+    connection.deferred.clear();
+    connection.deferred_bytes = 0;
+    connection.last_command = kCommandCount;
+    connection.name = {};
+    connection.sent = connection.answered = 0;
+    connection.database = 0;
+    connection.resp3 = connection.readable = connection.peer_closed = connection.close_after_replies = false;
+    connection.write_blocked = connection.output_limited = connection.md_remembers = connection.owes_credit = false;
+    rows_.clear(connection.slot);
+    connections_.give_back(connection);
+    counters_.add(IoCounter::connections_closed);
+    counters_.set(IoCounter::connected_clients, connections_.open());
+    link_.line().connections.store(static_cast<uint32_t>(connections_.open()), std::memory_order_relaxed);
+}
+
+/// Closes a connection that has said good-bye, once it has all its replies.
+void Server::close_if_done(Connection& connection) {
+    if (!connection.open() || connection.replies_owed() || !connection.output.empty()) return;
+    const bool nothing_left = connection.input.empty() || connection.partial != nullptr;
+    if (connection.close_after_replies || (connection.peer_closed && !connection.readable && nothing_left))
+        close_connection(connection);
+}
+
+void Server::close_idle_connections() {
+    const uint64_t timeout_s = static_cast<uint64_t>(daemon_.options().number(OptionId::timeout));
+    if (timeout_s == 0) return;
+    const uint64_t now_s = now_us_ / 1'000'000;
+    for (size_t slot = 0; slot < connections_.slots(); ++slot) {
+        Connection& connection = connections_.at(slot);
+        if (connection.open() && !connection.replies_owed() && now_s - connection.last_active_s > timeout_s)
+            close_connection(connection);
+    }
+}
+
+}  // namespace millrace::io_conn

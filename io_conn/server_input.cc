@@ -1,0 +1,289 @@
+// From a socket to a command: reading, decoding, executing here or handing to md. Part of Server (server.h).
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+
+#include "common/text.h"
+#include "io_conn/server.h"
+
+namespace millrace::io_conn {
+
+namespace {
+
+/// Longest part of a client's words that an error repeats, bytes; Redis's limit.
+constexpr size_t kQuotedBytesMax = 128;
+
+std::string unknown_command(Arguments words) {
+    std::string arguments;
+    for (size_t i = 1; i < words.size() && arguments.size() < kQuotedBytesMax; ++i) {
+        const std::string_view word = words[i].substr(0, words[i].find('\0'));
+        arguments += fmt::format("'{}' ", word.substr(0, kQuotedBytesMax - arguments.size()));
+    }
+    const std::string_view name = words[0].substr(0, words[0].find('\0'));
+    return fmt::format("ERR unknown command '{}', with args beginning with: {}", name.substr(0, kQuotedBytesMax), arguments);
+}
+
+std::string unknown_subcommand(const CommandRow& container, std::string_view word) {
+    std::string upper(container.name);
+    for (char& c : upper) c = static_cast<char>(std::toupper(c));
+    return fmt::format("ERR unknown subcommand '{}'. Try {} HELP.",
+                       word.substr(0, word.find('\0')).substr(0, kQuotedBytesMax), upper);
+}
+
+}  // namespace
+
+void Server::on_socket(int, short what, void* argument) {
+    auto& connection = *static_cast<Connection*>(argument);
+    Server& server = *connection.server;
+    if ((what & EV_READ) != 0) {
+        connection.readable = true;
+        server.make_ready(connection);
+    }
+    if ((what & EV_WRITE) != 0 && connection.write_blocked) {
+        connection.write_blocked = false;
+        server.make_dirty(connection);
+    }
+}
+
+void Server::serve_ready() {
+    if (!ring_waiters_.empty()) {
+        // Room may have come; whoever still finds none puts itself back.
+        for (Connection* connection : ring_waiters_) {
+            connection->in_ring_waiters = false;
+            make_ready(*connection);
+        }
+        ring_waiters_.clear();
+    }
+    ready_now_.swap(ready_);
+    for (Connection* connection : ready_now_) {
+        connection->in_ready = false;
+        if (!connection->open()) continue;
+        serve_input(*connection);
+        if (!connection->open()) continue;
+        ClientRow& row = rows_.row(connection->slot);
+        row.activity.store(wall_s_ << 16 | connection->last_command, std::memory_order_relaxed);
+        row.backlog.store(uint64_t{connection->output.size()} << 32 | connection->input.size(), std::memory_order_relaxed);
+    }
+    ready_now_.clear();
+}
+
+/// N2. A connection that must wait is made ready again by whatever it waits for.
+bool Server::may_execute(Connection& connection) {
+    if (connection.close_after_replies) return false;
+    if (connection.outgoing != nullptr) {
+        send_outgoing(connection);
+        if (connection.outgoing != nullptr) return false;
+    }
+    if (connection.output.size() + connection.deferred_bytes > kOutputLimit) {
+        if (!connection.output_limited) counters_.add(IoCounter::output_limit_hits);
+        connection.output_limited = true;
+        return false;
+    }
+    connection.output_limited = false;
+    return connection.in_flight() < kWindow;
+}
+
+void Server::serve_input(Connection& connection) {
+    if (connection.owes_credit) give_credit(connection);
+    bool has_read = false;
+    while (connection.open() && may_execute(connection)) {
+        // With a request begun in `input`, only more bytes help; otherwise what is there has not been looked at yet.
+        if (!connection.input.empty() && connection.partial == nullptr) {
+            const size_t before = connection.input.size();
+            const size_t used = consume(connection, connection.input.bytes());
+            if (!connection.open()) return;
+            connection.input.consume(used);
+            if (used < before && connection.partial == nullptr) return;  // it has to wait
+            continue;
+        }
+        if (!connection.readable) break;
+        if (has_read) return make_ready(connection);  // others first
+        has_read = true;
+        if (!read_some(connection)) break;
+    }
+    close_if_done(connection);
+}
+
+/// Reads once; notes the end of the edge, of the stream or of the connection.
+ssize_t Server::read_socket(Connection& connection, char* into, size_t room) {
+    const ssize_t count = recv(connection.fd, into, room, 0);
+    counters_.add(IoCounter::reads);
+    if (count > 0) {
+        counters_.add(IoCounter::input_bytes, static_cast<uint64_t>(count));
+        // A short read has emptied the socket: what comes later makes a new edge.
+        if (static_cast<size_t>(count) < room && !connection.peer_closed) connection.readable = false;
+        connection.last_active_s = static_cast<uint32_t>(now_us_ / 1'000'000);
+        return count;
+    }
+    connection.readable = false;
+    if (count == 0) connection.peer_closed = true;
+    else if (errno == EINTR) connection.readable = true;
+    else if (errno != EAGAIN && errno != EWOULDBLOCK) close_connection(connection);
+    return 0;
+}
+
+/// Reads once and executes what has come; false when there was nothing or the connection is gone.
+bool Server::read_some(Connection& connection) {
+    if (!connection.input.empty()) {
+        const size_t hint = connection.partial == nullptr ? 0 : connection.partial->needed();
+        const size_t missing = hint > connection.input.size() ? hint - connection.input.size() : 0;
+        // Memory is taken as bytes arrive, at most doubling: a length that is only announced costs nothing.
+        const size_t room = std::clamp(missing, size_t{4096}, std::max(size_t{16384}, connection.input.size()));
+        if (pool_.held_bytes() + room > static_cast<uint64_t>(daemon_.options().number(OptionId::assembly_memory)) &&
+            connection.input.room() < room) {
+            reject(connection, "ERR the memory for requests in progress (assembly-memory) is used up");
+            connection.input.clear();
+            connection.partial.reset();
+            return false;
+        }
+        char* into = connection.input.reserve(room);
+        const ssize_t count = read_socket(connection, into, connection.input.room());
+        if (count <= 0) return false;
+        connection.input.commit(static_cast<size_t>(count));
+        const size_t used = consume(connection, connection.input.bytes());
+        if (!connection.open()) return false;
+        connection.input.consume(used);
+        return true;
+    }
+    const ssize_t count = read_socket(connection, scratch_.get(), kReadBytesPerTurn);
+    if (count <= 0) return false;
+    const std::string_view bytes(scratch_.get(), static_cast<size_t>(count));
+    const size_t used = consume(connection, bytes);
+    if (!connection.open()) return false;
+    connection.input.append(bytes.substr(used));
+    return true;
+}
+
+/// Executes the requests at the front of `bytes`; returns how many bytes they took. What is left is an incomplete request
+/// (connection.partial) or one that has to wait.
+size_t Server::consume(Connection& connection, std::string_view bytes) {
+    size_t used = 0;
+    while (used < bytes.size() && may_execute(connection)) {
+        RespDecoder& decoder = connection.partial != nullptr ? *connection.partial : decoder_;
+        if (connection.partial == nullptr) decoder.reset();
+        const RespDecoder::Result result = decoder.decode(bytes.substr(used));
+        if (result == RespDecoder::Result::need_more) {
+            if (connection.partial == nullptr) connection.partial = std::make_unique<RespDecoder>(decoder_);
+            return used;
+        }
+        if (result == RespDecoder::Result::error) {
+            counters_.add(IoCounter::protocol_errors);
+            reject(connection, "ERR " + decoder.error());
+            connection.partial.reset();
+            return bytes.size();
+        }
+        const Arguments words = decoder.arguments();
+        const Executed executed = words.empty() ? Executed::yes : execute(connection, words);
+        if (executed == Executed::closing) return bytes.size();
+        if (executed == Executed::not_now) {
+            connection.partial.reset();
+            return used;
+        }
+        used += decoder.length();
+        connection.partial.reset();
+    }
+    return used;
+}
+
+/// Answers with an error and ends the connection once it has all its replies.
+void Server::reject(Connection& connection, std::string_view error) {
+    {
+        LocalReply reply(*this, connection);
+        reply.out().error(error);
+    }
+    connection.close_after_replies = true;
+}
+
+Server::Executed Server::execute(Connection& connection, Arguments words) {
+    const CommandRow* row = find_command(words[0]);
+    std::string error;
+    if (row == nullptr) {
+        error = unknown_command(words);
+    } else if (words.size() > 1 && (row->place == CommandPlace::container || row->id == CommandId::command)) {
+        const CommandRow* subcommand = find_subcommand(*row, words[1]);
+        if (subcommand == nullptr) error = unknown_subcommand(*row, words[1]);
+        else row = subcommand;
+    }
+    if (error.empty() && !row->accepts(words.size()))
+        error = fmt::format("ERR wrong number of arguments for '{}' command", row->name);
+    if (error.empty() && row->is(command_flag::barrier) && connection.replies_owed()) return Executed::not_now;
+    if (error.empty() && row->place == CommandPlace::md) return execute_in_md(connection, *row, words.subspan(1));
+    counters_.add(IoCounter::commands);
+    LocalReply reply(*this, connection);
+    if (error.empty()) {
+        connection.last_command = static_cast<uint16_t>(row->id);
+        execute_local(*this, connection, *row, words, reply.out());
+    } else {
+        reply.out().error(error);
+    }
+    return connection.close_after_replies ? Executed::closing : Executed::yes;
+}
+
+Server::Executed Server::execute_in_md(Connection& connection, const CommandRow& row, Arguments arguments) {
+    const RequestHeader header{static_cast<uint16_t>(row.id), connection.database, 0,
+                               static_cast<uint32_t>(arguments.size()), static_cast<uint32_t>(now_us_), 0};
+    const uint64_t bytes = request_bytes(arguments);
+    if (bytes > link_.max_request_bytes()) {
+        connection.outgoing = std::make_unique<OutgoingRequest>();
+        connection.outgoing->bytes.resize(bytes);
+        write_request(reinterpret_cast<std::byte*>(connection.outgoing->bytes.data()), header, arguments);
+        connection.md_remembers = true;
+        send_outgoing(connection);
+    } else if (link_.send_request(connection.id(), header, arguments, bytes)) {
+        ++connection.sent;
+        ++batch_;
+    } else {
+        wait_for_ring(connection);
+        return Executed::not_now;
+    }
+    counters_.add(IoCounter::commands);
+    connection.last_command = static_cast<uint16_t>(row.id);
+    return Executed::yes;
+}
+
+/// Goes on with a large request as far as the ring has room.
+void Server::send_outgoing(Connection& connection) {
+    OutgoingRequest& outgoing = *connection.outgoing;
+    while (outgoing.sent < outgoing.bytes.size()) {
+        const size_t taken = link_.send_fragment(connection.id(), outgoing.bytes, outgoing.sent);
+        if (taken == 0) {
+            wait_for_ring(connection);
+            return;
+        }
+        outgoing.sent += taken;
+    }
+    connection.outgoing.reset();
+    ++connection.sent;
+    ++batch_;
+}
+
+void Server::wait_for_ring(Connection& connection) {
+    if (connection.in_ring_waiters) return;
+    connection.in_ring_waiters = true;
+    ring_waiters_.push_back(&connection);
+}
+
+LocalReply::LocalReply(Server& server, Connection& connection)
+    : server_(server), connection_(connection), target_(choose_target()), writer_(target_, connection.resp3) {
+    size_before_ = target_.size();
+}
+
+Buffer& LocalReply::choose_target() {
+    deferred_ = connection_.in_flight() != 0;
+    if (!deferred_) return connection_.output;
+    if (connection_.deferred.empty() || connection_.deferred.back().after != connection_.sent)
+        connection_.deferred.push_back({connection_.sent, Buffer(server_.pool_)});
+    return connection_.deferred.back().bytes;
+}
+
+LocalReply::~LocalReply() {
+    if (deferred_) connection_.deferred_bytes += static_cast<uint32_t>(target_.size() - size_before_);
+    if (writer_.errors() != 0) server_.counters_.add(IoCounter::error_replies, writer_.errors());
+    server_.make_dirty(connection_);
+}
+
+}  // namespace millrace::io_conn
