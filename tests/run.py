@@ -33,7 +33,8 @@ BUDGET_SECONDS = 480
 PROGRAM_SECONDS = 180
 FILE_SECONDS = 300
 SLOWEST = 10
-LOG_LINES = 30
+LOG_LINES = 12
+LOGS_SHOWN = 8
 OUTPUT_LINES = 60
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -252,7 +253,8 @@ def explain(file, fixtures, output, screen):
     printed = last_lines(output.read_text(errors="replace"), OUTPUT_LINES)
     if printed:
         lines.append("--- printed by %s\n%s" % (file.path.name, printed))
-    for log in sorted(output.parent.glob("*/log/*")):
+    logs = sorted(output.parent.glob("*/log/*"), key=lambda log: log.stat().st_mtime)
+    for log in logs[-LOGS_SHOWN:]:
         lines.append("--- the end of %s\n%s" % (log, last_lines(log.read_text(errors="replace"), LOG_LINES)))
     screen.note(file.prefix, "\n".join(lines))
 

@@ -8,13 +8,16 @@ import os
 import random
 import unittest
 
-from compare import IO_COUNTS, Sides, mask_hello, shortened
+from compare import IO_COUNTS, Sides, empty, mask_hello, shortened
+from shrink import shrink
 from wire import encode, end_of_reply
 
 COMMANDS_PER_GROUP = 3_000_000 if os.environ.get("MILLRACE_LONG") else 12_000
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(10**6)))
 CONNECTIONS = 5
-HISTORY = 25
+HISTORY = 3000  # pipelines that are kept for finding a short way to a difference
+SHRINK_SECONDS = 15
+PIPELINES_SHOWN, COMMANDS_SHOWN = 10, 10
 
 KEYS = [b"a", b"b", b"c", b"k:1", b"k:2", b"", b"\0\r\n", b"n1", b"n2", b"n3", b"long" * 100]
 NUMBERS = [b"0", b"1", b"-1", b"7", b"10", b"100", b"-100", b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808",
@@ -128,39 +131,83 @@ class Source:
         return [data[start:end] for start, end in zip([0, *places], [*places, len(data)])]
 
 
+class Pairs:
+    """The same connections to redis-server and to millrace, both on empty databases."""
+
+    def __init__(self, sides):
+        self.servers = (sides.oracle, *sides.subjects.values())
+        for server in self.servers:
+            empty(server)
+        self.wires = [[server.wire() for server in self.servers] for _ in range(CONNECTIONS)]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for wire in (wire for pair in self.wires for wire in pair):
+            wire.close()
+
+    def difference(self, number, commands, pieces):
+        """Sends a pipeline to both; the first command whose replies differ, with both replies."""
+        expected, actual = [wire.exchange(pieces, len(commands)) for wire in self.wires[number]]
+        for command, want, got in zip(commands, expected, actual):
+            if want != got and mask_hello(want) != mask_hello(got):
+                return command, want, got
+        return None
+
+
+def difference_of(sides, pipelines):
+    """The first difference when these pipelines, (connection, commands) each, are sent whole."""
+    with Pairs(sides) as pairs:
+        for number, commands in pipelines:
+            found = pairs.difference(number, commands, [b"".join(encode(*command) for command in commands)])
+            if found:
+                return found
+    return None
+
+
+def shortest(sides, pipelines):
+    """Fewer pipelines, then fewer commands in each, that still make a difference."""
+    def fails(shorter):
+        return difference_of(sides, shorter) is not None
+
+    if not fails(pipelines):
+        return pipelines
+    pipelines = shrink(pipelines, fails, SHRINK_SECONDS)
+    for place, (number, commands) in enumerate(pipelines):
+        def fails_with(shorter):
+            return fails(pipelines[:place] + [(number, shorter)] + pipelines[place + 1:])
+
+        pipelines[place] = (number, shrink(commands, fails_with, SHRINK_SECONDS / len(pipelines)))
+    return pipelines
+
+
 class Random(unittest.TestCase):
-    """One pair at a time, so that a difference shows at once: each pipeline goes to both, then both replies are compared."""
+    """One pair of servers at a time, so that a difference shows at once: each pipeline goes to both, then the replies are compared."""
 
     def against(self, io_count):
         print("seed %d, %d commands, %d io_conn" % (SEED, COMMANDS_PER_GROUP, io_count), flush=True)
         sides = Sides(io_counts=(io_count,))
         self.addCleanup(sides.stop)
-        self.pairs = [[server.wire() for server in (sides.oracle, *sides.subjects.values())] for _ in range(CONNECTIONS)]
-        for wire in (wire for pair in self.pairs for wire in pair):
-            self.addCleanup(wire.close)
-        self.history, self.done = collections.deque(maxlen=HISTORY), 0
-        source = Source(SEED * 10 + io_count)
-        while self.done < COMMANDS_PER_GROUP:
-            self.one_pipeline(source)
-        for wire in self.pairs[0]:
-            self.assertFalse(wire.buffer)
+        source, history, done = Source(SEED * 10 + io_count), collections.deque(maxlen=HISTORY), 0
+        with Pairs(sides) as pairs:
+            while done < COMMANDS_PER_GROUP:
+                number, commands = source.random.randrange(CONNECTIONS), source.pipeline()
+                pieces = source.pieces(b"".join(encode(*command) for command in commands))
+                history.append((number, commands))
+                done += len(commands)
+                found = pairs.difference(number, commands, pieces)
+                if found:
+                    self.differ(sides, found, list(history))
 
-    def one_pipeline(self, source):
-        number = source.random.randrange(CONNECTIONS)
-        commands = source.pipeline()
-        pieces = source.pieces(b"".join(encode(*command) for command in commands))
-        expected, actual = [wire.exchange(pieces, len(commands)) for wire in self.pairs[number]]
-        for command, want, got in zip(commands, expected, actual):
-            self.history.append((number, command))
-            self.done += 1
-            if want != got and mask_hello(want) != mask_hello(got):
-                self.differ(want, got)
-
-    def differ(self, want, got):
-        lines = ["connection %d: %s" % (number, shortened(b" ".join(command)))
-                 for number, command in self.history]
-        self.fail("seed %d, command %d:\n    %s\n    redis    %s\n    millrace %s" % (
-            SEED, self.done, "\n    ".join(lines), shortened(want), shortened(got)))
+    def differ(self, sides, found, history):
+        """Fails with a short way to a difference, which may be another one than the first."""
+        history = shortest(sides, history)
+        found = difference_of(sides, history) or found
+        lines = ["connection %d: %s" % (number, " | ".join(shortened(b" ".join(command)) for command in commands[:COMMANDS_SHOWN]))
+                 for number, commands in history[-PIPELINES_SHOWN:]]
+        self.fail("seed %d:\n    %s\n    at %s\n    redis    %s\n    millrace %s" % (
+            SEED, "\n    ".join(lines), *map(shortened, (b" ".join(found[0]), *found[1:]))))
 
     def test_generated_replies_are_whole(self):
         """The source makes only commands that get exactly one reply."""

@@ -46,7 +46,7 @@ class Malformed(CompareCase):
 
     def outcome_like(self, subject, stream, answer, closed):
         """The same of the other side, which may take its time; shortened, unless it differs only in the middle."""
-        with subject.wire() as wire:
+        with subject.wire(timeout=10) as wire:
             wire.send(stream + SENTINEL)
             if closed:
                 came, ended = wire.until_closed(), True
