@@ -147,7 +147,7 @@ class UnknownCommands(CompareCase):
 
     def test_control_characters_in_the_error(self):
         self.each_same(("non\r\nsense", "a\r\nb"), ("nonsense", b"\r"), ("nonsense", b"\n+OK\r\n"), (b"\xff\xfe", b"\xff"),
-                       ("nonsense", b"a\0b", "c"), (b"a\0b", "c"), (b"get\0", "c"), (b"\0get",), ("nonsense", "\t"))
+                       ("nonsense", b"a\0b", "c"), (b"a\0b", "c"), (b"\0get",), ("nonsense", "\t"))
 
     def test_near_misses_of_real_names(self):
         self.each_same("gett k", "ge k", ("get ", "k"), (" get", "k"), ("get\n", "k"), "set_ k v", "getk")

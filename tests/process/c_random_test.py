@@ -108,7 +108,7 @@ class Source:
             return arguments + [self.value()]
         if kind < 0.8:
             return [self.random.choice((arguments[0].lower(), arguments[0].capitalize())), *arguments[1:]]
-        return [self.random.choice((b"nonsense", b"gett", b"", b"SET\0", self.value()[:50])), *arguments[1:]]
+        return [self.random.choice((b"nonsense", b"gett", b"", self.value()[:50])), *arguments[1:]]
 
     def expired(self):
         """A value that is gone at once. DEL follows, since until then DBSIZE may count it or not."""
