@@ -146,6 +146,7 @@ class FailedStarts(StubCase):
         self.group.behave(md="error")
         done = self.group.run("start", "--port", self.group.port)
         self.assertEqual(done.returncode, 1)
+        self.assertEqual(len(self.group.events("child_started")), 1)    # a first start is not tried again
         self.assertIn("\nmillrace: md does not start: the stub fails as it was told to\n", done.stderr)
         self.assertEqual(self.group.left_over(), [])
 
@@ -216,10 +217,15 @@ class Stops(StubCase):
         self.group.start("--io", 1)
         daemon = self.group.pids()["io_conn-0"]
         record = self.group.dir / "run" / "status.json"
+        identity = (self.group.dir / "data" / "instance").read_text().split()[2]
+        stranger = subprocess.Popen([sys.executable, "-c", "input()", "--instance", identity, "--dir", "/elsewhere"],
+                                    stdin=subprocess.PIPE)
         self.group.kill("supervisor")
-        record.write_text(record.read_text().replace(": %d," % daemon, ": %d," % os.getpid()))
+        record.write_text(record.read_text().replace(": %d," % daemon, ": %d," % stranger.pid))
         self.assertNotIn("io_conn-0", self.group.pids())
-        self.stops()        # this very test would be ended if a pid alone were believed
+        self.stops()
+        self.assertIsNone(stranger.poll())      # a pid alone is not believed
+        stranger.communicate(b"\n", timeout=10)
 
 
 class DeadSupervisor(StubCase):

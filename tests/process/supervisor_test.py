@@ -176,16 +176,20 @@ class Folders(StubCase):
 
     def test_a_copied_folder_gets_memory_of_its_own(self):
         copy = self.copy_of_a_running_instance()
+        before = self.group.pids()
         copy.start("--io", 1)
         self.assertNotEqual(self.group.shm(), copy.shm())
         self.stops(copy)
+        self.assertEqual(self.group.pids(), before)
         self.assertTrue((self.group.shm() / "rings-0").exists())
         self.assertEqual(self.group.ping(), b"+PONG\r\n")
 
     def test_stopping_a_copied_folder_does_not_touch_the_original(self):
         copy = self.copy_of_a_running_instance()
+        before = self.group.pids()
         self.assertEqual(copy.status()["state"], "stopped")
         self.stops(copy)
+        self.assertEqual(self.group.pids(), before)
         self.assertTrue((self.group.shm() / "rings-0").exists())
         self.assertEqual(self.group.ping(), b"+PONG\r\n")
         self.assertEqual(self.group.status()["state"], "running")
