@@ -27,7 +27,7 @@ struct ClientInfo {
     int32_t fd = -1;
     uint8_t database = 0;
     uint8_t resp = 2;
-    uint8_t unix_socket = 0;
+    uint8_t unix_socket = 0;  ///< then there are no addresses
     uint8_t reserved = 0;
     char address[kAddressBytes] = {};
     char local_address[kAddressBytes] = {};

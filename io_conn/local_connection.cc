@@ -175,15 +175,18 @@ std::string_view command_name(uint64_t activity) {
     return command < kCommandCount ? command_rows()[command].name : "NULL";
 }
 
-std::string client_line(const ClientInfo& info, uint64_t activity, uint64_t backlog, uint64_t now_s) {
+std::string client_line(const ClientInfo& info, const std::string& unix_path, uint64_t activity, uint64_t backlog,
+                        uint64_t now_s) {
     const uint64_t unsent = backlog >> 32, unread = backlog & 0xffffffff;
     const uint64_t active_s = activity >> 16;
+    const bool is_unix = info.unix_socket != 0;
+    const std::string unix_address = unix_path + ":0";
     return fmt::format(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 qbuf={} "
         "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} events=r cmd={} user=default "
         "redir=-1 resp={}\n",
-        info.id, info.address, info.local_address, info.fd, info.name, now_s - std::min(now_s, info.connected_at_s),
-        now_s - std::min(now_s, active_s), info.unix_socket != 0 ? "U" : "N", info.database, unread, unsent, unsent,
+        info.id, is_unix ? unix_address : info.address, is_unix ? unix_address : info.local_address, info.fd, info.name, now_s - std::min(now_s, info.connected_at_s),
+        now_s - std::min(now_s, active_s), is_unix ? "U" : "N", info.database, unread, unsent, unsent,
         sizeof(Connection) + unread + unsent, command_name(activity), info.resp);
 }
 
@@ -195,6 +198,7 @@ void local_client_list(const LocalCall& call) {
     const auto now_s = static_cast<uint64_t>(std::time(nullptr));
     // The caller's own line is as of now, not as of its last turn.
     call.server.rows().row(call.connection.slot).activity.store(now_s << 16 | static_cast<uint64_t>(call.row.id));
+    const std::string& unix_path = call.server.daemon().options().text(OptionId::unixsocket);
     std::vector<std::pair<uint64_t, std::string>> lines;
     const Roster& roster = call.server.link().roster();
     for (unsigned index = 0; index < kMaxIoConns; ++index) {
@@ -204,7 +208,7 @@ void local_client_list(const LocalCall& call) {
             for_each_client(paths::clients(arguments.dir, index), arguments.instance,
                             [&](const ClientInfo& info, uint64_t activity, uint64_t backlog) {
                                 if (filter.shows(info.id))
-                                    lines.emplace_back(info.id, client_line(info, activity, backlog, now_s));
+                                    lines.emplace_back(info.id, client_line(info, unix_path, activity, backlog, now_s));
                             });
         } catch (const std::exception& error) {
             log::verbose("CLIENT LIST leaves io_conn {} out: {}", index, error.what());

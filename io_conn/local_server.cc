@@ -1,7 +1,7 @@
 // Commands about the server: COMMAND, CONFIG, INFO and the HELP of containers. Runs in io_conn; see local.h.
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <map>
 
 #include "common/text.h"
 #include "io_conn/local.h"
@@ -139,7 +139,7 @@ void local_command_info(const LocalCall& call) {
     call.out.array(static_cast<uint32_t>(call.words.size() - 2));
     for (const std::string_view name : call.words.subspan(2)) {
         if (const CommandRow* row = find_any(name); row != nullptr) write_command_info(call.out, *row);
-        else call.out.null_array();
+        else call.out.null();
     }
 }
 
@@ -157,15 +157,20 @@ void local_client_help(const LocalCall& call) { write_help(call); }
 void local_config_help(const LocalCall& call) { write_help(call); }
 
 void local_config_get(const LocalCall& call) {
-    std::vector<const OptionRow*> rows;
-    for (const OptionRow& row : option_rows()) {
-        const auto asked = [&row](std::string_view pattern) { return glob_match(pattern, row.name, true); };
-        if (std::any_of(call.words.begin() + 2, call.words.end(), asked)) rows.push_back(&row);
+    std::map<OptionId, std::string_view> matches;
+    for (const std::string_view asked : call.words.subspan(2)) {
+        if (asked.find_first_of("[*?") == std::string_view::npos) {
+            // A plain name is repeated as it was asked for, in whatever case.
+            if (const OptionRow* row = find_option(asked); row != nullptr) matches.emplace(row->id, asked);
+            continue;
+        }
+        for (const OptionRow& row : option_rows())
+            if (glob_match(asked, row.name, true)) matches.emplace(row.id, row.name);
     }
-    call.out.map(static_cast<uint32_t>(rows.size()));
-    for (const OptionRow* row : rows) {
-        call.out.bulk(row->name);
-        call.out.bulk(call.server.daemon().options().text(row->id));
+    call.out.map(static_cast<uint32_t>(matches.size()));
+    for (const auto& [id, name] : matches) {
+        call.out.bulk(name);
+        call.out.bulk(call.server.daemon().options().text(id));
     }
 }
 

@@ -16,8 +16,8 @@ namespace millrace::io_conn {
 
 namespace {
 
-/// "127.0.0.1:5000", "[::1]:5000", or "PATH:0" for a Unix socket.
-std::string address_text(const sockaddr_storage& address, const std::string& unix_path) {
+/// "127.0.0.1:5000" or "[::1]:5000"; empty for a Unix socket, whose path everybody knows.
+std::string address_text(const sockaddr_storage& address) {
     char host[INET6_ADDRSTRLEN] = "?";
     if (address.ss_family == AF_INET) {
         const auto& in = reinterpret_cast<const sockaddr_in&>(address);
@@ -29,18 +29,18 @@ std::string address_text(const sockaddr_storage& address, const std::string& uni
         inet_ntop(AF_INET6, &in.sin6_addr, host, sizeof host);
         return fmt::format("[{}]:{}", host, ntohs(in.sin6_port));
     }
-    return unix_path + ":0";
+    return {};
 }
 
-void fill_addresses(int fd, const std::string& unix_path, ClientInfo& info) {
+void fill_addresses(int fd, ClientInfo& info) {
     sockaddr_storage address{};
     socklen_t length = sizeof address;
     getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length);
     info.unix_socket = address.ss_family == AF_UNIX;
-    std::strncpy(info.address, address_text(address, unix_path).c_str(), sizeof info.address - 1);
+    std::strncpy(info.address, address_text(address).c_str(), sizeof info.address - 1);
     length = sizeof address;
     getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
-    std::strncpy(info.local_address, address_text(address, unix_path).c_str(), sizeof info.local_address - 1);
+    std::strncpy(info.local_address, address_text(address).c_str(), sizeof info.local_address - 1);
 }
 
 void set_option(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
@@ -108,7 +108,7 @@ void Server::describe(Connection& connection) {
     } else {
         info.connected_at_s = static_cast<uint64_t>(std::time(nullptr));
         info.fd = connection.fd;
-        fill_addresses(connection.fd, daemon_.options().text(OptionId::unixsocket), info);
+        fill_addresses(connection.fd, info);
         row.activity.store(info.connected_at_s << 16 | kCommandCount, std::memory_order_relaxed);
         row.backlog.store(0, std::memory_order_relaxed);
     }

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <ctime>
 
+#include "common/log.h"
 #include "common/text.h"
 #include "io_conn/server.h"
 
@@ -32,6 +33,11 @@ std::string unknown_subcommand(const CommandRow& container, std::string_view wor
     for (char& c : upper) c = static_cast<char>(std::toupper(c));
     return fmt::format("ERR unknown subcommand '{}'. Try {} HELP.",
                        word.substr(0, word.find('\0')).substr(0, kQuotedBytesMax), upper);
+}
+
+/// The words by which an HTTP request shows itself; Redis closes on them too, against cross-protocol scripting.
+bool looks_like_http(std::string_view word) {
+    return equals_ignoring_case(word, "post") || equals_ignoring_case(word, "host:");
 }
 
 }  // namespace
@@ -201,6 +207,12 @@ void Server::reject(Connection& connection, std::string_view error) {
 Server::Executed Server::execute(Connection& connection, Arguments words) {
     const CommandRow* row = find_command(words[0]);
     std::string error;
+    if (row == nullptr && looks_like_http(words[0])) {
+        log::warning("client {} speaks HTTP, perhaps through a browser that was tricked into it: closed",
+                     connection.client_id);
+        close_connection(connection);
+        return Executed::closing;
+    }
     if (row == nullptr) {
         error = unknown_command(words);
     } else if (words.size() > 1 && (row->place == CommandPlace::container || row->id == CommandId::command)) {

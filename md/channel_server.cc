@@ -10,6 +10,17 @@
 
 namespace millrace::md {
 
+void publish_keyspace(Engine& engine, uint32_t databases) {
+    engine.counters.set(MdCounter::memory_bytes, engine.store.memory_bytes());
+    for (unsigned database = 0; database < kDatabases; ++database) {
+        if ((databases >> database & 1u) == 0) continue;
+        const auto keys = static_cast<MdCounter>(static_cast<unsigned>(MdCounter::db0_keys) + 2 * database);
+        const auto expires = static_cast<MdCounter>(static_cast<unsigned>(MdCounter::db0_expires) + 2 * database);
+        engine.counters.set(keys, engine.store.keys(database));
+        engine.counters.set(expires, engine.store.keys_with_expiry(database));
+    }
+}
+
 ChannelServer::ChannelServer(Engine& engine, Channel channel, uint64_t generation, Bell bell)
     : engine_(engine),
       channel_(std::move(channel)),
@@ -154,6 +165,7 @@ void ChannelServer::count_batch(unsigned requests, uint64_t started_us, uint64_t
     counters.add(MdCounter::keyspace_hits, statistics.hits);
     counters.add(MdCounter::keyspace_misses, statistics.misses);
     counters.add(MdCounter::expired_keys, statistics.expired);
+    if (statistics.databases_changed != 0) publish_keyspace(engine_, statistics.databases_changed);
     statistics = {};
 }
 

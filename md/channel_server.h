@@ -34,6 +34,10 @@ struct Engine {
     Counters<MdCounter> counters;
 };
 
+/// Writes the gauges of the databases in the bit mask. Done before the replies of a batch are published, so that whoever
+/// has seen a reply finds its effect counted.
+void publish_keyspace(Engine& engine, uint32_t databases);
+
 class ChannelServer {
   public:
     /// Requests executed from one ring before the next ring gets its turn.

@@ -143,14 +143,8 @@ void Loop::publish_gauges() {
         if (channel) queued += channel->queued_reply_bytes();
     gauges_behind_ = false;
     counters.set(MdCounter::large_reply_bytes, queued);
-    counters.set(MdCounter::memory_bytes, engine_.store.memory_bytes());
     counters.set(MdCounter::assembly_bytes, engine_.assembly_budget.used);
-    for (unsigned database = 0; database < kDatabases; ++database) {
-        const auto keys = static_cast<MdCounter>(static_cast<unsigned>(MdCounter::db0_keys) + 2 * database);
-        const auto expires = static_cast<MdCounter>(static_cast<unsigned>(MdCounter::db0_expires) + 2 * database);
-        counters.set(keys, engine_.store.keys(database));
-        counters.set(expires, engine_.store.keys_with_expiry(database));
-    }
+    publish_keyspace(engine_, ~0u);
 }
 
 bool Loop::anything_to_do() {

@@ -73,11 +73,14 @@ void Plan::erase(std::string_view key) { add({ChangeKind::erase, key, {}}); }
 void Plan::clear_all() { add({ChangeKind::clear_all, {}, {}}); }
 
 void Plan::commit() {
+    if (changes_.empty()) return;
+    statistics_.databases_changed |= 1u << database_;
     for (Change& change : changes_) {
         switch (change.kind) {
             case ChangeKind::put: store_.put(database_, change.key, std::move(change.value)); break;
             case ChangeKind::erase: store_.erase(database_, change.key); break;
             case ChangeKind::clear_all:
+                statistics_.databases_changed = ~0u;
                 for (unsigned database = 0; database < kDatabases; ++database) store_.clear(database);
                 break;
         }
