@@ -245,6 +245,7 @@ class DeadSupervisor(StubCase):
         self.group.kill("supervisor")
         self.assertIn("3 daemons", self.group.start("--io", 1).stdout)
         self.assertFalse(any(is_alive(pid) for pid in before.values()))
+        self.assertEqual([event["role"] for event in self.group.events("leftover_ended")], ["io_conn", "io_conn", "md"])
         self.assertEqual(self.group.status()["state"], "running")
         self.stops()
 

@@ -74,7 +74,8 @@ def find(instance):
             continue
         # Looked at again now that the pidfd pins the process.
         if start_ticks(pid) is not None and _is_ours(pid, instance, instance_id, recorded):
-            is_md = any(os.path.basename(word) == "md" for word in arguments(pid)[:2])
+            # The first words, because a script has its interpreter and options before its name.
+            is_md = any(os.path.basename(word) == "md" for word in arguments(pid)[:3])
             found.append(Leftover(pid, pidfd, is_md))
         else:
             os.close(pidfd)
@@ -107,6 +108,9 @@ def end(processes, log):
             log.event("child_killed", pid=each.pid, reason=f"did not end within {STOP_S:g} s of SIGTERM")
             each.send(signal.SIGKILL)
         immortal += _wait_gone(stubborn, KILL_S)
+        for each in batch:
+            if each not in immortal:
+                log.event("leftover_ended", role="md" if each.is_md else "io_conn", pid=each.pid)
     for each in processes:
         os.close(each.pidfd)
     return immortal
