@@ -58,7 +58,7 @@ $(BIN)/millrace-conf: $(OBJ)/tools/millrace_conf.o $(COMMON)
 $(BIN)/millrace-bench: $(BENCH) $(COMMON)
 $(BIN)/millrace-epoll-floor: $(OBJ)/tools/bench/epoll_floor.o $(COMMON)
 $(TESTS)/millrace_unit: $(UNIT) $(UNIT_LIBRARY)
-$(TESTS)/%: $(OBJ)/tests/stress/%.o $(COMMON)
+$(STRESS): $(TESTS)/%: $(OBJ)/tests/stress/%.o $(COMMON)
 
 $(PROGRAMS) $(TESTS)/millrace_unit $(STRESS):
 	@mkdir -p $(@D)
