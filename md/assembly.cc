@@ -11,7 +11,8 @@ Assembly::~Assembly() {
 }
 
 void Assembly::release(Partial& partial) {
-    budget_->used -= partial.bytes.capacity();
+    budget_->used -= partial.charged;
+    partial.charged = 0;
     partial.bytes = std::string();
 }
 
@@ -19,10 +20,10 @@ bool Assembly::take(Partial& partial, std::span<const std::byte> bytes) {
     const uint64_t needed = partial.bytes.size() + bytes.size();
     if (needed > partial.bytes.capacity()) {
         const uint64_t grown = std::min(std::max(needed, 2 * partial.bytes.capacity()), std::max(partial.total, needed));
-        if (budget_->used - partial.bytes.capacity() + grown > budget_->limit) return false;
-        budget_->used -= partial.bytes.capacity();
+        if (budget_->used - partial.charged + grown > budget_->limit) return false;
         partial.bytes.reserve(grown);
-        budget_->used += partial.bytes.capacity();
+        budget_->used += grown - partial.charged;
+        partial.charged = grown;
     }
     partial.bytes.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return true;
@@ -36,7 +37,7 @@ Assembly::Outcome Assembly::add(ConnectionId connection, std::span<const std::by
     if (header.offset == 0) {
         Partial& fresh = by_slot_[connection.slot];
         release(fresh);
-        fresh = {connection.generation, header.total, 0, false, {}};
+        fresh = {connection.generation, header.total, 0, 0, false, {}};
     }
     const auto at = by_slot_.find(connection.slot);
     if (at == by_slot_.end()) return Outcome::waiting;
@@ -51,7 +52,7 @@ Assembly::Outcome Assembly::add(ConnectionId connection, std::span<const std::by
     }
     if (partial.received < partial.total) return Outcome::waiting;
     const bool refused = partial.refused;
-    budget_->used -= partial.bytes.capacity();
+    budget_->used -= partial.charged;
     complete_ = std::move(partial.bytes);
     by_slot_.erase(at);
     return refused ? Outcome::refused : Outcome::complete;

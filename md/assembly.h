@@ -42,6 +42,7 @@ class Assembly {
         uint32_t generation = 0;
         uint64_t total = 0;
         uint64_t received = 0;
+        uint64_t charged = 0;  ///< bytes counted in the budget
         bool refused = false;
         std::string bytes;
     };
