@@ -105,5 +105,29 @@ bench: deps-bench
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@tools/bench/compare.py
 
+# DESTDIR is put before every path, PREFIX is what the installed files refer to.
+BINDIR := $(PREFIX)/bin
+LIBEXECDIR := $(PREFIX)/libexec/millrace
+LIBDIR := $(PREFIX)/lib/millrace
+MANDIR := $(PREFIX)/share/man
+EXAMPLEDIR := $(PREFIX)/share/doc/millrace/examples
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+install: all
+	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(LIBDIR)/supervisor" "$(DESTDIR)$(UNITDIR)" \
+	    "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(EXAMPLEDIR)" \
+	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
+	install tools/millrace $(BIN)/viewstats $(BIN)/millrace-bench "$(DESTDIR)$(BINDIR)"
+	install $(BIN)/md $(BIN)/io_conn $(BIN)/millrace-conf "$(DESTDIR)$(LIBEXECDIR)"
+	install -m 644 tools/supervisor/*.py "$(DESTDIR)$(LIBDIR)/supervisor"
+	install -m 644 tools/man/*.1 "$(DESTDIR)$(MANDIR)/man1"
+	install -m 644 tools/man/*.8 "$(DESTDIR)$(MANDIR)/man8"
+	{ cat tools/man/millrace.conf.5.in; $(BIN)/millrace-conf --man; cat tools/man/millrace.conf.5.tail; } \
+	    > "$(DESTDIR)$(MANDIR)/man5/millrace.conf.5"
+	install -m 644 tools/completion/millrace.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/millrace"
+	install -m 644 etc/millrace.conf "$(DESTDIR)$(EXAMPLEDIR)/millrace.conf"
+	sed 's|@BINDIR@|$(BINDIR)|' etc/millrace.service > "$(DESTDIR)$(UNITDIR)/millrace.service"
+	chmod 644 "$(DESTDIR)$(UNITDIR)/millrace.service" "$(DESTDIR)$(MANDIR)/man5/millrace.conf.5"
+
 clean:
 	rm -rf build
