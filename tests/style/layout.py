@@ -33,7 +33,7 @@ class Layout(unittest.TestCase):
     def test_every_process_test_opens_with_a_sentence(self):
         wrong = []
         for path in sorted((ROOT / "tests" / "process").glob("*_test.py")):
-            if not re.match(r'(#!.*\n)?"""[A-Za-z][^"]*\.\)?"""\n', path.read_text(encoding="utf-8")):
+            if not re.match(r'(#!.*\n)?"""[A-Za-z][^"]*\.\)?\n?"""\n', path.read_text(encoding="utf-8")):
                 wrong.append(path.name)
         self.assertEqual(wrong, [])
 
