@@ -67,16 +67,13 @@ def _child(launch, log, supervise, release, send):
     def verdict(**words):
         nonlocal send
         if send is not None:
-            try:
-                os.write(send, json.dumps(words).encode() + b"\n")
-            except OSError:
-                pass        # the caller has gone; its child goes on
+            _tell(send, **words)
             os.close(send)
             send = None
 
     status = 1
     try:
-        _tell_pid(send)
+        _tell(send, pid=os.getpid())    # so that the caller can pass on a Ctrl-C
         status = supervise(launch, log, lambda: verdict(
             ok=f"pid {os.getpid()}: {listeners.how_to_connect(launch.listeners)}"))
     except (Failure, Interrupted) as error:
@@ -100,8 +97,12 @@ def _pass_on(pid):
             pass
 
 
-def _tell_pid(send):
-    os.write(send, json.dumps({"pid": os.getpid()}).encode() + b"\n")
+def _tell(send, **words):
+    """A line for the caller. If the caller was killed, the supervisor goes on all the same."""
+    try:
+        os.write(send, json.dumps(words).encode() + b"\n")
+    except OSError:
+        pass
 
 
 def _await_verdict(launch, receive):
