@@ -31,7 +31,12 @@ static_assert(sizeof(Control) == 2 * kCacheLineDistance);
 inline constexpr uint64_t kControlLayout =
     layout_hash("control-1", {sizeof(Control), offsetof(Control, md_pid), offsetof(Control, md_park)});
 
-enum class IoConnState : uint32_t { absent = 0, serving = 1, draining = 2 };
+enum class IoConnState : uint32_t {
+    absent = 0,
+    serving = 1,
+    draining = 2,  ///< retired: takes no new connections
+    full = 3,      ///< out of descriptors: takes none for the moment
+};
 
 struct RosterLine {
     alignas(kCacheLineDistance) std::atomic<uint64_t> generation;  ///< of the channel rings-<i>; 0 = none

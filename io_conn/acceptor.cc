@@ -41,30 +41,36 @@ void Acceptor::on_waiting(int fd, short, void* self) { static_cast<Acceptor*>(se
 void Acceptor::on_pause_over(int, short, void* self) {
     auto& acceptor = *static_cast<Acceptor*>(self);
     acceptor.paused_ = false;
-    const Roster& roster = acceptor.server_.link().roster();
-    for (unsigned i = 0; i < kMaxIoConns; ++i)
-        acceptor.frozen_[i] = roster.lines[i].turns.load(std::memory_order_relaxed) == acceptor.turns_at_pause_[i];
+    acceptor.server_.link().line().state.store(static_cast<uint32_t>(IoConnState::serving), std::memory_order_relaxed);
+    acceptor.note_turns();
+    const bool patient = acceptor.pauses_ < kPausesMax;
     for (event* listener : acceptor.listeners_) {
         event_add(listener, nullptr);
-        acceptor.accept_some(event_get_fd(listener), false);
+        acceptor.accept_some(event_get_fd(listener), patient);
+        if (acceptor.paused_) return;
     }
 }
 
 void Acceptor::pause(int milliseconds) {
-    if (paused_) return;
     paused_ = true;
-    const Roster& roster = server_.link().roster();
-    for (unsigned i = 0; i < kMaxIoConns; ++i)
-        turns_at_pause_[i] = roster.lines[i].turns.load(std::memory_order_relaxed);
     for (event* listener : listeners_) event_del(listener);
     const timeval time{milliseconds / 1000, milliseconds % 1000 * 1000};
     event_add(timer_, &time);
 }
 
-/// A peer that did not turn during the last pause counts as frozen until it turns.
-bool Acceptor::frozen(unsigned index, const RosterLine& line) {
-    if (frozen_[index] && line.turns.load(std::memory_order_relaxed) != turns_at_pause_[index]) frozen_[index] = false;
-    return frozen_[index];
+/// Notes which peers have turned since the last pause.
+void Acceptor::note_turns() {
+    const Roster& roster = server_.link().roster();
+    for (unsigned i = 0; i < kMaxIoConns; ++i) {
+        const uint64_t turns = roster.lines[i].turns.load(std::memory_order_relaxed);
+        pauses_without_turn_[i] = turns == turns_seen_[i] ? pauses_without_turn_[i] + 1 : 0;
+        turns_seen_[i] = turns;
+    }
+}
+
+bool Acceptor::frozen(unsigned index, const RosterLine& line) const {
+    return pauses_without_turn_[index] * kPauseMs >= kFrozenMs &&
+           line.turns.load(std::memory_order_relaxed) == turns_seen_[index];
 }
 
 bool Acceptor::is_lowest() {
@@ -73,19 +79,22 @@ bool Acceptor::is_lowest() {
     for (unsigned i = 0; i < kMaxIoConns; ++i) {
         const RosterLine& line = roster.lines[i];
         if (line.state.load(std::memory_order_relaxed) != static_cast<uint32_t>(IoConnState::serving)) continue;
-        if (line.connections.load(std::memory_order_relaxed) < own && !frozen(i, line)) return false;
+        const size_t other = line.connections.load(std::memory_order_relaxed);
+        if (other + other / kToleratedShare < own && !frozen(i, line)) return false;
     }
     return true;
 }
 
 void Acceptor::accept_some(int socket, bool patient) {
-    for (int i = 0; i < kAcceptsPerTurn && !paused_; ++i) {
+    for (int i = 0; i < kAcceptsPerTurn; ++i) {
         if (patient && !is_lowest()) {
             server_.counters().add(IoCounter::accepts_deferred);
-            return pause(kPatienceMs);
+            ++pauses_;
+            return pause(kPauseMs);
         }
         patient = true;  // impatience is good for one connection
         if (!accept_one(socket)) return;
+        pauses_ = 0;
     }
 }
 
@@ -95,10 +104,13 @@ bool Acceptor::accept_one(int socket) {
         server_.add_connection(fd);
         return true;
     }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) pauses_ = 0;  // somebody else has taken it
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
         server_.counters().add(IoCounter::connections_rejected);
         log::warning("cannot accept a connection: {}; raise the limit of open files or lower maxclients", errno_text(errno));
+        server_.link().line().state.store(static_cast<uint32_t>(IoConnState::full), std::memory_order_relaxed);
         pause(kDescriptorPauseMs);
+        return false;
     }
     return errno == ECONNABORTED || errno == EINTR;
 }

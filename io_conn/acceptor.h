@@ -1,10 +1,11 @@
 // Accepting connections from sockets that all io_conn share. Runs in io_conn.
 //
-// The rule that keeps the processes even: an io_conn accepts while none of the others has fewer connections. If it has
-// more than the lowest, it leaves the connection to that one and looks again after kPatienceMs; if the connection still
-// waits then, it takes one. A peer whose loop has not turned in that time although connections were waiting is stopped or
-// dead and left out of the comparison until it turns again. The kernel wakes every io_conn for a waiting connection; the
-// ones that leave it take the socket out of their event loop for the time of the pause, so nobody spins.
+// The rule that keeps the processes even: an io_conn accepts while it has no more connections than the lowest of the others
+// and a tenth of that (so that a storm of connections is not taken one a pause). If it has more, it leaves the connection to that one and looks again after a pause of kPauseMs; after
+// kPausesMax of them with a connection still waiting it takes one all the same. A peer whose loop has not turned for
+// kFrozenMs of such pauses is stopped or dead, and left out of the comparison until it turns again. The kernel wakes every
+// io_conn for a waiting connection; the ones that leave it take the socket out of their event loop for the pause, so
+// nobody spins.
 #pragma once
 
 #include <event2/event.h>
@@ -21,7 +22,10 @@ class Server;
 
 class Acceptor {
   public:
-    static constexpr int kPatienceMs = 5;
+    static constexpr int kPauseMs = 5;
+    static constexpr int kPausesMax = 4;
+    static constexpr unsigned kToleratedShare = 10;  ///< a tenth of the lowest count
+    static constexpr int kFrozenMs = 100;
     /// Pause after the process or the system has run out of descriptors, milliseconds.
     static constexpr int kDescriptorPauseMs = 100;
     /// Connections accepted in one turn at most, so that those already there go on being served.
@@ -42,14 +46,16 @@ class Acceptor {
     void accept_some(int socket, bool patient);
     bool accept_one(int socket);
     bool is_lowest();
-    bool frozen(unsigned index, const RosterLine& line);
+    bool frozen(unsigned index, const RosterLine& line) const;
+    void note_turns();
     void pause(int milliseconds);
 
     Server& server_;
     event* timer_ = nullptr;
     std::vector<event*> listeners_;
-    std::array<uint64_t, kMaxIoConns> turns_at_pause_{};
-    std::array<bool, kMaxIoConns> frozen_{};
+    std::array<uint64_t, kMaxIoConns> turns_seen_{};
+    std::array<int, kMaxIoConns> pauses_without_turn_{};
+    int pauses_ = 0;  ///< in a row, with a connection left waiting
     bool paused_ = false;
 };
 

@@ -81,7 +81,7 @@ int main(int argc, char** argv) {
     bool json = false, effective = false, sample = false, describe = false, man = false;
     app.set_version_flag("--version", fmt::format("millrace {}", kVersion));
     app.add_option("--file", file, "Configuration file to read");
-    app.add_option("--set", assignments, "KEY=VALUE, goes before the file; can be given more than once")->allow_extra_args(false);
+    app.add_option("--set", assignments, "KEY=VALUE, overrides the file; can be given more than once")->allow_extra_args(false);
     app.add_flag("--json", json, "Print all effective options as one JSON object");
     app.add_flag("--effective", effective, "Print all effective options as key = value lines");
     app.add_flag("--sample", sample, "Print the sample configuration");
