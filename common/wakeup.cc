@@ -14,6 +14,13 @@
 
 namespace millrace {
 
+namespace {
+
+/// More than one byte for each of the producers; a rest is a spurious wake-up (W3).
+constexpr size_t kDrainBytes = 256;
+
+}  // namespace
+
 Fifo::Fifo(const std::string& path) : fd_(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)) {
     struct stat info;
     if (fd_ < 0 || fstat(fd_, &info) != 0)
@@ -27,12 +34,15 @@ Fifo::Fifo(const std::string& path) : fd_(::open(path.c_str(), O_RDWR | O_NONBLO
 
 Fifo::~Fifo() {
     if (fd_ >= 0) close(fd_);
+    if (blocking_fd_ >= 0) close(blocking_fd_);
 }
 
-Fifo::Fifo(Fifo&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+Fifo::Fifo(Fifo&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), blocking_fd_(std::exchange(other.blocking_fd_, -1)) {}
 
 Fifo& Fifo::operator=(Fifo&& other) noexcept {
     std::swap(fd_, other.fd_);
+    std::swap(blocking_fd_, other.blocking_fd_);
     return *this;
 }
 
@@ -44,11 +54,20 @@ void Fifo::wake() const noexcept {
 }
 
 void Fifo::drain() const noexcept {
-    char bytes[256];  // more than one byte for each of the producers; a rest is a spurious wake-up (W3)
+    char bytes[kDrainBytes];
     [[maybe_unused]] ssize_t taken = read(fd_, bytes, sizeof bytes);
 }
 
+void Fifo::prepare_to_wait(const std::string& path) {
+    blocking_fd_ = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    if (blocking_fd_ < 0) throw Error(fmt::format("cannot open the FIFO {}: {}", path, errno_text(errno)));
+}
+
 bool Fifo::wait(int timeout_ms) const noexcept {
+    if (timeout_ms < 0 && blocking_fd_ >= 0) {
+        char bytes[kDrainBytes];
+        return read(blocking_fd_, bytes, sizeof bytes) > 0;
+    }
     pollfd waiting{fd_, POLLIN, 0};
     if (poll(&waiting, 1, timeout_ms) <= 0) return false;
     drain();

@@ -20,7 +20,7 @@
 //   W4  Whoever dies between P1 and P4 leaves a sleeper behind: the supervisor writes into every FIFO whenever a
 //       process has died, and a process that starts wakes its peers.
 //   W5  FIFOs are opened O_RDWR | O_NONBLOCK by everyone, and the supervisor keeps one end open, so no end ever sees
-//       end-of-file or EPIPE.
+//       end-of-file or EPIPE. Only a consumer that sleeps in read() itself has a second, blocking descriptor for that.
 // The same words serve a producer that waits for space: it sets `space_wanted` before C1, and the consumer of that
 // ring, after it has published `head`, follows P2 to P4.
 #pragma once
@@ -47,12 +47,15 @@ class Fifo {
     void wake() const noexcept;
     /// Takes out what lies in it, bounded.
     void drain() const noexcept;
+    /// Opens the descriptor that lets wait() sleep and drain in one system call. Throws Error.
+    void prepare_to_wait(const std::string& path);
     /// Blocks until a byte is there or the time is over (milliseconds, -1 = for ever), then drains. False on time-out
     /// or on a signal.
     bool wait(int timeout_ms) const noexcept;
 
   private:
     int fd_ = -1;
+    int blocking_fd_ = -1;
 };
 
 /// The fences of W1. A parameter only so that a test can leave one out and show that it is needed.

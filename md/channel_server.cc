@@ -31,6 +31,8 @@ ChannelServer::ChannelServer(Engine& engine, Channel channel, uint64_t generatio
       assembly_(engine.assembly_budget),
       reply_room_(std::min(kShortReplyBytes, replies_.max_body())) {}
 
+ChannelServer::~ChannelServer() { engine_.large_reply_bytes -= counted_reply_bytes_; }
+
 bool ChannelServer::fail(std::string what) {
     fault_ = std::move(what);
     return false;
@@ -67,8 +69,16 @@ ChannelServer::Turn ChannelServer::serve() {
     }
     if (starved_ && !replies_.wants_space()) engine_.counters.add(MdCounter::reply_ring_full);
     replies_.want_space(starved_);
+    if (worked) publish_gauges();
     worked |= publish();
     return starved_ ? Turn::stalled : worked ? Turn::worked : Turn::idle;
+}
+
+void ChannelServer::publish_gauges() {
+    engine_.large_reply_bytes += streams_.queued_bytes() - counted_reply_bytes_;
+    counted_reply_bytes_ = streams_.queued_bytes();
+    engine_.counters.set(MdCounter::large_reply_bytes, engine_.large_reply_bytes);
+    engine_.counters.set(MdCounter::assembly_bytes, engine_.assembly_budget.used);
 }
 
 bool ChannelServer::publish() {

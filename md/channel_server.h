@@ -31,6 +31,7 @@ struct Engine {
     PlanStatistics statistics;
     Plan plan;
     AssemblyBudget assembly_budget;
+    uint64_t large_reply_bytes = 0;  ///< that wait in the streams of all channels
     Counters<MdCounter> counters;
 };
 
@@ -47,6 +48,9 @@ class ChannelServer {
 
     ChannelServer(Engine& engine, Channel channel, uint64_t generation, Bell bell);
 
+    ~ChannelServer();
+    ChannelServer(const ChannelServer&) = delete;
+
     enum class Turn { idle, worked, stalled, faulty };
     /// One turn: at most kBatchRequests messages and the parts that fit. `stalled`: the reply ring is full.
     Turn serve();
@@ -57,7 +61,6 @@ class ChannelServer {
     uint64_t generation() const { return generation_; }
     /// After Turn::faulty: what was wrong.
     const std::string& fault() const { return fault_; }
-    uint64_t queued_reply_bytes() const { return streams_.queued_bytes(); }
 
   private:
     bool take(const Frame& frame);
@@ -67,6 +70,7 @@ class ChannelServer {
     void finish_reply(ConnectionId connection);
     bool fail(std::string what);
     bool publish();
+    void publish_gauges();
     void count_batch(unsigned requests, uint64_t started_us, uint64_t depth_bytes);
 
     Engine& engine_;
@@ -81,6 +85,7 @@ class ChannelServer {
     uint32_t reply_room_;
     uint32_t first_enqueued_us_ = 0;
     int64_t now_ms_ = 0;
+    uint64_t counted_reply_bytes_ = 0;  ///< this channel's share of Engine::large_reply_bytes
     bool starved_ = false;  ///< waits for room in the reply ring
     std::string fault_;
 };

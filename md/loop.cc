@@ -41,6 +41,7 @@ Loop::Loop(Daemon& daemon) : daemon_(daemon), engine_(random_seed()) {
     engine_.assembly_budget.limit = static_cast<uint64_t>(daemon.options().number(OptionId::assembly_memory));
     open_segments();
     fifo_ = Fifo(paths::md_fifo(daemon.dir()));
+    fifo_.prepare_to_wait(paths::md_fifo(daemon.dir()));
     daemon.wake_on_signal(fifo_.descriptor());
     engine_.counters.set(MdCounter::start_time, static_cast<uint64_t>(std::time(nullptr)));
     engine_.counters.set(MdCounter::restarts, arguments.restarts);
@@ -68,7 +69,6 @@ void Loop::run() {
         engine_.counters.add(MdCounter::turns);
         look_at_roster();
         const bool served = serve_channels();
-        gauges_behind_ |= served;
         const bool busy = keep_house();
         if (!served && !busy) park();
     }
@@ -130,21 +130,10 @@ bool Loop::keep_house() {
     if (now_us < next_housekeeping_us_) return garbage;
     const unsigned expired = engine_.store.expire_some(wall_ms(), kSliceEntries);
     engine_.counters.add(MdCounter::expired_keys, expired);
-    publish_gauges();
+    publish_keyspace(engine_, ~0u);
     if (expired == kSliceEntries) return true;
     next_housekeeping_us_ = now_us + kHousekeepingMs * 1000;
     return garbage;
-}
-
-void Loop::publish_gauges() {
-    Counters<MdCounter>& counters = engine_.counters;
-    uint64_t queued = 0;
-    for (const auto& channel : channels_)
-        if (channel) queued += channel->queued_reply_bytes();
-    gauges_behind_ = false;
-    counters.set(MdCounter::large_reply_bytes, queued);
-    counters.set(MdCounter::assembly_bytes, engine_.assembly_budget.used);
-    publish_keyspace(engine_, ~0u);
 }
 
 bool Loop::anything_to_do() {
@@ -158,8 +147,7 @@ void Loop::park() {
     parker_.begin_park();
     if (!anything_to_do()) {
         engine_.counters.add(MdCounter::parks);
-        const bool timer = gauges_behind_ || engine_.store.next_expiry_ms() != kNoExpiry;
-        fifo_.wait(timer ? kHousekeepingMs : -1);
+        fifo_.wait(engine_.store.next_expiry_ms() != kNoExpiry ? kHousekeepingMs : -1);
     }
     parker_.end_park();
 }

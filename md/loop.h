@@ -34,7 +34,6 @@ class Loop {
     void attach(unsigned index, uint64_t generation);
     bool serve_channels();
     bool keep_house();
-    void publish_gauges();
     void park();
     bool anything_to_do();
 
@@ -51,7 +50,6 @@ class Loop {
     unsigned next_ = 0;
     uint64_t seen_changes_ = ~0ull;
     uint64_t next_housekeeping_us_ = 0;
-    bool gauges_behind_ = true;  ///< requests were served since the gauges were written
 };
 
 }  // namespace millrace::md
