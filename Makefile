@@ -42,6 +42,7 @@ BENCH := $(call objects,$(call sources,tools/bench,tools/bench/epoll_floor.cc))
 UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(BENCH))
 UNIT := $(call objects,$(wildcard tests/unit/*.cc))
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
+RING_BENCH := $(TESTS)/ring_bench
 
 PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/viewstats $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
@@ -59,8 +60,9 @@ $(BIN)/millrace-bench: $(BENCH) $(COMMON)
 $(BIN)/millrace-epoll-floor: $(OBJ)/tools/bench/epoll_floor.o $(COMMON)
 $(TESTS)/millrace_unit: $(UNIT) $(UNIT_LIBRARY)
 $(STRESS): $(TESTS)/%: $(OBJ)/tests/stress/%.o $(COMMON)
+$(RING_BENCH): $(OBJ)/tests/bench/ring_bench.o $(COMMON)
 
-$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS):
+$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH):
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -128,6 +130,19 @@ install: all
 	install -m 644 etc/millrace.conf "$(DESTDIR)$(EXAMPLEDIR)/millrace.conf"
 	sed 's|@BINDIR@|$(BINDIR)|' etc/millrace.service > "$(DESTDIR)$(UNITDIR)/millrace.service"
 	chmod 644 "$(DESTDIR)$(UNITDIR)/millrace.service" "$(DESTDIR)$(MANDIR)/man5/millrace.conf.5"
+
+# Our ring against boost::lockfree::spsc_queue and a pipe.
+bench-ring: deps
+	@$(MAKE) --no-print-directory $(JOBS) $(RING_BENCH)
+	@$(RING_BENCH)
+
+# Long versions of what the stress programs show in seconds.
+soak: SECONDS ?= 600
+soak: deps-test
+	@$(MAKE) --no-print-directory $(JOBS) all $(STRESS)
+	$(TESTS)/wakeup_stress --parks 10000000
+	$(TESTS)/ring_stress --seconds $(SECONDS)
+# Kill storms on whole instances go here.
 
 clean:
 	rm -rf build
