@@ -95,7 +95,7 @@ class Source:
     def rare(self):
         return self.random.choice(([b"FLUSHALL"], [b"FLUSHALL", b"ASYNC"], [b"FLUSHALL", self.value()], [b"RESET"], [b"HELLO", b"3"],
                                    [b"HELLO", b"2"], [b"HELLO", self.number()], [b"CLIENT", b"SETNAME", self.value()[:100]],
-                                   [b"CONFIG", b"GET", b"maxclients"], [b"CONFIG", b"GET", self.value()[:50]], [b"AUTH", self.value()],
+                                   [b"CONFIG", b"GET", b"maxclients"], [b"CONFIG", b"GET", self.random.choice(VALUES)[:50]], [b"AUTH", self.value()],
                                    [b"AUTH", b"default", self.value()], [b"COMMAND", b"INFO", b"nonsense"]))
 
     def odd(self):
