@@ -43,10 +43,12 @@ UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(
 UNIT := $(call objects,$(wildcard tests/unit/*.cc))
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
 RING_BENCH := $(TESTS)/ring_bench
+FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
+DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
 PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/viewstats $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
-.PHONY: all deps deps-test deps-bench deps-fuzz run test tests bench bench-ring soak fuzz install clean
+.PHONY: all deps deps-test deps-bench deps-fuzz run test tests bench bench-ring soak fuzz fuzzers install clean
 .DEFAULT_GOAL := all
 
 all: $(PROGRAMS)
@@ -60,9 +62,12 @@ $(BIN)/millrace-bench: $(BENCH) $(COMMON)
 $(BIN)/millrace-epoll-floor: $(OBJ)/tools/bench/epoll_floor.o $(COMMON)
 $(TESTS)/millrace_unit: $(UNIT) $(UNIT_LIBRARY)
 $(STRESS): $(TESTS)/%: $(OBJ)/tests/stress/%.o $(COMMON)
+$(filter %_replay_stress,$(STRESS)): $(TESTS)/%_replay_stress: $(OBJ)/tests/fuzz/%_fuzz.o $(DAEMON_LIBRARY)
+$(FUZZERS): $(TESTS)/%: $(OBJ)/tests/fuzz/%.o $(DAEMON_LIBRARY)
+$(FUZZERS): LDFLAGS += -fsanitize=fuzzer
 $(RING_BENCH): $(OBJ)/tests/bench/ring_bench.o $(COMMON)
 
-$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH):
+$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(FUZZERS):
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -135,6 +140,21 @@ install: all
 bench-ring: deps
 	@$(MAKE) --no-print-directory $(JOBS) $(RING_BENCH)
 	@$(RING_BENCH)
+
+# The fuzz targets, one after the other; what they find and what they have learned stays in build/fuzz.
+fuzz: SECONDS ?= 60
+fuzz: deps-test deps-fuzz
+	@$(MAKE) --no-print-directory $(JOBS) $(filter %_replay_stress,$(STRESS))
+	@$(MAKE) --no-print-directory $(JOBS) CXX=clang++ BUILD=build/fuzz \
+	    SANFLAGS="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" fuzzers
+	@for target in $(patsubst $(TESTS)/%_fuzz,%,$(FUZZERS)); do \
+	    corpus=build/fuzz/corpus/$$target; \
+	    $(TESTS)/$${target}_replay_stress --write $$corpus && \
+	    build/fuzz/tests/$${target}_fuzz -max_total_time=$$(($(SECONDS) / $(words $(FUZZERS)))) -timeout=20 \
+	        -rss_limit_mb=2048 -artifact_prefix=build/fuzz/$$target- -print_final_stats=1 $$corpus || exit 1; \
+	done
+	@echo "PASS: $(words $(FUZZERS)) fuzz targets, $(SECONDS) s"
+fuzzers: $(FUZZERS)
 
 # Long versions of what the stress programs show in seconds.
 soak: SECONDS ?= 600
