@@ -53,6 +53,7 @@ CounterSample read_sample(const CounterDescriptor& descriptor, const std::atomic
 ProcessCounters read_segment(const std::string& path) {
     const Segment segment = Segment::attach({path, kCountersLayout}, Access::read_only);
     const uint64_t room = segment.grown() - kSegmentPayload;
+    if (room < sizeof(CounterPrologue)) throw Error("the segment " + path + " is damaged: it is too short");
     const auto* prologue = segment.payload<CounterPrologue>();
     const uint32_t count = prologue->count;
     const uint64_t described = sizeof(CounterPrologue) + count * uint64_t{sizeof(CounterDescriptor)};

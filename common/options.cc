@@ -75,6 +75,16 @@ std::string trimmed(std::string_view text) {
     return std::string(text);
 }
 
+/// The line up to a number sign that stands outside of double quotes.
+std::string_view without_comment(std::string_view line) {
+    bool quoted = false;
+    for (size_t i = 0; i < line.size(); ++i) {
+        if (line[i] == '"') quoted = !quoted;
+        if (line[i] == '#' && !quoted) return line.substr(0, i);
+    }
+    return line;
+}
+
 }  // namespace
 
 std::span<const OptionRow> option_rows() { return kRows; }
@@ -122,19 +132,27 @@ void Options::read_file(const std::string& path) {
     if (!file) throw Error(fmt::format("cannot read the configuration {}: {}", path, errno_text(errno)));
     std::string line;
     for (unsigned number = 1; std::getline(file, line); ++number) {
-        const std::string content = trimmed(line);
-        if (content.empty() || content.front() == '#') continue;
+        const std::string content = trimmed(without_comment(line));
+        if (content.empty()) continue;
         try {
-            if (content.find('=') == std::string::npos)
-                throw Error(fmt::format("'{}' is not of the form key = value", content));
-            // One line at a time, so that an error can name the line: CLI11 reports none.
-            std::istringstream one_line(line);
-            for (const CLI::ConfigItem& item : CLI::ConfigBase().from_config(one_line))
-                set(item.name, CLI::detail::join(item.inputs, " "));
+            read_assignment(content);
         } catch (const std::exception& error) {
             throw Error(fmt::format("{} line {}: {}", path, number, error.what()));
         }
     }
+}
+
+void Options::read_assignment(const std::string& content) {
+    const size_t equals = content.find('=');
+    if (equals == std::string::npos) throw Error(fmt::format("'{}' is not of the form key = value", content));
+    // CLI11's reader knows sections and dotted keys; here a key is an option's name and nothing else.
+    const std::string name = trimmed(std::string_view(content).substr(0, equals));
+    if (find_option(name) == nullptr)
+        throw Error(fmt::format("'{}' is no option; `millrace-conf --describe` lists them all", name));
+    CLI::ConfigBase reader;
+    reader.comment('\x01');  // comments are gone already, with regard to quotes
+    std::istringstream one_line(content);
+    for (const CLI::ConfigItem& item : reader.from_config(one_line)) set(name, CLI::detail::join(item.inputs, " "));
 }
 
 void Options::set_from_argument(std::string_view assignment) {

@@ -51,6 +51,8 @@ class Options {
     const std::string& text(OptionId id) const { return texts_[static_cast<size_t>(id)]; }
 
   private:
+    void read_assignment(const std::string& content);
+
     static constexpr size_t kCount = []() {
         size_t count = 0;
 #define MR_OPTION(...) ++count;

@@ -78,7 +78,7 @@ class RingProducer {
     RingProducer() = default;
     explicit RingProducer(RingView ring)
         : ring_(ring), tail_(ring.control->tail.load(std::memory_order_relaxed)), published_(tail_) {
-        head_cache_ = ring.control->head.load(std::memory_order_acquire);
+        head_cache_ = tail_ - ring.capacity;  // full, until the first look says otherwise
     }
 
     uint32_t max_body() const { return ring_.max_body(); }
@@ -116,9 +116,11 @@ class RingProducer {
     /// Whether `bytes` of frames fit now.
     bool has_room(uint64_t bytes) {
         if (tail_ + bytes - head_cache_ <= ring_.capacity) return true;
-        head_cache_ = ring_.control->head.load(std::memory_order_acquire);
-        // A head beyond the tail or too far behind is a peer's fault (R6): treat it as full for ever.
-        return tail_ - head_cache_ <= ring_.capacity && tail_ + bytes - head_cache_ <= ring_.capacity;
+        const uint64_t head = ring_.control->head.load(std::memory_order_acquire);
+        // A head beyond the tail or too far behind is the peer's fault (R6): the ring stays full.
+        if (tail_ - head > ring_.capacity) return false;
+        head_cache_ = head;
+        return tail_ + bytes - head_cache_ <= ring_.capacity;
     }
     /// Bytes not yet consumed, published or not.
     uint64_t depth() const { return tail_ - ring_.control->head.load(std::memory_order_acquire); }

@@ -99,6 +99,8 @@ RespDecoder::Result RespDecoder::decode_inline(std::string_view bytes) {
 
 namespace {
 
+/// What may stand between words is any white space; what ends a word is less, as in Redis.
+bool ends_word(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 
 int hex_digit(char c) {
@@ -158,7 +160,7 @@ bool RespDecoder::split_inline(std::string_view line) {
         if (line.empty()) return true;
         const size_t start = inline_bytes_.size();
         bool closed = false;
-        while (!closed && !line.empty() && !is_space(line[0])) {
+        while (!closed && !line.empty() && !ends_word(line[0])) {
             const char c = line[0];
             line.remove_prefix(1);
             if (c != '"' && c != '\'') {

@@ -8,13 +8,14 @@ void Plan::begin(unsigned database, int64_t now_ms) {
     now_ms_ = now_ms;
     changes_.clear();
     if (!by_key_.empty()) by_key_.clear();
+    cleared_ = false;
 }
 
 void Plan::add(Change change) {
     changes_.push_back(std::move(change));
     if (changes_.size() <= kLinearSearchMax) return;
     if (by_key_.empty())
-        for (size_t i = 0; i < changes_.size(); ++i) by_key_[changes_[i].key] = i;
+        for (size_t i = cleared_; i < changes_.size(); ++i) by_key_[changes_[i].key] = i;
     else
         by_key_[changes_.back().key] = changes_.size() - 1;
 }
@@ -25,7 +26,7 @@ const Plan::Change* Plan::latest_change(std::string_view key) {
         return at == by_key_.end() ? nullptr : &changes_[at->second];
     }
     for (size_t i = changes_.size(); i-- > 0;)
-        if (changes_[i].key == key) return &changes_[i];
+        if (changes_[i].kind != ChangeKind::clear_all && changes_[i].key == key) return &changes_[i];
     return nullptr;
 }
 
@@ -34,7 +35,7 @@ std::optional<Value> Plan::look_up(std::string_view key) {
         if (change->kind != ChangeKind::put) return std::nullopt;
         return change->value;
     }
-    const Value* value = store_.find(database_, key);
+    const Value* value = cleared_ ? nullptr : store_.find(database_, key);
     if (value == nullptr) return std::nullopt;
     if (value->expire_at_ms != kNoExpiry && value->expire_at_ms <= now_ms_) {  // P4
         ++statistics_.expired;
@@ -70,7 +71,12 @@ void Plan::append(std::string_view key, const Value& value, std::string_view byt
 
 void Plan::erase(std::string_view key) { add({ChangeKind::erase, key, {}}); }
 
-void Plan::clear_all() { add({ChangeKind::clear_all, {}, {}}); }
+void Plan::clear_all() {
+    changes_.clear();  // what was stated before would be cleared as well
+    by_key_.clear();
+    cleared_ = true;
+    add({ChangeKind::clear_all, {}, {}});
+}
 
 void Plan::commit() {
     if (changes_.empty()) return;

@@ -85,6 +85,7 @@ class Plan {
     PlanStatistics& statistics_;
     unsigned database_ = 0;
     int64_t now_ms_ = 0;
+    bool cleared_ = false;  ///< the first change is clear_all
     std::vector<Change> changes_;
     std::unordered_map<std::string_view, size_t> by_key_;  ///< latest change of a key, once there are many
 };

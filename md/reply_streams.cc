@@ -39,7 +39,7 @@ bool ReplyStreams::has_queue(ConnectionId connection) {
 }
 
 void ReplyStreams::enlist(uint32_t slot, Stream& stream) {
-    if (stream.listed || stream.items.empty() || stream.under_way >= kCreditBytes) return;
+    if (stream.listed || stream.items.empty() || stream.asked) return;
     stream.listed = true;
     sendable_.push_back(slot);
 }
@@ -108,7 +108,7 @@ bool ReplyStreams::send_part(uint32_t slot, Stream& stream, RingProducer& replie
     CHECK(used > 0);
     stream.under_way += used;
     uint32_t flags = reply_ended ? kFinalPart : 0;
-    if (!stream.asked && (stream.items.empty() || stream.under_way >= kCreditBytes)) {
+    if (stream.items.empty() || stream.under_way >= kCreditBytes) {
         flags |= kAskCredit;
         stream.asked = true;
     }

@@ -1,8 +1,8 @@
 // Sends large replies in parts, as fast as their connection takes them. Runs in md, one object a channel.
 //
 // A connection with a large reply has a stream here. Its parts go into the reply ring until kCreditBytes are under way;
-// the last part then asks for credit, and the io_conn gives it once it has sent most of that to its client. Until the
-// stream has run empty and its credit is back, every further reply to that connection queues here, in order. So a client
+// the last part then asks for credit, and nothing more is sent before the io_conn has given it, which it does once it has
+// sent most of that to its client. Until the stream has run empty, every further reply to that connection queues here. So a client
 // that never reads holds references to values and a bounded number of bytes, and holds nobody else up.
 // Invariants:
 //   L1  Replies of a connection leave in the order of its requests.
