@@ -170,6 +170,8 @@ class Broken(FreshInstanceCase):
         md = instance.pids("md")[0]
         os.kill(md, signal.SIGSTOP)
         try:
+            # The signal is on its way when kill() returns; the process stops at its next chance.
+            wait_for(lambda: self.states(instance)["md", 0] == "stopped", 5, "md to be seen as stopped")
             self.assertEqual(self.states(instance), {("md", 0): "stopped", ("io_conn", 0): "up", ("io_conn", 1): "up"})
             Metrics(instance.viewstats("--prom"))
             self.assertIn("stopped", instance.viewstats("--once"))
