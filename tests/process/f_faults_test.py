@@ -343,8 +343,8 @@ class StoppedMd(FreshInstanceCase):
                 self.assertEqual(wire.command("PING"), b"+PONG\r\n")
                 self.assertEqual(wire.command("ECHO", "hello"), b"$5\r\nhello\r\n")
             self.assertEqual(self.connect(instance).command("PING"), b"+PONG\r\n")
-            states = {(row["role"], row["state"]) for row in instance.stats()}
-            self.assertEqual(states, {("md", "stopped"), ("io_conn", "up")})
+            wait_for(lambda: {(row["role"], row["state"]) for row in instance.stats()} == {("md", "stopped"), ("io_conn", "up")}, 5,
+                     "viewstats to see that md is stopped and nobody else")
             self.assertIn("stopped", instance.viewstats("--once"))
             self.assertIn(instance.status()["state"], ("running", "degraded"))
             wires[0].send(encode("INCR", "n"))
