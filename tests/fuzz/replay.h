@@ -75,9 +75,9 @@ inline void on_crash(int signal_number) {
 
 inline int replay_random(uint64_t seed, uint64_t seconds) {
     const std::vector<std::string> valid = valid_inputs();
+    current_seed = seed;
     for (const std::string& input : valid) run_input(input);
     const uint64_t until_us = monotonic_us() + seconds * 1'000'000;
-    current_seed = seed;
     do run_input(input_of(current_seed, valid));
     while (++current_seed, monotonic_us() < until_us);
     std::printf("PASS: %zu valid inputs, %" PRIu64 " from seed %" PRIu64 " on\n", valid.size(), current_seed - seed, seed);

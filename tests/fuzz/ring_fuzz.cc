@@ -7,6 +7,7 @@
 //   - assemblies that take more memory than their budget, or a budget or a store that is not back at zero afterwards;
 //   - an encoded reply much longer than what it was made from;
 //   - while nobody has tampered with the ring: a reply of md that io_conn cannot encode.
+#include <memory>
 #include <unordered_map>
 
 #include "common/commands.h"
@@ -30,7 +31,7 @@ constexpr uint64_t kEncodedPerByteMax = 32;  ///< "_" of one byte may become a n
 constexpr unsigned kConnections = 3;
 constexpr uint32_t kSoundGeneration = 1;
 
-enum class Step : uint8_t { request, large_set, message, fragment, note, control_word, data, serve, replies, encode, steps };
+enum class Step : uint8_t { request, damaged_request, large_set, message, fragment, note, control_word, data, serve, replies, encode, steps };
 
 /// What outlives an input: md's engine, the ring as its io_conn has mapped it, and a way to map it again.
 struct World {
@@ -84,6 +85,7 @@ class Run {
     void step(Step step) {
         switch (step) {
             case Step::request: return send(frame_kind(MessageKind::request), request());
+            case Step::damaged_request: return damaged_request();
             case Step::large_set: return large_set();
             case Step::message: return any_message();
             case Step::fragment: return any_fragment();
@@ -118,6 +120,27 @@ class Run {
         std::string body(request_bytes(arguments), '\0');
         write_request(reinterpret_cast<std::byte*>(body.data()), header, arguments);
         return body;
+    }
+    /// A request of which one length or other number is a lie, or the end is missing.
+    void damaged_request() {
+        sound_ = false;
+        std::string body = request();
+        const uint32_t lie = choices_.take<uint8_t>() < 0x80 ? choices_.take<uint8_t>() : choices_.take<uint32_t>();
+        const size_t at = choices_.take<uint8_t>() * sizeof lie;
+        if (at + sizeof lie <= body.size()) std::memcpy(body.data() + at, &lie, sizeof lie);
+        body.resize(body.size() - std::min<size_t>(body.size(), choices_.take<uint8_t>() / 16));
+        parse(body);
+        send(frame_kind(MessageKind::request), body);
+    }
+    /// By itself and from memory of exactly its length, since the ring has no guards around a frame.
+    static void parse(const std::string& body) {
+        const std::unique_ptr<char[]> exact(new char[body.size()]);
+        if (!body.empty()) std::memcpy(exact.get(), body.data(), body.size());
+        const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(exact.get()), body.size());
+        RequestHeader header;
+        std::vector<std::string_view> arguments;
+        if (!parse_request(bytes, header, arguments)) return;
+        CHECK(arguments.size() == header.argument_count && request_bytes(arguments) == body.size());
     }
     std::string_view argument() {
         static constexpr std::string_view kWords[] = {"key", "key2", "7", "-1", "NX", "GET", "EX", "KEEPTTL", ""};
@@ -215,8 +238,11 @@ class Run {
     }
     void encode_any() {
         EncoderState state{choices_.take<uint8_t>() % 32u};
-        for (unsigned parts = 1 + choices_.take<uint8_t>() % 3u; parts > 0; --parts)
-            encode(std::as_bytes(std::span(choices_.take_bytes(choices_.take<uint8_t>()))), state);
+        for (unsigned parts = 1 + choices_.take<uint8_t>() % 3u; parts > 0; --parts) {
+            const std::string_view bytes = choices_.take_bytes(choices_.take<uint8_t>());
+            const std::vector<char> exact(bytes.begin(), bytes.end());
+            encode(std::as_bytes(std::span(exact)), state);
+        }
     }
 
     World& world_;
@@ -265,6 +291,10 @@ std::vector<std::string> valid_inputs() {
     input.put(Step::fragment).put(uint8_t{0}).put(uint8_t{0}).put(uint8_t{40}).put(uint8_t{0}).put(uint8_t{4}).bytes("abcd");
     input.put(Step::fragment).put(uint8_t{0}).put(uint8_t{0}).put(uint8_t{40}).put(uint8_t{4}).put(uint8_t{4}).bytes("abcd");
     input.put(Step::note).put(uint8_t{0xff}).put(uint8_t{0}).put(Step::serve);
+    inputs.push_back(input.done());
+    input = {};
+    input.put(Step::damaged_request).put(static_cast<uint8_t>(CommandId::set)).put(uint8_t{0}).put(uint8_t{2}).put(key).put(seven);
+    input.put(uint8_t{0}).put(uint8_t{4}).put(uint8_t{4}).put(uint8_t{0}).put(uint8_t{0}).put(Step::serve);
     inputs.push_back(input.done());
     input = {};
     put_request(input, 0, CommandId::get, {key});
