@@ -42,6 +42,9 @@ inline constexpr uint32_t kAskCredit = 1u << 17;
 constexpr uint32_t frame_kind(MessageKind kind, uint32_t flags = 0) { return static_cast<uint32_t>(kind) | flags; }
 constexpr MessageKind message_kind(uint32_t frame_kind) { return static_cast<MessageKind>(frame_kind & 0xffff); }
 
+/// Slots of an io_conn's connection table are numbered below this; a frame about another is malformed.
+inline constexpr uint32_t kConnectionSlotsMax = 1u << 20;
+
 /// Who a message is about: a slot of the io_conn's connection table and the slot's generation.
 struct ConnectionId {
     uint32_t slot = 0;

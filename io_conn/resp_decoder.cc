@@ -154,7 +154,7 @@ bool take_single_quoted(std::string_view& line, std::string& out) {
 
 /// Splits into words with Redis's quoting; false for quotes that are not closed or not followed by a space.
 bool RespDecoder::split_inline(std::string_view line) {
-    line = line.substr(0, line.find('\0'));  // as in Redis, a NUL byte ends the line
+    line = line.substr(0, line.find('\0'));  // a NUL byte ends the line; Redis would wait for more, for ever
     while (true) {
         while (!line.empty() && is_space(line[0])) line.remove_prefix(1);
         if (line.empty()) return true;

@@ -36,7 +36,10 @@ void Server::take_reply(Connection& connection, const Frame& frame) {
     const bool known = kind == MessageKind::reply || kind == MessageKind::reply_part;
     if (!known || !encode_reply(frame.body, connection.encoder, out)) return close_connection(connection);
     if (out.errors() != 0) counters_.add(IoCounter::error_replies, out.errors());
-    if (kind == MessageKind::reply || (frame.kind & kFinalPart) != 0) answered_one(connection);
+    if (kind == MessageKind::reply || (frame.kind & kFinalPart) != 0) {
+        if (connection.encoder.bulk_left != 0) return close_connection(connection);  // ends in the middle of a value
+        answered_one(connection);
+    }
     if (kind == MessageKind::reply_part) connection.md_remembers = true;
     if ((frame.kind & kAskCredit) != 0) connection.owes_credit = true;
     make_dirty(connection);

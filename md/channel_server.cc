@@ -101,6 +101,7 @@ bool ChannelServer::has_work() {
 
 bool ChannelServer::take(const Frame& frame) {
     const ConnectionId connection = ConnectionId::from(frame.id);
+    if (connection.slot >= kConnectionSlotsMax) return fail("a message is about a connection slot that cannot be");
     switch (message_kind(frame.kind)) {
         case MessageKind::request: return execute(connection, frame.body);
         case MessageKind::request_fragment: return take_fragment(connection, frame.body);

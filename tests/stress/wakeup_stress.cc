@@ -176,18 +176,21 @@ class Consumer {
     void block() {
         const uint64_t began_us = monotonic_us();
         while (!fifo_.wait(kPatienceMs)) {
-            const bool lost = wake_up_is_lost();
-            counts_.lost += lost;
+            if (message_is_there_and_rung_for()) {
+                // The byte may have come after the patience was over; it is taken out by this look, so it counts as the
+                // wake-up. None there: lost.
+                counts_.lost += !fifo_.wait(0);
+                return;
+            }
             counts_.stuck = monotonic_us() - began_us > kStuckUs;
-            if (lost || counts_.stuck) return;
+            if (counts_.stuck) return;
         }
         counts_.spurious += !ring_.has_more();
     }
 
-    /// The order matters: `rung` says that ring() has ended, so a byte that it wrote is in the FIFO now.
-    bool wake_up_is_lost() {
-        const bool rung = shared_.rung.word.load(std::memory_order_acquire) == counts_.rounds + 1;
-        return rung && ring_.has_more() && !fifo_.wait(0);
+    /// `rung` says that ring() has ended, so a byte that it wrote is in the FIFO now.
+    bool message_is_there_and_rung_for() {
+        return shared_.rung.word.load(std::memory_order_acquire) == counts_.rounds + 1 && ring_.has_more();
     }
 
     Shared& shared_;
