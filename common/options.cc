@@ -75,6 +75,15 @@ std::string trimmed(std::string_view text) {
     return std::string(text);
 }
 
+/// What an error repeats of somebody's words: not too much of it, and nothing that a terminal would obey.
+std::string shown(std::string_view text) {
+    constexpr size_t kShownBytesMax = 80;
+    std::string result(text.substr(0, kShownBytesMax));
+    for (char& c : result)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+    return text.size() > kShownBytesMax ? result + "..." : result;
+}
+
 /// The line up to a number sign that stands outside of double quotes.
 std::string_view without_comment(std::string_view line) {
     bool quoted = false;
@@ -118,11 +127,11 @@ Options::Options() {
 void Options::set(std::string_view name, std::string_view value) {
     const OptionRow* row = find_option(name);
     if (row == nullptr)
-        throw Error(fmt::format("'{}' is no option; `millrace-conf --describe` lists them all", name));
+        throw Error(fmt::format("'{}' is no option; `millrace-conf --describe` lists them all", shown(name)));
     int64_t number = 0;
     std::string text;
     if (!interpret(*row, value, number, text))
-        throw Error(fmt::format("'{}' is no value for {}; right would be {}", value, row->name, what_would_be_right(*row)));
+        throw Error(fmt::format("'{}' is no value for {}; right would be {}", shown(value), row->name, what_would_be_right(*row)));
     numbers_[static_cast<size_t>(row->id)] = number;
     texts_[static_cast<size_t>(row->id)] = std::move(text);
 }
@@ -144,11 +153,11 @@ void Options::read_file(const std::string& path) {
 
 void Options::read_assignment(const std::string& content) {
     const size_t equals = content.find('=');
-    if (equals == std::string::npos) throw Error(fmt::format("'{}' is not of the form key = value", content));
+    if (equals == std::string::npos) throw Error(fmt::format("'{}' is not of the form key = value", shown(content)));
     // CLI11's reader knows sections and dotted keys; here a key is an option's name and nothing else.
     const std::string name = trimmed(std::string_view(content).substr(0, equals));
     if (find_option(name) == nullptr)
-        throw Error(fmt::format("'{}' is no option; `millrace-conf --describe` lists them all", name));
+        throw Error(fmt::format("'{}' is no option; `millrace-conf --describe` lists them all", shown(name)));
     CLI::ConfigBase reader;
     reader.comment('\x01');  // comments are gone already, with regard to quotes
     std::istringstream one_line(content);

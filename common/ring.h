@@ -78,6 +78,7 @@ class RingProducer {
     RingProducer() = default;
     explicit RingProducer(RingView ring)
         : ring_(ring), tail_(ring.control->tail.load(std::memory_order_relaxed)), published_(tail_) {
+        wants_space_ = ring.control->space_wanted.load(std::memory_order_relaxed) != 0;  // a predecessor's wish
         head_cache_ = tail_ - ring.capacity;  // full, until the first look says otherwise
     }
 

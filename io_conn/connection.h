@@ -22,7 +22,7 @@ class Server;
 /// A reply made here that has to wait for earlier replies of md.
 struct DeferredReply {
     uint32_t after;  ///< goes out once so many of the connection's requests to md are answered
-    Buffer bytes;
+    std::string bytes;
 };
 
 /// A request too large for one ring message, on its way in fragments.
@@ -32,7 +32,7 @@ struct OutgoingRequest {
 };
 
 struct Connection {
-    explicit Connection(BufferPool& pool) : input(pool), output(pool) {}
+    Connection(BufferPool& input_pool, BufferPool& output_pool) : input(input_pool), output(output_pool) {}
 
     struct event event;
     Server* server = nullptr;
@@ -58,7 +58,8 @@ struct Connection {
     bool resp3 = false;
 
     bool readable : 1 = false;           ///< the socket may have bytes (edge-triggered)
-    bool peer_closed : 1 = false;        ///< no more input will come
+    bool hung_up : 1 = false;            ///< the peer has closed its sending side; what it sent before may still be there
+    bool peer_closed : 1 = false;        ///< no more input will come: the end has been read
     bool close_after_replies : 1 = false;
     bool write_blocked : 1 = false;      ///< the socket's buffer is full; wait for its event
     bool output_limited : 1 = false;     ///< stopped at the output limit
@@ -77,11 +78,11 @@ struct Connection {
 /// All connections of an io_conn. Pointers stay valid for the table's life; a closed slot is used again.
 class ConnectionTable {
   public:
-    explicit ConnectionTable(BufferPool& pool) : pool_(pool) {}
+    ConnectionTable(BufferPool& input_pool, BufferPool& output_pool) : input_pool_(input_pool), output_pool_(output_pool) {}
 
     Connection& take() {
         if (free_.empty()) {
-            all_.push_back(std::make_unique<Connection>(pool_));
+            all_.push_back(std::make_unique<Connection>(input_pool_, output_pool_));
             all_.back()->slot = static_cast<uint32_t>(all_.size() - 1);
             free_.push_back(all_.back()->slot);
         }
@@ -107,7 +108,8 @@ class ConnectionTable {
     Connection& at(size_t slot) { return *all_[slot]; }
 
   private:
-    BufferPool& pool_;
+    BufferPool& input_pool_;
+    BufferPool& output_pool_;
     std::vector<std::unique_ptr<Connection>> all_;
     std::vector<uint32_t> free_;
     size_t open_ = 0;

@@ -49,7 +49,7 @@ void write_key_specifications(RespWriter& out, const CommandRow& row) {
     out.map(3);
     out.bulk("flags");
     const bool write = row.is(command_flag::write);
-    out.set(2), out.status(write ? "RW" : "RO"), out.status(write ? "UPDATE" : "ACCESS");
+    out.set(2), out.status(write ? "RW" : "RO"), out.status(write ? "update" : "access");
     out.bulk("begin_search"), out.map(2);
     out.bulk("type"), out.bulk("index");
     out.bulk("spec"), out.map(1), out.bulk("index"), out.integer(row.first_key);

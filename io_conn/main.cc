@@ -1,5 +1,6 @@
 // io_conn: the process that talks to clients. Order of start-up: command line and configuration (common/daemon.h),
 // counters, md's segments, the channel, the event loop, the listening sockets, ready. Started by the supervisor only.
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include "common/daemon.h"
@@ -7,6 +8,9 @@
 #include "io_conn/server.h"
 
 namespace {
+
+/// Buffers of this size and more go back to the kernel when they are freed, bytes; see md/main.cc.
+constexpr int kOwnPagesFromBytes = 128 * 1024;
 
 /// Descriptors that are no client's: listeners, FIFOs, epoll, log.
 constexpr rlim_t kOwnDescriptors = 64;
@@ -31,6 +35,8 @@ void raise_descriptor_limit(const millrace::Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    mallopt(M_MMAP_THRESHOLD, kOwnPagesFromBytes);
+    mallopt(M_TRIM_THRESHOLD, kOwnPagesFromBytes);
     return millrace::run_daemon(argc, argv, "io_conn", [](millrace::Daemon& daemon) {
         raise_descriptor_limit(daemon.options());
         millrace::io_conn::Server server(daemon);

@@ -16,7 +16,7 @@ event_base* make_base() {
     event_config* config = event_config_new();
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
     event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
-    event_config_require_features(config, EV_FEATURE_ET);
+    event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE);
     event_base* base = event_base_new_with_config(config);
     event_config_free(config);
     if (base == nullptr) throw Error("libevent offers no edge-triggered events on this system");
@@ -30,7 +30,8 @@ Server::Server(Daemon& daemon)
       counters_(paths::counters(daemon.dir(), "io_conn", daemon.arguments().index), "io_conn", daemon.arguments().index,
                 daemon.arguments().instance, daemon.arguments().generation),
       link_(daemon),
-      connections_(pool_),
+      connections_(input_pool_, output_pool_),
+      deferred_scratch_(output_pool_),
       rows_(paths::clients(daemon.dir(), daemon.arguments().index), daemon.arguments().instance,
             daemon.arguments().generation, static_cast<uint64_t>(daemon.options().number(OptionId::maxclients)) + 1),
       base_(make_base()),
@@ -68,7 +69,9 @@ void Server::turn() {
     bool parked = idle();
     if (parked) {
         link_.begin_park();
-        parked = !link_.has_work() && !daemon_.stopping() && !daemon_.retiring();
+        // A request to end is answered once without sleep; after that the loop sleeps like any other while it waits.
+        const bool told_to_end = (daemon_.stopping() && stop_asked_us_ == 0) || (daemon_.retiring() && acceptor_->open());
+        parked = !link_.has_work() && !told_to_end;
         if (parked) counters_.add(IoCounter::parks);
         event_base_loop(base_, parked ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
         link_.end_park();
@@ -132,7 +135,7 @@ void Server::publish_gauges() {
         blocked += connection.open() && !connection.input.empty() && connection.partial == nullptr;
     }
     counters_.set(IoCounter::blocked_connections, blocked);
-    counters_.set(IoCounter::buffer_bytes, pool_.held_bytes());
+    counters_.set(IoCounter::buffer_bytes, input_pool_.held_bytes() + output_pool_.held_bytes() + outgoing_bytes_);
 }
 
 /// In this version another md starts with an empty store and without what its predecessor had taken: whoever waits for

@@ -90,7 +90,9 @@ class Server {
     Executed execute(Connection& connection, Arguments words);
     Executed execute_in_md(Connection& connection, const CommandRow& row, Arguments words);
     void send_outgoing(Connection& connection);
+    void drop_outgoing(Connection& connection);
     void wait_for_ring(Connection& connection);
+    bool assembly_memory_has(uint64_t bytes) const;
     void reject(Connection& connection, std::string_view error);
     bool keep_input(Connection& connection, std::string_view bytes);
 
@@ -116,8 +118,10 @@ class Server {
     Daemon& daemon_;
     Counters<IoCounter> counters_;
     MdLink link_;
-    BufferPool pool_;
+    BufferPool input_pool_, output_pool_;
+    uint64_t outgoing_bytes_ = 0;  ///< of large requests on their way to md
     ConnectionTable connections_;
+    Buffer deferred_scratch_;
     ClientRows rows_;
     event_base* base_ = nullptr;
     event* fifo_event_ = nullptr;
@@ -148,7 +152,6 @@ class LocalReply {
     Server& server_;
     Connection& connection_;
     bool deferred_ = false;
-    size_t size_before_ = 0;
     Buffer& target_;
     RespWriter writer_;
 };

@@ -95,7 +95,7 @@ void Server::add_connection(int fd) {
     counters_.add(IoCounter::connections_accepted);
     counters_.set(IoCounter::connected_clients, connections_.open());
     link_.line().connections.store(static_cast<uint32_t>(connections_.open()), std::memory_order_relaxed);
-    event_assign(&connection.event, base_, fd, EV_READ | EV_WRITE | EV_ET | EV_PERSIST, on_socket, &connection);
+    event_assign(&connection.event, base_, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_socket, &connection);
     event_add(&connection.event, nullptr);
 }
 
@@ -130,14 +130,14 @@ void Server::close_connection(Connection& connection) {
     connection.output.clear();
     connection.encoder = {};
     connection.partial.reset();
-    connection.outgoing.reset();
+    drop_outgoing(connection);
     connection.deferred.clear();
     connection.deferred_bytes = 0;
     connection.last_command = kCommandCount;
     connection.name = {};
     connection.sent = connection.answered = 0;
     connection.database = 0;
-    connection.resp3 = connection.readable = connection.peer_closed = connection.close_after_replies = false;
+    connection.resp3 = connection.readable = connection.hung_up = connection.peer_closed = connection.close_after_replies = false;
     connection.write_blocked = connection.output_limited = connection.md_remembers = connection.owes_credit = false;
     rows_.clear(connection.slot);
     connections_.give_back(connection);

@@ -45,7 +45,9 @@ bool looks_like_http(std::string_view word) {
 void Server::on_socket(int, short what, void* argument) {
     auto& connection = *static_cast<Connection*>(argument);
     Server& server = *connection.server;
-    if ((what & EV_READ) != 0) {
+    // With the last bytes and the end queued together there is one edge for both: remember that the end is still to be read.
+    if ((what & EV_CLOSED) != 0) connection.hung_up = true;
+    if ((what & (EV_READ | EV_CLOSED)) != 0) {
         connection.readable = true;
         server.make_ready(connection);
     }
@@ -120,8 +122,8 @@ ssize_t Server::read_socket(Connection& connection, char* into, size_t room) {
     counters_.add(IoCounter::reads);
     if (count > 0) {
         counters_.add(IoCounter::input_bytes, static_cast<uint64_t>(count));
-        // A short read has emptied the socket: what comes later makes a new edge.
-        if (static_cast<size_t>(count) < room && !connection.peer_closed) connection.readable = false;
+        // A short read has emptied the socket: what comes later makes a new edge, unless the end was already there.
+        if (static_cast<size_t>(count) < room && !connection.hung_up) connection.readable = false;
         connection.last_active_s = static_cast<uint32_t>(now_us_ / 1'000'000);
         return count;
     }
@@ -139,8 +141,7 @@ bool Server::read_some(Connection& connection) {
         const size_t missing = hint > connection.input.size() ? hint - connection.input.size() : 0;
         // Memory is taken as bytes arrive, at most doubling: a length that is only announced costs nothing.
         const size_t room = std::clamp(missing, size_t{4096}, std::max(size_t{16384}, connection.input.size()));
-        if (pool_.held_bytes() + room > static_cast<uint64_t>(daemon_.options().number(OptionId::assembly_memory)) &&
-            connection.input.room() < room) {
+        if (connection.input.room() < room && !assembly_memory_has(room)) {
             reject(connection, "ERR the memory for requests in progress (assembly-memory) is used up");
             connection.input.clear();
             connection.partial.reset();
@@ -239,7 +240,11 @@ Server::Executed Server::execute_in_md(Connection& connection, const CommandRow&
     const RequestHeader header{static_cast<uint16_t>(row.id), connection.database, 0,
                                static_cast<uint32_t>(arguments.size()), static_cast<uint32_t>(now_us_), 0};
     const uint64_t bytes = request_bytes(arguments);
-    if (bytes > link_.max_request_bytes()) {
+    if (bytes > link_.max_request_bytes() && !assembly_memory_has(bytes)) {
+        LocalReply reply(*this, connection);
+        reply.out().error("OOM request not taken: the memory for requests in progress (assembly-memory) is used up");
+    } else if (bytes > link_.max_request_bytes()) {
+        outgoing_bytes_ += bytes;
         connection.outgoing = std::make_unique<OutgoingRequest>();
         connection.outgoing->bytes.resize(bytes);
         write_request(reinterpret_cast<std::byte*>(connection.outgoing->bytes.data()), header, arguments);
@@ -268,9 +273,21 @@ void Server::send_outgoing(Connection& connection) {
         }
         outgoing.sent += taken;
     }
-    connection.outgoing.reset();
+    drop_outgoing(connection);
     ++connection.sent;
     ++batch_;
+}
+
+void Server::drop_outgoing(Connection& connection) {
+    if (connection.outgoing != nullptr) outgoing_bytes_ -= connection.outgoing->bytes.size();
+    connection.outgoing.reset();
+}
+
+/// Whether `bytes` more may be taken for requests that are not yet with md. What waits to be sent to clients is bounded
+/// elsewhere and does not count: who does not read must not keep others from sending.
+bool Server::assembly_memory_has(uint64_t bytes) const {
+    const auto limit = static_cast<uint64_t>(daemon_.options().number(OptionId::assembly_memory));
+    return input_pool_.held_bytes() + outgoing_bytes_ + bytes <= limit;
 }
 
 void Server::wait_for_ring(Connection& connection) {
@@ -280,20 +297,24 @@ void Server::wait_for_ring(Connection& connection) {
 }
 
 LocalReply::LocalReply(Server& server, Connection& connection)
-    : server_(server), connection_(connection), target_(choose_target()), writer_(target_, connection.resp3) {
-    size_before_ = target_.size();
-}
+    : server_(server), connection_(connection), target_(choose_target()), writer_(target_, connection.resp3) {}
 
 Buffer& LocalReply::choose_target() {
     deferred_ = connection_.in_flight() != 0;
-    if (!deferred_) return connection_.output;
-    if (connection_.deferred.empty() || connection_.deferred.back().after != connection_.sent)
-        connection_.deferred.push_back({connection_.sent, Buffer(server_.pool_)});
-    return connection_.deferred.back().bytes;
+    return deferred_ ? server_.deferred_scratch_ : connection_.output;
 }
 
 LocalReply::~LocalReply() {
-    if (deferred_) connection_.deferred_bytes += static_cast<uint32_t>(target_.size() - size_before_);
+    if (deferred_) {
+        std::list<DeferredReply>& waiting = connection_.deferred;
+        if (waiting.empty() || waiting.back().after != connection_.sent) {
+            waiting.push_back({connection_.sent, {}});
+            connection_.deferred_bytes += sizeof(DeferredReply);
+        }
+        waiting.back().bytes += target_.bytes();
+        connection_.deferred_bytes += static_cast<uint32_t>(target_.size());
+        target_.clear();
+    }
     if (writer_.errors() != 0) server_.counters_.add(IoCounter::error_replies, writer_.errors());
     server_.make_dirty(connection_);
 }

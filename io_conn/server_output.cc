@@ -49,8 +49,9 @@ void Server::take_reply(Connection& connection, const Frame& frame) {
 void Server::answered_one(Connection& connection) {
     ++connection.answered;
     while (!connection.deferred.empty() && connection.deferred.front().after == connection.answered) {
-        connection.deferred_bytes -= static_cast<uint32_t>(connection.deferred.front().bytes.size());
-        connection.output.append(connection.deferred.front().bytes.bytes());
+        const std::string& bytes = connection.deferred.front().bytes;
+        connection.deferred_bytes -= static_cast<uint32_t>(sizeof(DeferredReply) + bytes.size());
+        connection.output.append(bytes);
         connection.deferred.pop_front();
     }
 }

@@ -32,8 +32,10 @@ class Assembly {
     /// Takes one request_fragment message. complete: request() has it whole; refused: it was too large and has now been
     /// read to its end.
     Outcome add(ConnectionId connection, std::span<const std::byte> body);
-    /// The request that add() completed last, until the next call.
+    /// The request that add() completed last, until the next call or drop_request().
     std::span<const std::byte> request() const { return std::as_bytes(std::span(complete_)); }
+    /// Frees request(), once it is executed.
+    void drop_request() { complete_ = std::string(); }
     /// Drops what the connection has sent so far.
     void forget(ConnectionId connection);
 

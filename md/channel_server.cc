@@ -118,7 +118,11 @@ bool ChannelServer::take_fragment(ConnectionId connection, std::span<const std::
     engine_.counters.add(MdCounter::request_fragments);
     switch (assembly_.add(connection, body)) {
         case Assembly::Outcome::waiting: return true;
-        case Assembly::Outcome::complete: return execute(connection, assembly_.request());
+        case Assembly::Outcome::complete: {
+            const bool good = execute(connection, assembly_.request());
+            assembly_.drop_request();
+            return good;
+        }
         case Assembly::Outcome::refused: break;
     }
     engine_.counters.add(MdCounter::assembly_refused);

@@ -87,7 +87,11 @@ int main(int argc, char** argv) {
     app.add_flag("--sample", sample, "Print the sample configuration");
     app.add_flag("--describe", describe, "Print every option with its default, range and meaning");
     app.add_flag("--man", man, "Print the options for the manual page");
-    CLI11_PARSE(app, argc, argv);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    }
     try {
         Options options;
         if (!file.empty()) options.read_file(file);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <random>
 
 namespace millrace::bench {
@@ -138,6 +139,8 @@ void complete(const CLI::App& app, Options& o) {
     if (!parse_mix(o.mix_text, o.workload.mix, error)) throw UsageError("--mix: " + error);
     if (!parse_dist(o.dist_text, o.workload.dist, error)) throw UsageError("--dist: " + error);
     parse_value_size(o.value_size_text, o.workload.values);
+    for (const double number : {o.seconds, o.rate, static_cast<double>(o.connect_rate), static_cast<double>(o.timeout)})
+        if (!std::isfinite(number)) throw UsageError("'nan' and 'inf' are no numbers to measure with");
     check_mix(o);
     apply_scenario(app, o);
     if (o.requests == 0 && o.seconds == 0) o.requests = kRequestsDefault;

@@ -24,7 +24,10 @@ def main(words, script_dir):
     """Runs one command; gives the exit status."""
     _guard_standard_streams()
     set_script_dir(script_dir)
-    args = _parser().parse_args(words)
+    parser = _parser()
+    args = parser.parse_args(words)
+    if getattr(args, "dir", None) == "":
+        parser.error("--dir is empty: name the instance folder")     # an unset $DIR would mean the current folder
     if args.command != "start":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)       # `millrace status | head`
     module, function = _COMMANDS[args.command]

@@ -200,6 +200,15 @@ def _remove_own_folder(path):
     shutil.rmtree(path)
 
 
+def remove_made_folder(path):
+    """Removes the shared memory folder that this very process has made; None is no folder."""
+    try:
+        if path:
+            _remove_own_folder(path)
+    except OSError:
+        pass
+
+
 def remove_shm_folder(instance, also=()):
     """Removes what DIR/run/shm points to, and the paths in `also`, if they carry this instance's own name."""
     try:

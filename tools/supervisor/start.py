@@ -14,7 +14,8 @@ import time
 from . import check, config, control, detach, leftovers, listeners, state
 from .errors import Failure, Interrupted
 from .eventlog import EventLog, say
-from .instance import (Instance, is_locked, make_shm_folder, remove_file, remove_run_files, remove_shm_folder,
+from .instance import (Instance, is_locked, make_shm_folder, remove_file, remove_made_folder,
+                       remove_run_files, remove_shm_folder,
                        take_lock, write_whole)
 from .limits import FILES_BESIDE_CLIENTS
 from .supervise import Supervisor
@@ -108,7 +109,8 @@ def release(launch):
     if launch.lock_fd is None:
         return
     listeners.close(launch.listeners.items())
-    remove_shm_folder(launch.instance, also=[launch.shm_folder])
+    remove_made_folder(launch.shm_folder)   # by its path: DIR, which knows it too, may have been deleted meanwhile
+    remove_shm_folder(launch.instance)
     remove_run_files(launch.instance)
     if launch.control_socket is not None:
         launch.control_socket.close()

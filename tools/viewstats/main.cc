@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -48,6 +49,11 @@ bool parse(int argc, char** argv, Arguments& arguments, int& status) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         status = app.exit(error) == 0 ? 0 : 2;
+        return false;
+    }
+    if (!std::isfinite(arguments.interval_s)) {  // a range check lets "nan" through
+        fmt::print(stderr, "viewstats: --interval takes a number of seconds\n");
+        status = 2;
         return false;
     }
     arguments.interval_given = interval->count() > 0;
