@@ -241,8 +241,8 @@ Server::Executed Server::execute_in_md(Connection& connection, const CommandRow&
                                static_cast<uint32_t>(arguments.size()), static_cast<uint32_t>(now_us_), 0};
     const uint64_t bytes = request_bytes(arguments);
     if (bytes > link_.max_request_bytes() && !assembly_memory_has(bytes)) {
-        LocalReply reply(*this, connection);
-        reply.out().error("OOM request not taken: the memory for requests in progress (assembly-memory) is used up");
+        reject(connection, "OOM request not taken: the memory for requests in progress (assembly-memory) is used up");
+        return Executed::closing;
     } else if (bytes > link_.max_request_bytes()) {
         outgoing_bytes_ += bytes;
         connection.outgoing = std::make_unique<OutgoingRequest>();
