@@ -2,10 +2,10 @@
 // and md (reads them); the formats of replies are in reply_format.h.
 //
 // A frame (ring.h) is length | kind | id | body.
-//   id    connection slot (low 32 bits) and the slot's generation (high 32): a reply to a connection that is gone
-//         carries an old generation and is dropped.
-//   kind  one of MessageKind in the low 16 bits, flags above.
-// Bodies:
+//   id    connection slot. Every body starts with the slot's generation (32 bits): a reply to a connection that is gone
+//         carries an old one and is dropped.
+//   kind  one of MessageKind in the low 3 bits, flags above.
+// After the generation comes:
 //   request           RequestHeader, then argument_count times (u32 length, bytes). The command's name is not among the
 //                     arguments; its id is in the header.
 //   request_fragment  FragmentHeader, then the next bytes of a request that is longer than a ring message. All
@@ -26,6 +26,8 @@
 #include <string_view>
 #include <vector>
 
+#include "common/ring.h"
+
 namespace millrace {
 
 enum class MessageKind : uint16_t {
@@ -33,14 +35,15 @@ enum class MessageKind : uint16_t {
     request_fragment = 2,
     credit = 3,
     forget = 4,
-    reply = 16,
-    reply_part = 17,
+    reply = 5,
+    reply_part = 6,
 };
-inline constexpr uint32_t kFinalPart = 1u << 16;
-inline constexpr uint32_t kAskCredit = 1u << 17;
+inline constexpr uint32_t kFinalPart = 1u << 3;
+inline constexpr uint32_t kAskCredit = 1u << 4;
+static_assert((kFinalPart | kAskCredit | static_cast<uint32_t>(MessageKind::reply_part)) < FrameHeader::kKindLimit);
 
 constexpr uint32_t frame_kind(MessageKind kind, uint32_t flags = 0) { return static_cast<uint32_t>(kind) | flags; }
-constexpr MessageKind message_kind(uint32_t frame_kind) { return static_cast<MessageKind>(frame_kind & 0xffff); }
+constexpr MessageKind message_kind(uint32_t frame_kind) { return static_cast<MessageKind>(frame_kind & 7); }
 
 /// Slots of an io_conn's connection table are numbered below this; a frame about another is malformed.
 inline constexpr uint32_t kConnectionSlotsMax = 1u << 20;
@@ -50,10 +53,49 @@ struct ConnectionId {
     uint32_t slot = 0;
     uint32_t generation = 0;
 
-    static ConnectionId from(uint64_t id) { return {static_cast<uint32_t>(id), static_cast<uint32_t>(id >> 32)}; }
-    uint64_t value() const { return static_cast<uint64_t>(generation) << 32 | slot; }
     bool operator==(const ConnectionId&) const = default;
 };
+
+/// Bytes of a body that come before what the message carries: the generation.
+inline constexpr uint32_t kMessagePrefix = sizeof(uint32_t);
+
+/// The most that one message can carry through a ring, bytes.
+inline uint32_t max_message(const RingProducer& ring) { return ring.max_body() - kMessagePrefix; }
+/// Bytes of a ring that a message of `bytes` takes.
+constexpr uint64_t message_frame_bytes(uint32_t bytes) { return frame_bytes(kMessagePrefix + bytes); }
+
+/// Room for a message of `bytes` <= max_message(), or null while the ring is full; see RingProducer::try_claim.
+inline std::byte* claim_message(RingProducer& ring, uint32_t bytes) {
+    std::byte* body = ring.try_claim(kMessagePrefix + bytes);
+    return body == nullptr ? nullptr : body + kMessagePrefix;
+}
+/// Ends the message whose room claim_message() gave, with the length really used.
+inline void commit_message(RingProducer& ring, std::byte* room, uint32_t bytes, uint32_t kind, ConnectionId id) {
+    std::memcpy(room - kMessagePrefix, &id.generation, kMessagePrefix);
+    ring.commit(kMessagePrefix + bytes, kind, id.slot);
+}
+/// Claim, copy and commit in one; false while the ring is full.
+inline bool push_message(RingProducer& ring, uint32_t kind, ConnectionId id, std::span<const std::byte> bytes) {
+    std::byte* room = claim_message(ring, static_cast<uint32_t>(bytes.size()));
+    if (room == nullptr) return false;
+    if (!bytes.empty()) std::memcpy(room, bytes.data(), bytes.size());
+    commit_message(ring, room, static_cast<uint32_t>(bytes.size()), kind, id);
+    return true;
+}
+
+/// A message as it came: whom it is about, and what it carries.
+struct Message {
+    ConnectionId id;
+    std::span<const std::byte> bytes;
+};
+/// Reads what every message has; false when the frame is too short to be one.
+inline bool open_message(const Frame& frame, Message& message) {
+    if (frame.body.size() < kMessagePrefix) return false;
+    message.id.slot = frame.id;
+    std::memcpy(&message.id.generation, frame.body.data(), kMessagePrefix);
+    message.bytes = frame.body.subspan(kMessagePrefix);
+    return true;
+}
 
 struct RequestHeader {
     uint16_t command;         ///< CommandId
@@ -61,9 +103,8 @@ struct RequestHeader {
     uint8_t reserved;         ///< 0
     uint32_t argument_count;  ///< without the command's name
     uint32_t enqueued_us;     ///< low 32 bits of monotonic_us() when io_conn handed it over
-    uint32_t reserved2;
 };
-static_assert(sizeof(RequestHeader) == 16);
+static_assert(sizeof(RequestHeader) == 12);
 
 struct FragmentHeader {
     uint64_t total;   ///< bytes of the whole request

@@ -1,6 +1,6 @@
 // The ring: a byte ring of messages between exactly one producer and one consumer process. Used by io_conn and md.
 //
-// A message is a frame `length | kind | id | body`, padded to kFrameAlignment. The data area is mapped twice back to
+// A message is a frame `length and kind | id | body`, padded to kFrameAlignment. The data area is mapped twice back to
 // back (MirrorMap), so a frame is always contiguous and never split. Positions are 64-bit byte counts that only
 // rise; a position modulo the capacity is the place.
 //
@@ -42,22 +42,33 @@ struct RingControl {
 static_assert(sizeof(RingControl) == 2 * kCacheLineDistance);
 static_assert(offsetof(RingControl, head) == kCacheLineDistance);
 
+/// Eight bytes, because what a message costs between two processors is the cache lines that it takes.
 struct FrameHeader {
-    uint32_t length;  ///< of the body, bytes
-    uint32_t kind;    ///< see message.h
-    uint64_t id;      ///< connection slot and generation, see message.h
+    uint32_t word;  ///< length of the body in bytes, and above it the kind
+    uint32_t id;    ///< see message.h
+
+    static constexpr uint32_t kLengthBits = 27;
+    static constexpr uint32_t kKindLimit = 1u << (32 - kLengthBits);  ///< kinds are below this
+
+    static FrameHeader of(uint32_t length, uint32_t kind, uint32_t id) { return {kind << kLengthBits | length, id}; }
+    uint32_t length() const { return word & ((1u << kLengthBits) - 1); }
+    uint32_t kind() const { return word >> kLengthBits; }
 };
-static_assert(sizeof(FrameHeader) == 16);
+static_assert(sizeof(FrameHeader) == 8);
 
 inline constexpr uint32_t kFrameAlignment = 8;
 inline constexpr uint64_t kRingCapacityMin = 64 * 1024;              ///< bytes
 inline constexpr uint64_t kRingCapacityMax = 1024ull * 1024 * 1024;  ///< bytes
 inline constexpr uint64_t kMaxFrameShare = 8;                        ///< a frame is at most capacity / this
+static_assert(kRingCapacityMax / kMaxFrameShare <= 1ull << FrameHeader::kLengthBits);
 
-/// R7: how far ahead of the producer lines are asked for, and the size of a line, bytes.
-inline constexpr uint64_t kFetchAheadBytes = 1024;
+/// R7: how far ahead of the producer and of the consumer lines are asked for, and the size of a line, bytes. Two lines a
+/// message, because a message of 64 bytes takes more than one.
+inline constexpr uint64_t kWriteAheadBytes = 2048;
+inline constexpr uint64_t kReadAheadBytes = 1536;
 inline constexpr uint64_t kLineBytes = 64;
-static_assert(kFetchAheadBytes + 2 * kLineBytes < kRingCapacityMin);  // the mirror makes every such address valid
+static_assert(kWriteAheadBytes + 2 * kLineBytes < kRingCapacityMin);  // the mirror makes every such address valid
+static_assert(kReadAheadBytes + 2 * kLineBytes < kRingCapacityMin / kMaxFrameShare);  // also behind the longest frame
 
 /// Asks for a line in order to write to it. GCC's __builtin_prefetch(p, 1) asks for a copy to read unless told of the
 /// processor; the instruction is a no-operation where it is unknown.
@@ -85,7 +96,7 @@ struct RingView {
 /// One message as the consumer sees it; `body` stays valid until the consumer publishes.
 struct Frame {
     uint32_t kind = 0;
-    uint64_t id = 0;
+    uint32_t id = 0;
     std::span<const std::byte> body;
 };
 
@@ -107,18 +118,18 @@ class RingProducer {
         CHECK(body_length <= max_body());
         if (!has_room(frame_bytes(body_length))) return nullptr;
         // R7: stores to lines that are still in the consumer's cache queue up in order behind each other.
-        fetch_to_write(place(tail_) + kFetchAheadBytes);
-        fetch_to_write(place(tail_) + kFetchAheadBytes + kLineBytes);
+        fetch_to_write(place(tail_) + kWriteAheadBytes);
+        fetch_to_write(place(tail_) + kWriteAheadBytes + kLineBytes);
         return place(tail_) + sizeof(FrameHeader);
     }
     /// Ends the claimed message with the length really used (at most the claimed one).
-    void commit(uint32_t body_length, uint32_t kind, uint64_t id) {
-        const FrameHeader header{body_length, kind, id};
+    void commit(uint32_t body_length, uint32_t kind, uint32_t id) {
+        const FrameHeader header = FrameHeader::of(body_length, kind, id);
         std::memcpy(place(tail_), &header, sizeof header);
         tail_ += frame_bytes(body_length);
     }
     /// Claim, copy and commit in one; false while the ring is full.
-    bool try_push(uint32_t kind, uint64_t id, std::span<const std::byte> body) {
+    bool try_push(uint32_t kind, uint32_t id, std::span<const std::byte> body) {
         std::byte* room = try_claim(static_cast<uint32_t>(body.size()));
         if (room == nullptr) return false;
         if (!body.empty()) std::memcpy(room, body.data(), body.size());
@@ -178,17 +189,19 @@ class RingConsumer {
         if (corrupt_) return RingRead::corrupt;
         FrameHeader header;
         std::memcpy(&header, ring_.data + (head_ & (ring_.capacity - 1)), sizeof header);
-        if (header.length > ring_.max_body() || frame_bytes(header.length) > tail_cache_ - head_) {
+        const uint32_t length = header.length();
+        if (length > ring_.max_body() || frame_bytes(length) > tail_cache_ - head_) {
             corrupt_ = true;
             return RingRead::corrupt;
         }
-        frame.kind = header.kind;
+        frame.kind = header.kind();
         frame.id = header.id;
-        frame.body = {ring_.data + (head_ & (ring_.capacity - 1)) + sizeof header, header.length};
+        frame.body = {ring_.data + (head_ & (ring_.capacity - 1)) + sizeof header, length};
         // Where the next header lies is known only now, so the processor cannot run ahead by itself: fetch what follows.
         // The mirror behind the data makes the address valid at every place.
-        __builtin_prefetch(frame.body.data() + kPrefetchBytes);
-        head_ += frame_bytes(header.length);
+        __builtin_prefetch(frame.body.data() + kReadAheadBytes);
+        __builtin_prefetch(frame.body.data() + kReadAheadBytes + kLineBytes);
+        head_ += frame_bytes(length);
         return RingRead::frame;
     }
     /// Steps back over the frame that next() gave last, so that it is given again; not after publish().
@@ -210,8 +223,6 @@ class RingConsumer {
     uint64_t depth() const { return ring_.control->tail.load(std::memory_order_acquire) - head_; }
 
   private:
-    static constexpr uint64_t kPrefetchBytes = 768;  ///< how far ahead of the reader lines are asked for
-
     bool reload_tail() {
         const uint64_t tail = ring_.control->tail.load(std::memory_order_acquire);
         if (tail == head_) return false;
@@ -221,7 +232,7 @@ class RingConsumer {
         }
         // The lines are modified in the producer's cache: ask for several at once instead of one after the other.
         const std::byte* next = ring_.data + (head_ & (ring_.capacity - 1));
-        for (uint64_t at = 0; at < kPrefetchBytes && at < tail - head_; at += kLineBytes) __builtin_prefetch(next + at);
+        for (uint64_t at = 0; at < kReadAheadBytes && at < tail - head_; at += kLineBytes) __builtin_prefetch(next + at);
         tail_cache_ = tail;
         return true;
     }

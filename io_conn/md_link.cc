@@ -39,26 +39,26 @@ void MdLink::announce(IoConnState state) {
 
 bool MdLink::send_request(ConnectionId id, const RequestHeader& header, std::span<const std::string_view> arguments,
                           uint64_t bytes) {
-    std::byte* room = requests_.try_claim(static_cast<uint32_t>(bytes));
+    std::byte* room = claim_message(requests_, static_cast<uint32_t>(bytes));
     if (room == nullptr) return false;
     write_request(room, header, arguments);
-    requests_.commit(static_cast<uint32_t>(bytes), frame_kind(MessageKind::request), id.value());
+    commit_message(requests_, room, static_cast<uint32_t>(bytes), frame_kind(MessageKind::request), id);
     return true;
 }
 
 size_t MdLink::send_fragment(ConnectionId id, std::string_view request, size_t offset) {
     const FragmentHeader header{request.size(), offset};
-    const std::string_view piece = request.substr(offset, requests_.max_body() - sizeof header);
-    std::byte* room = requests_.try_claim(static_cast<uint32_t>(sizeof header + piece.size()));
+    const std::string_view piece = request.substr(offset, max_message(requests_) - sizeof header);
+    const auto bytes = static_cast<uint32_t>(sizeof header + piece.size());
+    std::byte* room = claim_message(requests_, bytes);
     if (room == nullptr) return 0;
     std::memcpy(room, &header, sizeof header);
     std::memcpy(room + sizeof header, piece.data(), piece.size());
-    requests_.commit(static_cast<uint32_t>(sizeof header + piece.size()), frame_kind(MessageKind::request_fragment),
-                     id.value());
+    commit_message(requests_, room, bytes, frame_kind(MessageKind::request_fragment), id);
     return piece.size();
 }
 
-bool MdLink::send_note(ConnectionId id, MessageKind kind) { return requests_.try_push(frame_kind(kind), id.value(), {}); }
+bool MdLink::send_note(ConnectionId id, MessageKind kind) { return push_message(requests_, frame_kind(kind), id, {}); }
 
 bool MdLink::publish() {
     const bool published = requests_.publish();

@@ -29,7 +29,7 @@ class MdLink {
     /// Puts the next fragment of an encoded request into the ring: the bytes taken, 0 while it is full.
     size_t send_fragment(ConnectionId id, std::string_view request, size_t offset);
     bool send_note(ConnectionId id, MessageKind kind);
-    uint32_t max_request_bytes() const { return requests_.max_body(); }
+    uint32_t max_request_bytes() const { return max_message(requests_); }
 
     /// The next message of md; `empty` if there is none, `corrupt` if the ring is broken.
     RingRead next_reply(Frame& frame) { return replies_.next(frame); }

@@ -98,7 +98,7 @@ class Server {
 
     // output (server_output.cc)
     void take_replies();
-    void take_reply(Connection& connection, const Frame& frame);
+    void take_reply(Connection& connection, uint32_t frame_kind, std::span<const std::byte> reply);
     void answered_one(Connection& connection);
     void send_dirty();
     void send_output(Connection& connection);

@@ -238,7 +238,7 @@ Server::Executed Server::execute(Connection& connection, Arguments words) {
 
 Server::Executed Server::execute_in_md(Connection& connection, const CommandRow& row, Arguments arguments) {
     const RequestHeader header{static_cast<uint16_t>(row.id), connection.database, 0,
-                               static_cast<uint32_t>(arguments.size()), static_cast<uint32_t>(now_us_), 0};
+                               static_cast<uint32_t>(arguments.size()), static_cast<uint32_t>(now_us_)};
     const uint64_t bytes = request_bytes(arguments);
     if (bytes > link_.max_request_bytes() && !assembly_memory_has(bytes)) {
         reject(connection, "OOM request not taken: the memory for requests in progress (assembly-memory) is used up");

@@ -16,8 +16,9 @@ void Server::take_replies() {
         if (read == RingRead::empty) break;
         if (read == RingRead::corrupt) throw Error("md's reply ring is corrupt; this io_conn ends and is started anew");
         bytes += frame.body.size();
-        Connection* connection = connections_.find(ConnectionId::from(frame.id));
-        if (connection != nullptr) take_reply(*connection, frame);
+        Message message;
+        Connection* connection = open_message(frame, message) ? connections_.find(message.id) : nullptr;
+        if (connection != nullptr) take_reply(*connection, frame.kind, message.bytes);
         else counters_.add(IoCounter::replies_dropped);
     }
     if (taken == 0) return;
@@ -30,18 +31,18 @@ void Server::take_replies() {
     if (link_.publish()) counters_.add(IoCounter::wakeups_sent);
 }
 
-void Server::take_reply(Connection& connection, const Frame& frame) {
+void Server::take_reply(Connection& connection, uint32_t frame_kind, std::span<const std::byte> reply) {
     RespWriter out(connection.output, connection.resp3);
-    const MessageKind kind = message_kind(frame.kind);
+    const MessageKind kind = message_kind(frame_kind);
     const bool known = kind == MessageKind::reply || kind == MessageKind::reply_part;
-    if (!known || !encode_reply(frame.body, connection.encoder, out)) return close_connection(connection);
+    if (!known || !encode_reply(reply, connection.encoder, out)) return close_connection(connection);
     if (out.errors() != 0) counters_.add(IoCounter::error_replies, out.errors());
-    if (kind == MessageKind::reply || (frame.kind & kFinalPart) != 0) {
+    if (kind == MessageKind::reply || (frame_kind & kFinalPart) != 0) {
         if (connection.encoder.bulk_left != 0) return close_connection(connection);  // ends in the middle of a value
         answered_one(connection);
     }
     if (kind == MessageKind::reply_part) connection.md_remembers = true;
-    if ((frame.kind & kAskCredit) != 0) connection.owes_credit = true;
+    if ((frame_kind & kAskCredit) != 0) connection.owes_credit = true;
     make_dirty(connection);
 }
 

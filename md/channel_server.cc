@@ -29,7 +29,7 @@ ChannelServer::ChannelServer(Engine& engine, Channel channel, uint64_t generatio
       requests_(channel_.requests()),
       replies_(channel_.replies()),
       assembly_(engine.assembly_budget),
-      reply_room_(std::min(kShortReplyBytes, replies_.max_body())) {}
+      reply_room_(std::min(kShortReplyBytes, max_message(replies_))) {}
 
 ChannelServer::~ChannelServer() { engine_.large_reply_bytes -= counted_reply_bytes_; }
 
@@ -45,7 +45,7 @@ ChannelServer::Turn ChannelServer::serve() {
     unsigned taken = 0;
     uint64_t started_us = 0;
     for (Frame frame; !starved_ && taken < kBatchRequests; ++taken) {
-        if (!replies_.has_room(frame_bytes(reply_room_))) {
+        if (!replies_.has_room(message_frame_bytes(reply_room_))) {
             starved_ = true;
             break;
         }
@@ -93,18 +93,19 @@ bool ChannelServer::publish() {
 }
 
 bool ChannelServer::has_work() {
-    if (replies_.wants_space()) return replies_.has_room(frame_bytes(ReplyStreams::kPartBytesMax < replies_.max_body()
-                                                                         ? ReplyStreams::kPartBytesMax
-                                                                         : replies_.max_body()));
+    if (replies_.wants_space())
+        return replies_.has_room(message_frame_bytes(std::min(ReplyStreams::kPartBytesMax, max_message(replies_))));
     return requests_.has_more() || !streams_.idle();
 }
 
 bool ChannelServer::take(const Frame& frame) {
-    const ConnectionId connection = ConnectionId::from(frame.id);
+    Message message;
+    if (!open_message(frame, message)) return fail("a message is shorter than any can be");
+    const ConnectionId connection = message.id;
     if (connection.slot >= kConnectionSlotsMax) return fail("a message is about a connection slot that cannot be");
     switch (message_kind(frame.kind)) {
-        case MessageKind::request: return execute(connection, frame.body);
-        case MessageKind::request_fragment: return take_fragment(connection, frame.body);
+        case MessageKind::request: return execute(connection, message.bytes);
+        case MessageKind::request_fragment: return take_fragment(connection, message.bytes);
         case MessageKind::credit: streams_.grant_credit(connection); return true;
         case MessageKind::forget:
             streams_.forget(connection);
@@ -150,9 +151,9 @@ bool ChannelServer::execute(ConnectionId connection, std::span<const std::byte> 
 }
 
 void ChannelServer::begin_reply() {
-    std::byte* room = replies_.try_claim(reply_room_);
-    CHECK(room != nullptr);  // serve() has made sure
-    engine_.reply.begin(room, reply_room_, reply_room_);
+    claimed_ = claim_message(replies_, reply_room_);
+    CHECK(claimed_ != nullptr);  // serve() has made sure
+    engine_.reply.begin(claimed_, reply_room_, reply_room_);
 }
 
 void ChannelServer::finish_reply(ConnectionId connection) {
@@ -163,7 +164,7 @@ void ChannelServer::finish_reply(ConnectionId connection) {
     } else if (streams_.has_queue(connection)) {  // L1
         streams_.add(connection, reply.short_reply());
     } else {
-        replies_.commit(reply.size(), frame_kind(MessageKind::reply), connection.value());
+        commit_message(replies_, claimed_, reply.size(), frame_kind(MessageKind::reply), connection);
     }
 }
 

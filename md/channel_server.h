@@ -87,6 +87,7 @@ class ChannelServer {
     int64_t now_ms_ = 0;
     uint64_t counted_reply_bytes_ = 0;  ///< this channel's share of Engine::large_reply_bytes
     bool starved_ = false;  ///< waits for room in the reply ring
+    std::byte* claimed_ = nullptr;  ///< room of the reply being written
     std::string fault_;
 };
 

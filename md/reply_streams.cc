@@ -100,8 +100,8 @@ uint32_t ReplyStreams::fill(Stream& stream, std::byte* room, uint32_t capacity, 
 }
 
 bool ReplyStreams::send_part(uint32_t slot, Stream& stream, RingProducer& replies) {
-    const uint32_t capacity = std::min(kPartBytesMax, replies.max_body());
-    std::byte* room = replies.try_claim(capacity);
+    const uint32_t capacity = std::min(kPartBytesMax, max_message(replies));
+    std::byte* room = claim_message(replies, capacity);
     if (room == nullptr) return false;
     bool reply_ended;
     const uint32_t used = fill(stream, room, capacity, reply_ended);
@@ -112,7 +112,7 @@ bool ReplyStreams::send_part(uint32_t slot, Stream& stream, RingProducer& replie
         flags |= kAskCredit;
         stream.asked = true;
     }
-    replies.commit(used, frame_kind(MessageKind::reply_part, flags), ConnectionId{slot, stream.generation}.value());
+    commit_message(replies, room, used, frame_kind(MessageKind::reply_part, flags), {slot, stream.generation});
     return true;
 }
 

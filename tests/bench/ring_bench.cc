@@ -8,9 +8,10 @@
 // the same number of messages, and whoever finds no room or no message spins with a pause and never sleeps.
 // Each keeps what is its own: our ring is filled and read in place and publishes once a batch; Boost's elements are of a
 // fixed size known to the compiler, copied in and out by its bulk push and pop; the pipe copies through the kernel.
-// Our ring carries 16 bytes of length, kind and id with each message. The column `boost` is a queue of the bare messages;
-// `labelled` is one whose elements carry the same 16 bytes, which is what would have to stand in our ring's place.
-// The measurements of one combination take turns, and each number is the median of its rounds. Before each, the same two
+// Our ring carries 8 bytes of length, kind and id with each message. The column `boost` is a queue of the bare messages;
+// `labelled` is one whose elements carry the same 8 bytes, which is what would have to stand in our ring's place.
+// The measurements of one combination take turns; each rate is the median of its rounds, and each ratio the median of the
+// ratios within one round, because the machine's speed may change from one round to the next. Before each, the same two
 // processes send twice the footprint through the transport, so that no page is touched for the first time in what counts.
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -91,7 +92,7 @@ class OurRing {
                     room = ring.try_claim(job.size);
                 }
                 fill(room, job.size, number);
-                ring.commit(job.size, 1, number);
+                ring.commit(job.size, 1, static_cast<uint32_t>(number));
             }
             ring.publish();
         }
@@ -127,9 +128,9 @@ class BoostQueue {
         [[no_unique_address]] Carried label;
         std::byte bytes[size];
     };
-    static void write_label(Label& label, uint64_t number) { label.header = {size, 1, number}; }
+    static void write_label(Label& label, uint64_t number) { label.header = FrameHeader::of(size, 1, static_cast<uint32_t>(number)); }
     static void write_label(NoLabel&, uint64_t) {}
-    static uint64_t read_label(const Label& label, uint64_t number) { return label.header.id != number; }
+    static uint64_t read_label(const Label& label, uint64_t number) { return label.header.id != static_cast<uint32_t>(number); }
     static uint64_t read_label(const NoLabel&, uint64_t) { return 0; }
     using Queue = boost::lockfree::spsc_queue<Element, boost::lockfree::capacity<kFootprint / sizeof(Element)>>;
 
@@ -266,17 +267,28 @@ uint64_t measure(const Job& job, uint64_t expected) {
 }
 
 /// A transport with its numbers for one combination of size and batch.
-struct Contestant {
+class Contestant {
+  public:
+    Contestant(const char* its_name, uint64_t (*how)(const Job&, uint64_t)) : name(its_name), measure(how) {}
+
     const char* name;
     uint64_t (*measure)(const Job&, uint64_t expected);
     Job job{};
     uint64_t expected = 0;
     std::vector<double> per_second{};
 
-    double median() const {
-        std::vector<double> sorted = per_second;
-        std::sort(sorted.begin(), sorted.end());
-        return sorted[sorted.size() / 2];
+    double median() const { return median_of(per_second); }
+    /// The median of the ratios to the other's rounds.
+    double ratio_to(const Contestant& other) const {
+        std::vector<double> ratios;
+        for (size_t i = 0; i < per_second.size(); ++i) ratios.push_back(per_second[i] / other.per_second[i]);
+        return median_of(std::move(ratios));
+    }
+
+  private:
+    static double median_of(std::vector<double> values) {
+        std::sort(values.begin(), values.end());
+        return values[values.size() / 2];
     }
 };
 
@@ -305,15 +317,15 @@ struct Settings {
 
 void print_row(const std::vector<Contestant>& all, uint32_t size, uint32_t batch, Settings& settings) {
     const double ring = all[0].median(), boost = all[1].median(), labelled = all[2].median(), pipe = all[3].median();
+    const double to_boost = all[0].ratio_to(all[1]), to_labelled = all[0].ratio_to(all[2]), to_pipe = all[0].ratio_to(all[3]);
     if (settings.json)
         std::printf("%s\n    {\"bytes\": %u, \"batch\": %u, \"ring_per_second\": %.0f, \"boost_per_second\": %.0f, "
                     "\"boost_labelled_per_second\": %.0f, \"pipe_per_second\": %.0f, \"ring_to_boost\": %.3f, "
                     "\"ring_to_boost_labelled\": %.3f}",
-                    settings.first_row ? "" : ",", size, batch, ring, boost, labelled, pipe, ring / boost,
-                    ring / labelled);
+                    settings.first_row ? "" : ",", size, batch, ring, boost, labelled, pipe, to_boost, to_labelled);
     else
         std::printf("%7u %6u %10.2f %10.2f %10.2f %10.2f %11.2f %14.2f %10.2f\n", size, batch, ring / 1e6, boost / 1e6,
-                    labelled / 1e6, pipe / 1e6, ring / boost, ring / labelled, ring / pipe);
+                    labelled / 1e6, pipe / 1e6, to_boost, to_labelled, to_pipe);
     std::fflush(stdout);
     settings.first_row = false;
 }
@@ -356,7 +368,7 @@ int main(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) json |= std::string_view(argv[i]) == "--json";
     try {
         if (processors().size() < 2) throw Error("it takes two processors to measure this");
-        compare_all({static_cast<unsigned>(std::max<uint64_t>(1, number_option(argc, argv, "--rounds", 7))),
+        compare_all({static_cast<unsigned>(std::max<uint64_t>(1, number_option(argc, argv, "--rounds", 15))),
                      number_option(argc, argv, "--milliseconds", 100), number_option(argc, argv, "--bytes", 0),
                      number_option(argc, argv, "--batch", 0), json});
     } catch (const Error& error) {

@@ -111,7 +111,7 @@ class Run {
         const auto command = choices_.take<uint8_t>();
         const auto database = choices_.take<uint8_t>();
         const RequestHeader header{static_cast<uint16_t>(command % (kCommandCount + 1)), static_cast<uint8_t>(database % 17), 0,
-                                   choices_.take<uint8_t>() % 8u, 0, 0};
+                                   choices_.take<uint8_t>() % 8u, 0};
         std::vector<std::string_view> arguments;
         for (uint32_t i = 0; i < header.argument_count; ++i) arguments.push_back(argument());
         return encoded(header, arguments);
@@ -148,10 +148,10 @@ class Run {
         if (choice < std::size(kWords)) return kWords[choice];
         return choices_.take_bytes(choice % 64);
     }
-    void send(uint32_t kind, std::string_view body) { send(kind, connection().value(), body); }
-    void send(uint32_t kind, uint64_t id, std::string_view body) {
-        body = body.substr(0, requests_.max_body());
-        if (!requests_.try_push(kind, id, std::as_bytes(std::span(body)))) return;
+    void send(uint32_t kind, std::string_view body) { send(kind, connection(), body); }
+    void send(uint32_t kind, ConnectionId id, std::string_view body) {
+        body = body.substr(0, max_message(requests_));
+        if (!push_message(requests_, kind, id, std::as_bytes(std::span(body)))) return;
         requests_.publish();
     }
     /// SET of a long value in fragments, as io_conn sends it; GET of it.
@@ -159,17 +159,17 @@ class Run {
         const ConnectionId id = connection();
         const std::string value(choices_.take<uint32_t>() % kLargeBytesMax, 'v');
         if (++large_values_ > kLargeValuesMax) return;
-        const std::string body = encoded({static_cast<uint16_t>(CommandId::set), 0, 0, 2, 0, 0}, {"key", value});
-        const size_t piece = requests_.max_body() - sizeof(FragmentHeader);
+        const std::string body = encoded({static_cast<uint16_t>(CommandId::set), 0, 0, 2, 0}, {"key", value});
+        const size_t piece = max_message(requests_) - sizeof(FragmentHeader);
         for (size_t offset = 0; offset < body.size() && !faulty_; offset += piece) {
             send_fragment(id, {body.size(), offset}, std::string_view(body).substr(offset, piece));
             serve();
         }
-        send(frame_kind(MessageKind::request), id.value(), encoded({static_cast<uint16_t>(CommandId::get), 0, 0, 1, 0, 0}, {"key"}));
+        send(frame_kind(MessageKind::request), id, encoded({static_cast<uint16_t>(CommandId::get), 0, 0, 1, 0}, {"key"}));
     }
     void send_fragment(ConnectionId id, FragmentHeader header, std::string_view bytes) {
         std::string body(reinterpret_cast<const char*>(&header), sizeof header);
-        send(frame_kind(MessageKind::request_fragment), id.value(), body.append(bytes));
+        send(frame_kind(MessageKind::request_fragment), id, body.append(bytes));
     }
     void any_fragment() {
         const ConnectionId id = connection();
@@ -181,8 +181,9 @@ class Run {
     void any_message() {
         sound_ = false;
         const auto kind = choices_.take<uint32_t>();
-        const auto id = choices_.take<uint64_t>();
-        send(kind, id, choices_.take_bytes(choices_.take<uint16_t>()));
+        const auto slot = choices_.take<uint32_t>();
+        const std::string_view body = choices_.take_bytes(choices_.take<uint16_t>()).substr(0, requests_.max_body());
+        if (requests_.try_push(kind, slot, std::as_bytes(std::span(body)))) requests_.publish();
     }
     void note() {
         const bool credit = choices_.take<uint8_t>() < 0xc0;
@@ -221,7 +222,9 @@ class Run {
         Frame frame;
         RingRead read = RingRead::empty;
         while (!corrupt_ && (read = replies_.next(frame)) == RingRead::frame) {
-            const bool good = encode(frame.body, states_[frame.id]);
+            Message message;
+            CHECK(open_message(frame, message) || !sound_);
+            const bool good = encode(message.bytes, states_[message.id.slot]);
             CHECK(good || !sound_);
             if (out_.size() > (1u << 20)) out_.clear();
         }
@@ -251,7 +254,7 @@ class Run {
     RingConsumer replies_;
     io_conn::BufferPool pool_;
     io_conn::Buffer out_;
-    std::unordered_map<uint64_t, EncoderState> states_;
+    std::unordered_map<uint32_t, EncoderState> states_;
     ChannelServer server_;
     unsigned large_values_ = 0;
     bool faulty_ = false;   ///< md has closed the channel

@@ -163,7 +163,7 @@ class Producer {
         full_ = room == nullptr;
         if (full_) return false;
         fill(room, length, key, incarnation_);
-        ring_.commit(length, kKind, position_);
+        ring_.commit(length, kKind, static_cast<uint32_t>(position_));
         position_ += frame_bytes(length);
         return true;
     }
@@ -240,7 +240,7 @@ class Consumer {
     }
 
     void check(const Frame& frame) {
-        if (frame.id != position_ || frame.kind != kKind) fail("a message is out of order or damaged", frame.id, position_);
+        if (frame.id != static_cast<uint32_t>(position_) || frame.kind != kKind) fail("a message is out of order or damaged", frame.id, position_);
         uint64_t incarnation;
         if (frame.body.size() < sizeof incarnation) fail("a message is too short", position_);
         std::memcpy(&incarnation, frame.body.data(), sizeof incarnation);

@@ -106,7 +106,7 @@ class Producer {
             const uint64_t delay = random_.below(kDelayMax);
             spin(delay);
             fill_store_buffer(shared_, message);
-            [[maybe_unused]] const bool pushed = ring_.try_push(1, message, {});
+            [[maybe_unused]] const bool pushed = ring_.try_push(1, static_cast<uint32_t>(message), {});
             ring_.publish();
             written_ += bell_.ring();
             shared_.bytes_written.word.store(written_, std::memory_order_relaxed);
@@ -158,7 +158,7 @@ class Consumer {
   private:
     void take() {
         Frame frame;
-        while (ring_.next(frame) == RingRead::frame) counts_.damaged |= frame.id != ++counts_.rounds;
+        while (ring_.next(frame) == RingRead::frame) counts_.damaged |= frame.id != static_cast<uint32_t>(++counts_.rounds);
         ring_.publish();
     }
 

@@ -14,7 +14,7 @@ namespace {
 const std::vector<std::string_view> kArguments{"key", "", std::string_view("va\0lue", 6)};
 
 std::string encoded(const std::vector<std::string_view>& arguments) {
-    const RequestHeader header{7, 3, 0, static_cast<uint32_t>(arguments.size()), 1234, 0};
+    const RequestHeader header{7, 3, 0, static_cast<uint32_t>(arguments.size()), 1234};
     std::string body(request_bytes(arguments), 0);
     std::byte* begin = reinterpret_cast<std::byte*>(body.data());
     std::byte* end = write_request(begin, header, arguments);
@@ -108,10 +108,32 @@ TEST_CASE("request R6: random bytes do no harm") {
     }
 }
 
-TEST_CASE("connection id: slot and generation survive the frame") {
+TEST_CASE("message: slot, generation, kind and bytes survive the ring; a frame too short for them is no message") {
+    TestRing ring(kPageSize);
     const ConnectionId id{0xfffffffe, 0x80000001};
-    CHECK(ConnectionId::from(id.value()) == id);
-    CHECK(ConnectionId::from(id.value()).slot == 0xfffffffe);
+    REQUIRE(push_message(ring.producer, frame_kind(MessageKind::reply), id, bytes_of("hello")));
+    REQUIRE(push_message(ring.producer, frame_kind(MessageKind::credit), {5, 6}, {}));
+    std::byte* room = claim_message(ring.producer, max_message(ring.producer));
+    REQUIRE(room != nullptr);
+    std::memcpy(room, "abc", 3);
+    commit_message(ring.producer, room, 3, frame_kind(MessageKind::request), {1, 2});
+    REQUIRE(ring.push("123"));
+    ring.producer.publish();
+    Message message;
+    REQUIRE(ring.consumer.next(ring.frame) == RingRead::frame);
+    REQUIRE(open_message(ring.frame, message));
+    CHECK(message.id == id);
+    CHECK(message_kind(ring.frame.kind) == MessageKind::reply);
+    CHECK(text_of(message.bytes) == "hello");
+    REQUIRE(ring.consumer.next(ring.frame) == RingRead::frame);
+    REQUIRE(open_message(ring.frame, message));
+    CHECK(message.id == ConnectionId{5, 6});
+    CHECK(message.bytes.empty());
+    REQUIRE(ring.consumer.next(ring.frame) == RingRead::frame);
+    REQUIRE(open_message(ring.frame, message));
+    CHECK(text_of(message.bytes) == "abc");
+    REQUIRE(ring.consumer.next(ring.frame) == RingRead::frame);
+    CHECK_FALSE(open_message(ring.frame, message));
 }
 
 TEST_CASE("message kind: flags do not touch it") {

@@ -39,11 +39,12 @@ struct Group {
     void take() {
         ring.producer.publish();
         while (ring.consumer.next(ring.frame) == RingRead::frame) {
-            const ConnectionId connection = ConnectionId::from(ring.frame.id);
-            order.push_back(connection.slot);
-            longest = std::max<uint64_t>(longest, ring.frame.body.size());
-            Taken& taken = by_slot[connection.slot];
-            taken.text += text_of(ring.frame.body);
+            Message message;
+            REQUIRE(open_message(ring.frame, message));
+            order.push_back(message.id.slot);
+            longest = std::max<uint64_t>(longest, message.bytes.size());
+            Taken& taken = by_slot[message.id.slot];
+            taken.text += text_of(message.bytes);
             taken.replies += (ring.frame.kind & kFinalPart) != 0;
             if ((ring.frame.kind & kFinalPart) != 0) taken.text += "|";
             taken.asked += (ring.frame.kind & kAskCredit) != 0;

@@ -35,7 +35,7 @@ struct TestRing {
         producer = RingProducer(view);
         consumer = RingConsumer(view);
     }
-    bool push(std::string_view body, uint32_t kind = 1, uint64_t id = 0) { return producer.try_push(kind, id, bytes_of(body)); }
+    bool push(std::string_view body, uint32_t kind = 1, uint32_t id = 0) { return producer.try_push(kind, id, bytes_of(body)); }
     /// The next message's body, or "empty" or "corrupt" in angle brackets.
     std::string pop() {
         switch (consumer.next(frame)) {
