@@ -3,95 +3,342 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
+#include <cstring>
+#include <unordered_map>
+
+#include "common/check.h"
+#include "md/seeded_bugs.h"
+
 namespace millrace::md {
 
-size_t Store::Hash::operator()(std::string_view key) const { return XXH3_64bits_withSeed(key.data(), key.size(), seed); }
-
-Store::Store(uint64_t hash_seed) : hash_{hash_seed} {
-    for (Database& database : databases_) database.entries = Entries(0, hash_);
+void Store::format(const StoreMemory& memory, uint64_t hash_seed, uint64_t oplog_bytes) {
+    st::Root& root = *new (memory.at(st::kRootAt)) st::Root{};
+    root.hash_seed = hash_seed;
+    root.oplog_bytes = oplog_bytes;
+    root.frontier = fixed_pages(oplog_bytes);
+    for (uint64_t page = 0; page < root.frontier; ++page)
+        memory.as<st::PageDescriptor>(st::descriptor_at(page))->state = st::PageState{st::PageKind::system, 0, 0, 0, 0}.word();
 }
 
-uint64_t Store::entry_bytes(const std::string& key, const Entry& entry) {
-    constexpr uint64_t kNodeBytes = sizeof(std::pair<const std::string, Entry>) + 2 * sizeof(void*);
-    constexpr uint64_t kExpiryBytes = sizeof(std::pair<const int64_t, const std::string*>) + 4 * sizeof(void*);
-    constexpr size_t kInsideString = 15;
-    return kNodeBytes + (key.capacity() > kInsideString ? key.capacity() + 1 : 0) + entry.value.blob.heap_bytes() +
-           (entry.value.expire_at_ms == kNoExpiry ? 0 : kExpiryBytes);
+Store::Store(StoreMemory memory)
+    : memory_(std::move(memory)),
+      set_(memory_),
+      committer_(memory_),
+      recovered_(committer_.recover()),
+      allocator_(memory_, set_),
+      index_(memory_, set_, allocator_, committer_),
+      items_(memory_, set_, allocator_),
+      oplog_(memory_, set_) {}
+
+st::KeyPlace Store::place_of(std::string_view key) const {
+    return {XXH3_64bits_withSeed(key.data(), key.size(), root().hash_seed)};
 }
 
-const Value* Store::find(unsigned database, std::string_view key) const {
-    const Entries& entries = databases_[database].entries;
-    const auto at = entries.find(key);
-    return at == entries.end() ? nullptr : &at->second.value;
+std::optional<Value> Store::find(unsigned database, std::string_view key, st::KeyPlace place) const {
+    const auto found = find_slot(database, key, place);
+    if (!found) return std::nullopt;
+    return items_.value_of(found->content.reference);
 }
 
-void Store::put(unsigned database, std::string_view key, Value value) {
-    Database& target = databases_[database];
-    auto at = target.entries.find(key);
-    if (at == target.entries.end()) {
-        at = target.entries.try_emplace(std::string(key)).first;
-    } else {
-        memory_bytes_ -= entry_bytes(at->first, at->second);
-        if (at->second.value.expire_at_ms != kNoExpiry) target.by_expiry.erase(at->second.expiry);
+uint64_t Store::taken_bytes() const {
+    const uint64_t frontier = set_.read(&root().frontier);
+    return (frontier - (set_.read(&root().holes) >> 32)) << st::kPageShift;
+}
+
+bool Store::split(unsigned database, st::KeyPlace place) {
+    return index_.split(database, place, [this](uint64_t item) { return items_.hash_of(item, root().hash_seed); });
+}
+
+bool Store::make_room(unsigned database, std::span<const st::KeyPlace> places) {
+    const auto hash_of = [this](uint64_t item) { return items_.hash_of(item, root().hash_seed); };
+    constexpr size_t kFew = 16;
+    if (places.size() > kFew) {
+        // Many keys of one operation may meet in a segment: split those that would be too full, until none is.
+        constexpr unsigned kSafeKeys = st::kBuckets * st::kSlots * 8 / 10;
+        for (bool again = true; again;) {
+            again = false;
+            std::unordered_map<uint64_t, unsigned> arriving;
+            for (const st::KeyPlace place : places) ++arriving[index_.segment_of(database, place)];
+            for (const st::KeyPlace place : places) {
+                const auto at = arriving.find(index_.segment_of(database, place));
+                if (at == arriving.end() || at->second == 0) continue;
+                if (at->first != 0 && at->second + index_.keys_in_segment(database, place) <= kSafeKeys) {
+                    at->second = 0;
+                    continue;
+                }
+                at->second = 0;
+                if (!split(database, place)) return false;
+                again = true;
+            }
+        }
     }
-    at->second.value = std::move(value);
-    if (at->second.value.expire_at_ms != kNoExpiry)
-        at->second.expiry = target.by_expiry.emplace(at->second.value.expire_at_ms, &at->first);
-    memory_bytes_ += entry_bytes(at->first, at->second);
-}
-
-void Store::unlink(Database& database, Entries::iterator at) {
-    memory_bytes_ -= entry_bytes(at->first, at->second);
-    if (at->second.value.expire_at_ms != kNoExpiry) database.by_expiry.erase(at->second.expiry);
-    database.entries.erase(at);
-}
-
-bool Store::erase(unsigned database, std::string_view key) {
-    Database& target = databases_[database];
-    const auto at = target.entries.find(key);
-    if (at == target.entries.end()) return false;
-    unlink(target, at);
+    for (const st::KeyPlace place : places)
+        if (!index_.make_room(database, place, hash_of)) return false;
     return true;
 }
 
-void Store::clear(unsigned database) {
-    Database& target = databases_[database];
-    if (target.entries.empty()) return;
-    target.by_expiry.clear();
-    garbage_.push_back(std::move(target.entries));
-    target.entries = Entries(0, hash_);
+Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace place, const Value& value) {
+    const auto found = find_slot(database, key, place);
+    const bool expires = value.expire_at_ms != kNoExpiry;
+    const bool expired_before = found && found->content.expires;
+    if (found && value.stored_length != 0 && expires == expired_before &&
+        items_.expiry_of(found->content.reference) == value.expire_at_ms && items_.append_in_place(found->content.reference, value)) {
+        set_.touch_bucket(found->bucket_at);
+        oplog_.add_set(database, key, value);
+        return Put::done;
+    }
+    if constexpr (kSeededBug == SeededBug::write_in_place) {
+        if (found && value.stored_length == 0 && items_.value_of(found->content.reference).stored_length == value.rest.size()) {
+            std::memcpy(const_cast<char*>(items_.value_of(found->content.reference).small), value.rest.data(), value.rest.size());
+            return Put::done;
+        }
+    }
+    const uint64_t item = items_.build(key, value);
+    if (item == 0) return Put::no_memory;
+    if (found) {
+        index_.replace(*found, item, expires);
+        items_.release(found->content.reference);
+    } else {
+        if (!index_.insert(database, place, item, expires)) return Put::no_slot;
+        if constexpr (kSeededBug == SeededBug::relative_count)
+            memory_.store(memory_.offset_of(&root().databases[database].keys), keys(database) + 1);
+        else set_.add(&root().databases[database].keys, 1);
+    }
+    set_.add(&root().databases[database].expires, uint64_t{expires} - uint64_t{expired_before});
+    oplog_.add_set(database, key, value);
+    return Put::done;
 }
 
-unsigned Store::expire_some(int64_t now_ms, unsigned limit) {
+void Store::erase_slot(unsigned database, const FoundSlot& found) {
+    index_.erase(found);
+    items_.release(found.content.reference);
+    set_.add(&root().databases[database].keys, 0 - uint64_t{1});
+    if (found.content.expires) set_.add(&root().databases[database].expires, 0 - uint64_t{1});
+}
+
+bool Store::erase(unsigned database, std::string_view key, st::KeyPlace place) {
+    const auto found = find_slot(database, key, place);
+    if (!found) return false;
+    erase_slot(database, *found);
+    oplog_.add_erase(database, key);
+    return true;
+}
+
+bool Store::clear(unsigned database) {
+    const st::DatabaseWords& words = root().databases[database];
+    const uint64_t route = set_.read(&words.route);
+    if (route == 0) return true;
+    const uint64_t garbage = allocator_.allocate(sizeof(st::ClearedDatabase));
+    if (garbage == 0) return false;
+    const st::ItemHeader header{0, 0, st::ItemType::cleared_database, 0};
+    uint64_t first;
+    std::memcpy(&first, &header, sizeof first);
+    set_.write(garbage, first);
+    auto& cleared = *memory_.as<st::ClearedDatabase>(garbage);
+    cleared.route = route;
+    cleared.next_entry = cleared.next_bucket = 0;
+    items_.push_garbage(garbage);
+    set_.write(&words.route, 0);
+    set_.write(&words.keys, 0);
+    set_.write(&words.expires, 0);
+    oplog_.add_clear(database);
+    return true;
+}
+
+// --- channels and replies ---------------------------------------------------------------------------------------------
+
+void Store::set_cursors(unsigned channel, uint64_t request_head, uint64_t reply_tail) {
+    const st::ChannelWords& words = root().channels[channel];
+    set_.write(&words.request_head, request_head);
+    set_.write(&words.reply_tail, reply_tail);
+}
+
+uint64_t Store::add_record(unsigned channel, std::span<const ReplyPart> parts) {
+    const uint64_t record = allocator_.allocate(sizeof(st::ReplyRecord));
+    if (record == 0) return 0;
+    const st::ItemHeader header{0, 0, st::ItemType::reply_record, 0};
+    uint64_t first;
+    std::memcpy(&first, &header, sizeof first);
+    set_.write(record, first);
+    uint64_t next = 0;
+    for (size_t i = parts.size(); i-- > 0;) {
+        const ReplyPart& part = parts[i];
+        const uint64_t chunk = allocator_.allocate(static_cast<uint32_t>(sizeof(st::ReplyChunk) + part.fields.size()));
+        if (chunk == 0) return 0;
+        set_.write(chunk, next);  // T4
+        auto& body = *memory_.as<st::ReplyChunk>(chunk);
+        body.bytes = part.fields.size();
+        body.item = part.item;
+        body.item_length = part.item_length;
+        std::memcpy(memory_.at(chunk + sizeof body), part.fields.data(), part.fields.size());
+        if (part.item != 0) items_.pin(part.item);
+        next = chunk;
+    }
+    auto& body = *memory_.as<st::ReplyRecord>(record);
+    body.first_chunk = next;
+    body.previous_record = 0;
+    const uint64_t& head = root().channels[channel].records;
+    const uint64_t old_first = set_.read(&head);
+    body.next_record = old_first;
+    if (old_first != 0) set_.write(&memory_.as<st::ReplyRecord>(old_first)->previous_record, record);
+    set_.write(&head, record);
+    return record;
+}
+
+void Store::unlink_record(unsigned channel, uint64_t record) {
+    const auto& body = *memory_.as<st::ReplyRecord>(record);
+    const uint64_t next = set_.read(&body.next_record), previous = set_.read(&body.previous_record);
+    if (next != 0) set_.write(&memory_.as<st::ReplyRecord>(next)->previous_record, previous);
+    if (previous != 0) set_.write(&memory_.as<st::ReplyRecord>(previous)->next_record, next);
+    else set_.write(&root().channels[channel].records, next);
+    items_.push_garbage(record);
+}
+
+bool Store::release_record(unsigned channel, uint64_t record) {
+    // The reference comes from a ring: it counts only if the channel's list has it.
+    for (uint64_t at = set_.read(&root().channels[channel].records); at != 0;
+         at = set_.read(&memory_.as<st::ReplyRecord>(at)->next_record)) {
+        if (at != record) continue;
+        unlink_record(channel, record);
+        return true;
+    }
+    return false;
+}
+
+void Store::reset_channel(unsigned channel, uint64_t generation) {
+    const st::ChannelWords& words = root().channels[channel];
+    set_.write(&words.generation, generation);
+    set_cursors(channel, 0, 0);
+    while (const uint64_t record = set_.read(&words.records)) unlink_record(channel, record);
+}
+
+// --- the commit -------------------------------------------------------------------------------------------------------
+
+bool Store::commit() {
+    allocator_.settle();
+    if (!committer_.reserve(set_)) {
+        abandon();
+        return false;
+    }
+    committer_.commit(set_);
+    return true;
+}
+
+void Store::abandon() {
+    set_.clear();
+    allocator_.abandon();
+}
+
+// --- slices -----------------------------------------------------------------------------------------------------------
+
+bool Store::any_expiry() const {
+    return std::any_of(root().databases.begin(), root().databases.end(),
+                       [this](const st::DatabaseWords& words) { return set_.read(&words.expires) != 0; });
+}
+
+unsigned Store::expire_some(int64_t now_ms, unsigned buckets) {
     unsigned removed = 0;
-    for (Database& database : databases_) {
-        while (removed < limit && !database.by_expiry.empty() && database.by_expiry.begin()->first <= now_ms) {
-            unlink(database, database.entries.find(std::string_view(*database.by_expiry.begin()->second)));
-            ++removed;
+    for (unsigned skipped = 0; buckets > 0 && skipped < kDatabases; --buckets) {
+        const st::Route route = index_.route_of(expire_database_);
+        if (keys_with_expiry(expire_database_) == 0 || expire_entry_ >= 1ull << route.depth) {
+            expire_database_ = (expire_database_ + 1) % kDatabases;
+            expire_entry_ = expire_bucket_ = 0;
+            ++skipped;
+            continue;
         }
+        const uint64_t segment = index_.segment_at(route, expire_entry_);
+        const uint64_t at = segment + expire_bucket_ * st::kBucketBytes;
+        const st::Bucket bucket = set_.read_bucket(at);
+        oplog_.begin();
+        unsigned here = 0;
+        for (unsigned slot = 0; slot < st::kSlots; ++slot) {
+            const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
+            if (content.reference == 0 || !content.expires || items_.expiry_of(content.reference) > now_ms) continue;
+            oplog_.add_erase(expire_database_, items_.key_of(content.reference));
+            erase_slot(expire_database_, {at, slot, content});
+            ++here;
+        }
+        if (here != 0) {
+            oplog_.end(committer_.next_number());
+            if (!commit()) return removed;
+            removed += here;
+        }
+        if (++expire_bucket_ < st::kBuckets) continue;
+        expire_bucket_ = 0;  // all entries that name this segment follow each other
+        expire_entry_ += 1ull << (route.depth - index_.depth_of_segment(segment));
     }
     return removed;
 }
 
-int64_t Store::next_expiry_ms() const {
-    int64_t next = kNoExpiry;
-    for (const Database& database : databases_)
-        if (!database.by_expiry.empty() && (next == kNoExpiry || database.by_expiry.begin()->first < next))
-            next = database.by_expiry.begin()->first;
-    return next;
+bool Store::free_database_slice(uint64_t garbage, unsigned limit) {
+    const auto& cleared = *memory_.as<st::ClearedDatabase>(garbage);
+    const st::Route route = st::Route::from(set_.read(&cleared.route));
+    uint64_t entry = set_.read(&cleared.next_entry), bucket = set_.read(&cleared.next_bucket);
+    for (unsigned freed = 0; freed < limit && entry < 1ull << route.depth;) {
+        const uint64_t segment = index_.segment_at(route, entry);
+        const st::Bucket content = set_.read_bucket(segment + bucket * st::kBucketBytes);
+        for (unsigned slot = 0; slot < st::kSlots; ++slot)
+            if (const st::Slot item = st::Slot::from(content.slot_bits(slot)); item.reference != 0) {
+                items_.release(item.reference);
+                ++freed;
+            }
+        if (++bucket < st::kBuckets) continue;
+        bucket = 0;
+        entry += 1ull << (route.depth - index_.depth_of_segment(segment));
+        allocator_.free(segment);
+        ++freed;
+    }
+    if (entry < 1ull << route.depth) {
+        set_.write(&cleared.next_entry, entry);
+        set_.write(&cleared.next_bucket, bucket);
+        return false;
+    }
+    index_.free_directory(route);
+    allocator_.free(garbage);
+    return true;
+}
+
+bool Store::free_record_slice(uint64_t garbage, unsigned limit) {
+    const uint64_t& first = memory_.as<st::ReplyRecord>(garbage)->first_chunk;
+    uint64_t chunk = set_.read(&first);
+    for (; limit > 0 && chunk != 0; --limit) {
+        const auto& body = *memory_.as<st::ReplyChunk>(chunk);
+        const uint64_t next = set_.read(&body.next_chunk), item = set_.read(&body.item);
+        if (item != 0) items_.unpin(item);
+        allocator_.free(chunk);
+        chunk = next;
+    }
+    if (chunk != 0) {
+        set_.write(&first, chunk);
+        return false;
+    }
+    allocator_.free(garbage);
+    return true;
 }
 
 bool Store::free_some(unsigned limit) {
-    for (; limit > 0 && !garbage_.empty(); --limit) {
-        Entries& entries = garbage_.front();
-        if (entries.empty()) {
-            garbage_.pop_front();
-            continue;
-        }
-        memory_bytes_ -= entry_bytes(entries.begin()->first, entries.begin()->second);
-        entries.erase(entries.begin());
-    }
-    return !garbage_.empty();
+    const uint64_t garbage = set_.read(&root().garbage);
+    if (garbage == 0) return false;
+    // Taken off the list first: what it refers to may be pushed while it is freed. It comes back if something is left.
+    set_.write(&root().garbage, set_.read(garbage + offsetof(st::LargeItem, garbage_next)));
+    st::ItemHeader header;
+    const uint64_t word = set_.read(garbage);
+    std::memcpy(&header, &word, sizeof header);
+    bool done;
+    if (header.type == st::ItemType::cleared_database) done = free_database_slice(garbage, limit);
+    else if (header.type == st::ItemType::reply_record) done = free_record_slice(garbage, limit);
+    else done = items_.free_extents(garbage, limit);
+    if (!done) items_.push_garbage(garbage);
+    return commit();
+}
+
+bool Store::give_back_some(unsigned limit) {
+    const unsigned count = allocator_.retire_free_pages(kFreePagesKept, limit);
+    if (count == 0) return false;
+    if (!commit()) return false;
+    allocator_.give_back_holes();
+    return count == limit;
 }
 
 }  // namespace millrace::md

@@ -1,87 +1,120 @@
-// The store: 16 databases of string values with expiry, on md's own heap. Runs in md.
+// The store: 16 databases of string values with expiry, in a segment that outlives md. Runs in md.
 //
-// This is the plain store: it ends with md. Handlers never see it; they state changes to a Plan (plan.h), and
-// Plan::commit() is the only caller of put(), erase() and clear(), so the store can be replaced underneath.
-// Nothing here takes long: an expired key is removed when it is met or in slices (expire_some), a cleared database is
-// taken out of reach at once and freed in slices (free_some).
+// Layout and invariants: common/store_layout.h. This class puts the parts together: index, items, allocator, the write set
+// of the operation under way, and its commit. An operation is: make_room() for each new key (commits of their own), then
+// put, erase, clear, records and cursors in any order, then commit() - or abandon(), and nothing has happened.
+// Nothing here takes long: an expired key is removed when it is met or in slices, a cleared database, a large value and a
+// released reply are taken out of reach at once and freed in slices, each slice a commit of its own.
 #pragma once
 
-#include <array>
-#include <cstdint>
-#include <deque>
-#include <map>
-#include <string>
+#include <optional>
+#include <span>
 #include <string_view>
-#include <unordered_map>
+#include <vector>
 
-#include "md/blob.h"
+#include "md/index.h"
+#include "md/items.h"
+#include "md/oplog.h"
+#include "md/value.h"
 
 namespace millrace::md {
 
-inline constexpr unsigned kDatabases = 16;
-/// "No expiry", in place of milliseconds since the epoch.
-inline constexpr int64_t kNoExpiry = -1;
+inline constexpr unsigned kDatabases = st::kDatabases;
 
-/// A value as it was committed.
-struct Value {
-    Blob blob;
-    uint32_t length = 0;
-    int64_t expire_at_ms = kNoExpiry;
-
-    std::string_view bytes() const { return {blob.data(), length}; }
+/// A piece of a large reply: encoded fields, then the bytes of a value that lies in extents.
+struct ReplyPart {
+    std::string fields;
+    uint64_t item = 0;  ///< reference of a large item; 0 = none
+    uint64_t item_length = 0;
 };
 
 class Store {
   public:
-    /// `hash_seed` keys the hash, so that nobody can choose keys that collide.
-    explicit Store(uint64_t hash_seed);
+    /// Lays a fresh store out in zeroed memory whose first pages are backed. `oplog_bytes`: a power of two.
+    static void format(const StoreMemory& memory, uint64_t hash_seed, uint64_t oplog_bytes);
+    /// Pages that format() needs backed.
+    static uint64_t fixed_pages(uint64_t oplog_bytes) { return (st::kOplogAt + oplog_bytes) >> st::kPageShift; }
 
-    /// The value of a key, expired or not; null if there is none. Valid until the next change.
-    const Value* find(unsigned database, std::string_view key) const;
-    void put(unsigned database, std::string_view key, Value value);
+    /// `memory` has been formatted. Finishes what was committed.
+    explicit Store(StoreMemory memory);
+    Store(const Store&) = delete;
+
+    // --- reading, in the store as the operation under way leaves it ---
+    st::KeyPlace place_of(std::string_view key) const;
+    /// The value of a key, expired or not.
+    std::optional<Value> find(unsigned database, std::string_view key, st::KeyPlace place) const;
+    uint64_t keys(unsigned database) const { return set_.read(&root().databases[database].keys); }
+    uint64_t keys_with_expiry(unsigned database) const { return set_.read(&root().databases[database].expires); }
+    uint64_t used_bytes() const { return set_.read(&root().used_bytes); }
+    /// Bytes of shared memory taken from the system.
+    uint64_t taken_bytes() const;
+    /// Asks for the cache lines that find() will read.
+    void prefetch(unsigned database, st::KeyPlace place) const { index_.prefetch(database, place); }
+
+    // --- changing ---
+    /// Makes sure that the keys have slots, each split a commit of its own. False: no memory. REQUIRES: no operation.
+    bool make_room(unsigned database, std::span<const st::KeyPlace> places);
+    enum class Put { done, no_memory, no_slot };
+    /// no_slot: abandon, split() and start again.
+    Put put(unsigned database, std::string_view key, st::KeyPlace place, const Value& value);
+    bool split(unsigned database, st::KeyPlace place);
     /// False if there was no such key.
-    bool erase(unsigned database, std::string_view key);
-    void clear(unsigned database);
+    bool erase(unsigned database, std::string_view key, st::KeyPlace place);
+    /// False: no memory.
+    bool clear(unsigned database);
 
-    uint64_t keys(unsigned database) const { return databases_[database].entries.size(); }
-    uint64_t keys_with_expiry(unsigned database) const { return databases_[database].by_expiry.size(); }
-    uint64_t memory_bytes() const { return memory_bytes_; }
+    /// Builds a reply record of a channel; 0: no memory.
+    uint64_t add_record(unsigned channel, std::span<const ReplyPart> parts);
+    /// False if the channel has no such record.
+    bool release_record(unsigned channel, uint64_t record);
+    /// A channel is new: its cursors are 0 and the records of the one before go.
+    void reset_channel(unsigned channel, uint64_t generation);
+    void set_cursors(unsigned channel, uint64_t request_head, uint64_t reply_tail);
+    const st::ChannelWords& channel(unsigned channel) const { return root().channels[channel]; }
 
-    /// Removes keys whose time is over, at most `limit`; returns how many. Fewer than `limit`: none is left.
-    unsigned expire_some(int64_t now_ms, unsigned limit);
-    /// When the next key expires, or kNoExpiry.
-    int64_t next_expiry_ms() const;
-    /// Frees entries of cleared databases, at most `limit`; true when some are left.
+    /// Makes the operation real. False: there was no memory for its list, and nothing has happened.
+    bool commit();
+    void abandon();
+
+    // --- slices, each a commit of its own; REQUIRE: no operation ---
+    /// Removes keys whose time is over among the next `buckets` buckets; returns how many.
+    unsigned expire_some(int64_t now_ms, unsigned buckets);
+    bool any_expiry() const;
+    /// Frees up to `limit` entries or extents; true when some are left.
     bool free_some(unsigned limit);
+    /// Gives up to `limit` free pages back to the system; true when there may be more.
+    bool give_back_some(unsigned limit);
+
+    const StoreMemory& memory() const { return memory_; }
+    /// Whether recovery found something to finish.
+    bool recovered() const { return recovered_; }
+    Oplog& oplog() { return oplog_; }
 
   private:
-    struct Hash {
-        using is_transparent = void;
-        uint64_t seed;
-        size_t operator()(std::string_view key) const;
-    };
-    struct Equal {
-        using is_transparent = void;
-        bool operator()(std::string_view a, std::string_view b) const { return a == b; }
-    };
-    using ByExpiry = std::multimap<int64_t, const std::string*>;
-    struct Entry {
-        Value value;
-        ByExpiry::iterator expiry;  ///< only if value.expire_at_ms != kNoExpiry
-    };
-    using Entries = std::unordered_map<std::string, Entry, Hash, Equal>;
-    struct Database {
-        Entries entries;
-        ByExpiry by_expiry;
-    };
+    /// Free pages kept for the next allocations before memory goes back to the system.
+    static constexpr uint64_t kFreePagesKept = 64;
 
-    static uint64_t entry_bytes(const std::string& key, const Entry& entry);
-    void unlink(Database& database, Entries::iterator at);
+    const st::Root& root() const { return memory_.root(); }
+    std::optional<FoundSlot> find_slot(unsigned database, std::string_view key, st::KeyPlace place) const {
+        return index_.find(database, place, [&](uint64_t item) { return items_.key_equals(item, key); });
+    }
+    std::optional<unsigned> channel_of_record(uint64_t record) const;
+    void erase_slot(unsigned database, const FoundSlot& found);
+    bool free_database_slice(uint64_t garbage, unsigned limit);
+    bool free_record_slice(uint64_t garbage, unsigned limit);
+    void unlink_record(unsigned channel, uint64_t record);
 
-    Hash hash_;
-    std::array<Database, kDatabases> databases_;
-    std::deque<Entries> garbage_;
-    uint64_t memory_bytes_ = 0;
+    StoreMemory memory_;
+    WriteSet set_;
+    Committer committer_;
+    bool recovered_;
+    Allocator allocator_;
+    Index index_;
+    Items items_;
+    Oplog oplog_;
+    unsigned expire_database_ = 0;  ///< where expire_some() goes on; losing it costs a round, nothing else
+    uint64_t expire_entry_ = 0;
+    unsigned expire_bucket_ = 0;
 };
 
 }  // namespace millrace::md

@@ -1,0 +1,305 @@
+// The store segment: everything that md must not lose, laid out so that io_conn can read it and the next md go on with it.
+// Written by md only (md/store*.h); read by io_conn (replies by reference) and by `millrace check`.
+//
+// Memory is pages of 64 KiB, numbered from the segment's start; a region is 256 of them. The first page of a region
+// holds the region's page descriptors (one 4 KiB page of it is ever backed); page 0 also holds the segment's header
+// and the root; page 1 holds the commit list; a few pages after it are the oplog ring. All other pages are handed out:
+//
+//   slab page    chunks of one size class: items, index segments, directories, reply records
+//   whole page   an extent of a large value, or a chunk of more than 32 KiB
+//   free page    backed by memory, in the list of free pages
+//   hole         given back to the system, in the list of holes
+//
+// A reference is an offset from the segment's start; in a slot it is counted in units of 8 bytes. 0 is no reference.
+//
+// Index: a database's route word names its directory; the directory's entry for the first `depth` bits of a key's hash
+// names an index segment of 64 buckets; a key lives in one of two buckets of it: bucket h1, or h1 ^ offset(tag). A bucket is one
+// cache line: a version, nine slots of six bytes (tag, reference, a bit for "expires"), two spare bytes, of which the
+// first of bucket 0 holds the segment's depth.
+//
+// Invariants that every image of the segment satisfies, at every instruction of md (tests/crash checks them):
+//   T1  One store of `committed` commits an operation: request consumed, store changed, reply written, effects logged.
+//       Before it nothing reachable has changed; after it the list in the journal holds every word that is to change,
+//       with its absolute new value, and applying it any number of times gives the same result.
+//   T2  A word that can be reached (from the root, the index, an item, the descriptors, the channels' cursors) changes
+//       only through a list. Memory that cannot be reached is written freely: a chunk before it is linked, bytes behind
+//       an item's visible length, ring bytes behind the committed tail.
+//   T3  A bucket's version is 2 x the number of the commit that changed it last, + 1 while it changes. All buckets of an
+//       operation are made odd before the first word is stored and even after the last. Versions are never in a list:
+//       recovery writes them again from the list's number. They never repeat an even value with other contents.
+//   T4  A chunk that an operation frees is not handed out again in the same operation, so that its contents stay whole
+//       until the commit. A word of a free chunk is its link to the next one (link_offset): when the chunk is freed, and
+//       when it is filled, that word goes through the list.
+//   T5  The channels' cursors in the root are the truth; the indices that the peers see lag behind and are written
+//       again after recovery.
+//   T6  A list's number is in the list and in `committed`: an older list is never taken for it.
+//   T7  Each chunk in use is reached exactly once: from a slot, a directory, a route, a garbage list or a channel's records.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "common/layout.h"
+#include "common/roster.h"
+#include "common/segment.h"
+
+namespace millrace::store {
+
+inline constexpr unsigned kPageShift = 16;
+inline constexpr uint64_t kPageBytes = 1ull << kPageShift;
+inline constexpr uint64_t kRegionPages = 256;
+inline constexpr uint64_t kDescriptorsAt = kSegmentPayload;        ///< in the first page of a region, bytes
+inline constexpr uint64_t kRootAt = kDescriptorsAt + kPageSize;    ///< in page 0, bytes
+inline constexpr uint64_t kJournalAt = kPageBytes;                 ///< page 1
+inline constexpr uint64_t kOplogAt = 2 * kPageBytes;               ///< page 2 and the following
+inline constexpr uint64_t kReserveBytesDefault = 1ull << 40;       ///< of addresses; memory is taken as it is needed
+inline constexpr unsigned kDatabases = 16;
+
+// --- pages ------------------------------------------------------------------------------------------------------------
+
+enum class PageKind : uint8_t { none = 0, free = 1, hole = 2, slab = 3, whole = 4, system = 5 };
+
+/// What is known about a page. `state` packs kind, class, chunks in use, first free chunk + 1, chunks ever used.
+struct PageDescriptor {
+    uint64_t state;
+    uint32_t next;  ///< page number in the list that the page is in, 0 = end
+    uint32_t previous;
+};
+static_assert(sizeof(PageDescriptor) == 16 && kRegionPages * sizeof(PageDescriptor) <= kPageSize);
+
+struct PageState {
+    PageKind kind = PageKind::none;
+    uint8_t size_class = 0;
+    uint16_t used = 0;
+    uint16_t free_head = 0;  ///< index of a free chunk + 1, 0 = none
+    uint16_t bump = 0;       ///< chunks from this index on were never used
+
+    static PageState from(uint64_t word) {
+        return {static_cast<PageKind>(word & 0xff), static_cast<uint8_t>(word >> 8), static_cast<uint16_t>(word >> 16),
+                static_cast<uint16_t>(word >> 32), static_cast<uint16_t>(word >> 48)};
+    }
+    uint64_t word() const {
+        return static_cast<uint64_t>(kind) | uint64_t{size_class} << 8 | uint64_t{used} << 16 | uint64_t{free_head} << 32 |
+               uint64_t{bump} << 48;
+    }
+};
+
+constexpr uint64_t descriptor_at(uint64_t page) {
+    return (page / kRegionPages << kPageShift) * kRegionPages + kDescriptorsAt + page % kRegionPages * sizeof(PageDescriptor);
+}
+
+/// Size classes: steps of 8 bytes up to 128, then eight steps for each doubling up to 32 KiB. The last class is that
+/// of index segments, which share their pages with nothing else, so that a bucket stays a bucket (readers' rule).
+inline constexpr uint32_t kChunkBytesMin = 16;
+inline constexpr uint32_t kChunkBytesMax = 32 * 1024;
+inline constexpr unsigned kFineClasses = 15;  ///< 16, 24, ... 128
+inline constexpr unsigned kItemClasses = kFineClasses + 8 * 8;
+inline constexpr unsigned kIndexClass = kItemClasses;
+inline constexpr unsigned kClasses = kItemClasses + 1;
+
+constexpr uint32_t class_bytes(unsigned size_class) {
+    if (size_class == kIndexClass) return 4096;
+    if (size_class < kFineClasses) return kChunkBytesMin + 8 * size_class;
+    const unsigned step = size_class - kFineClasses;
+    const uint32_t base = 128u << (step / 8);
+    return base + base / 8 * (step % 8 + 1);
+}
+/// Where in a free chunk of the class its link is: not in the first word of an index segment, which is a version (T3).
+constexpr uint64_t link_offset(unsigned size_class) { return size_class == kIndexClass ? 8 : 0; }
+/// The smallest class for `bytes` <= kChunkBytesMax.
+constexpr unsigned class_for(uint32_t bytes) {
+    if (bytes <= 128) return bytes <= kChunkBytesMin ? 0 : (bytes - kChunkBytesMin + 7) / 8;
+    const unsigned doubling = 31 - static_cast<unsigned>(__builtin_clz((bytes - 1) >> 7));
+    const uint32_t base = 128u << doubling;
+    return kFineClasses + doubling * 8 + (bytes - base + base / 8 - 1) / (base / 8) - 1;
+}
+static_assert(class_for(1) == 0 && class_for(17) == 1 && class_bytes(class_for(128)) == 128 && class_bytes(class_for(129)) == 144);
+static_assert(class_bytes(class_for(256)) == 256 && class_bytes(class_for(257)) == 288 && class_bytes(class_for(32768)) == 32768);
+static_assert(class_for(kChunkBytesMax) == kItemClasses - 1);
+
+// --- items ------------------------------------------------------------------------------------------------------------
+
+enum class ItemType : uint8_t { string = 0, reply_record = 0xf0, cleared_database = 0xf1 };
+
+inline constexpr uint8_t kHasExpiry = 1;  ///< 8 bytes of expiry follow the header
+inline constexpr uint8_t kLarge = 2;      ///< a LargeItem: key and value lie in extents
+
+/// First 8 bytes of a chunk that an index slot or a garbage list refers to. Small items: [expiry] key value follow.
+struct ItemHeader {
+    uint32_t value_length;
+    uint16_t key_length;
+    ItemType type;
+    uint8_t flags;
+};
+static_assert(sizeof(ItemHeader) == 8);
+
+/// A key with a value that together are too long for a chunk: their bytes, one after the other, fill `page_count`
+/// whole pages and a tail.
+struct LargeItem {
+    ItemHeader header;         ///< lengths are 0 here
+    uint64_t garbage_next;     ///< reference of the next in the garbage list
+    int64_t expire_at_ms;      ///< only with kHasExpiry
+    uint64_t key_length;
+    uint64_t value_length;
+    uint64_t pins;             ///< reply records that refer to it, + kUnlinked once no slot does
+    uint64_t page_count;
+    uint64_t tail;             ///< reference of the tail's chunk or page; 0 = none
+    // uint32_t pages[]; padded to 8 bytes
+};
+static_assert(sizeof(LargeItem) == 64);
+inline constexpr uint64_t kUnlinked = 1ull << 32;
+
+/// Longest small item, header and all, bytes.
+inline constexpr uint32_t kSmallItemMax = kChunkBytesMax;
+
+/// What remains of a database that was cleared, freed in slices.
+struct ClearedDatabase {
+    ItemHeader header;
+    uint64_t garbage_next;
+    uint64_t route;
+    uint64_t next_entry;   ///< of the directory
+    uint64_t next_bucket;  ///< of that entry's segment
+};
+static_assert(sizeof(ClearedDatabase) == 40 && offsetof(ClearedDatabase, garbage_next) == offsetof(LargeItem, garbage_next));
+
+/// A reply too long for the ring: a chain of chunks. io_conn reads it and then says `release`; a channel that ends
+/// releases all of its records. Released records are freed in slices, like everything in the garbage list.
+struct ReplyRecord {
+    ItemHeader header;
+    uint64_t garbage_next;
+    uint64_t next_record;      ///< of the channel's list
+    uint64_t previous_record;
+    uint64_t first_chunk;      ///< ReplyChunk, 0 = none
+    uint64_t reserved;
+};
+static_assert(sizeof(ReplyRecord) == 48 && offsetof(ReplyRecord, garbage_next) == offsetof(LargeItem, garbage_next));
+/// `bytes` of the reply (reply_format.h) follow; then, if there is an `item`, come the first bytes of that item's value.
+struct ReplyChunk {
+    uint64_t next_chunk;
+    uint64_t bytes;
+    uint64_t item;         ///< reference of a LargeItem, which is pinned; 0 = none
+    uint64_t item_length;  ///< bytes of its value
+};
+
+// --- index ------------------------------------------------------------------------------------------------------------
+
+inline constexpr unsigned kBuckets = 64;  ///< of an index segment
+inline constexpr unsigned kSlots = 9;     ///< of a bucket
+inline constexpr uint64_t kBucketBytes = 64;
+inline constexpr uint64_t kIndexSegmentBytes = kBuckets * kBucketBytes;
+inline constexpr unsigned kDepthAt = 62;  ///< byte of bucket 0 that holds the segment's depth
+inline constexpr unsigned kDirectoryChunkDepthMax = 14;  ///< deeper directories are tables of pages
+
+/// One slot, unpacked.
+struct Slot {
+    uint8_t tag = 0;
+    bool expires = false;
+    uint64_t reference = 0;  ///< bytes from the segment's start; 0 = empty
+
+    static Slot from(uint64_t bits) {
+        return {static_cast<uint8_t>(bits >> 40), (bits >> 39 & 1) != 0, (bits & ((1ull << 39) - 1)) << 3};
+    }
+    uint64_t bits() const { return uint64_t{tag} << 40 | uint64_t{expires} << 39 | reference >> 3; }
+};
+
+/// A bucket as eight words; copied before it is looked at.
+struct Bucket {
+    std::array<uint64_t, 8> words{};
+
+    uint64_t version() const { return words[0]; }
+    uint64_t slot_bits(unsigned slot) const {
+        const unsigned bit = 48 * slot, word = 1 + bit / 64, shift = bit % 64;
+        uint64_t bits = words[word] >> shift;
+        if (shift > 16) bits |= words[word + 1] << (64 - shift);
+        return bits & kSlotMask;
+    }
+    void set_slot_bits(unsigned slot, uint64_t bits) {
+        const unsigned bit = 48 * slot, word = 1 + bit / 64, shift = bit % 64;
+        words[word] = (words[word] & ~(kSlotMask << shift)) | bits << shift;
+        if (shift > 16) words[word + 1] = (words[word + 1] & ~(kSlotMask >> (64 - shift))) | bits >> (64 - shift);
+    }
+    static constexpr uint64_t kSlotMask = (1ull << 48) - 1;
+};
+static_assert(sizeof(Bucket) == kBucketBytes && 8 + kSlots * 6 <= kDepthAt);
+
+/// Where a key may live, from its hash.
+struct KeyPlace {
+    uint64_t hash;
+    unsigned first() const { return hash % kBuckets; }
+    uint8_t tag() const { return static_cast<uint8_t>(hash >> 8); }
+    unsigned second() const { return other_bucket(first(), tag()); }
+    /// Entry of a directory of this depth.
+    uint64_t entry(unsigned depth) const { return depth == 0 ? 0 : hash >> (64 - depth); }
+    /// The bucket that a slot with this tag may move to.
+    static unsigned other_bucket(unsigned bucket, uint8_t tag) {
+        const unsigned offset = (tag * 157u >> 3) % kBuckets;
+        return bucket ^ (offset == 0 ? kBuckets / 2 : offset);
+    }
+};
+
+/// A database's route word: where its directory is and how deep. 0: the database was never used.
+struct Route {
+    uint64_t directory = 0;  ///< reference
+    unsigned depth = 0;
+
+    static Route from(uint64_t word) { return {(word & ((1ull << 48) - 1)), static_cast<unsigned>(word >> 56)}; }
+    uint64_t word() const { return directory | uint64_t{depth} << 56; }
+};
+
+// --- root -------------------------------------------------------------------------------------------------------------
+
+struct DatabaseWords {
+    uint64_t route;
+    uint64_t keys;
+    uint64_t expires;  ///< keys that have an expiry
+    uint64_t reserved;
+};
+
+/// What is committed of a channel (T5).
+struct ChannelWords {
+    uint64_t generation;    ///< of the io_conn process whose rings these are; 0 = none
+    uint64_t request_head;
+    uint64_t reply_tail;
+    uint64_t records;       ///< reference of the first reply record
+};
+
+struct Root {
+    alignas(kCacheLineDistance) uint64_t hash_seed;
+    uint64_t oplog_bytes;                                    ///< capacity of the oplog ring
+    alignas(kCacheLineDistance) std::atomic<uint64_t> committed;  ///< number of the list that is to be applied; 0 = none
+    alignas(kCacheLineDistance) uint64_t number;             ///< of the last commit
+    uint64_t frontier;                                       ///< pages from this number on were never used
+    uint64_t free_pages;                                     ///< first page of the list | count << 32
+    uint64_t holes;                                          ///< the same
+    uint64_t used_bytes;                                     ///< chunks and whole pages in use
+    uint64_t garbage;                                        ///< reference of the first in the garbage list
+    uint64_t oplog_tail;                                     ///< bytes ever written to the oplog
+    std::array<DatabaseWords, kDatabases> databases;
+    std::array<uint64_t, kClasses> partial;                  ///< first page of each class that has room
+    std::array<ChannelWords, kMaxIoConns> channels;
+};
+static_assert(kRootAt + sizeof(Root) <= kPageBytes);
+
+/// The commit list: touched buckets first, then words. What does not fit here goes on in pages from `overflow` on, which
+/// are backed, never used, and left so.
+struct JournalEntry {
+    uint64_t offset;
+    uint64_t value;
+};
+struct JournalHeader {
+    uint64_t number;
+    uint64_t buckets;   ///< entries of which only the offset counts
+    uint64_t words;
+    uint64_t overflow;  ///< page number, 0 = none
+};
+inline constexpr uint64_t kJournalEntries = (kPageBytes - sizeof(JournalHeader)) / sizeof(JournalEntry);
+inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
+
+inline constexpr uint64_t kStoreLayout =
+    layout_hash("store-1", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
+                            offsetof(Root, partial), offsetof(Root, channels), sizeof(LargeItem), sizeof(ReplyRecord),
+                            sizeof(ClearedDatabase), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt});
+
+}  // namespace millrace::store

@@ -1,0 +1,249 @@
+// See items.h. Runs in md.
+#include "md/items.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "common/check.h"
+#include "md/seeded_bugs.h"
+
+namespace millrace::md {
+
+namespace {
+
+constexpr uint16_t kKeyLengthMax = 0xffff;
+
+uint64_t large_item_bytes(uint64_t pages) { return round_up(sizeof(st::LargeItem) + pages * sizeof(uint32_t), 8); }
+
+}  // namespace
+
+uint64_t Items::page_of(uint64_t reference, uint64_t index) const {
+    const uint64_t word = set_.read(reference + kPagesAt + index / 2 * 8);
+    return index % 2 == 0 ? word & 0xffffffff : word >> 32;
+}
+
+template <class Take>
+void Items::each_piece(const Value& value, const Take& take) const {
+    if (value.large != 0) {
+        const uint64_t skip = word_of(value.large, offsetof(st::LargeItem, key_length));
+        char buffer[4096];
+        for (uint64_t done = 0; done < value.stored_length;) {
+            const uint64_t piece = std::min<uint64_t>(sizeof buffer, value.stored_length - done);
+            read_large(value.large, skip + done, piece, buffer);
+            take(std::string_view(buffer, piece));
+            done += piece;
+        }
+    } else if (value.stored_length != 0) {
+        take(std::string_view(value.small, value.stored_length));
+    }
+    if (!value.rest.empty()) take(value.rest);
+}
+
+uint64_t Items::build(std::string_view key, const Value& value) {
+    const uint64_t bytes = sizeof(st::ItemHeader) + (value.expire_at_ms == kNoExpiry ? 0 : 8) + key.size() + value.length();
+    if (bytes <= st::kSmallItemMax && key.size() <= kKeyLengthMax) return build_small(key, value, static_cast<uint32_t>(bytes));
+    return build_large(key, value);
+}
+
+uint64_t Items::build_small(std::string_view key, const Value& value, uint32_t bytes) {
+    // A value that grows gets room to grow, so that a series of appends does not copy it each time.
+    const bool grows = value.stored_length != 0;
+    const uint64_t reference = allocator_.allocate(grows ? std::min(bytes + bytes / 4, st::kSmallItemMax) : bytes);
+    if (reference == 0) return 0;
+    const bool expires = value.expire_at_ms != kNoExpiry;
+    write_header(reference, {static_cast<uint32_t>(value.length()), static_cast<uint16_t>(key.size()), st::ItemType::string,
+                             expires ? st::kHasExpiry : uint8_t{0}});
+    std::byte* at = memory_.at(reference + sizeof(st::ItemHeader));
+    if (expires) {
+        std::memcpy(at, &value.expire_at_ms, 8);
+        at += 8;
+    }
+    if (!key.empty()) std::memcpy(at, key.data(), key.size());
+    at += key.size();
+    each_piece(value, [&](std::string_view piece) {
+        std::memcpy(at, piece.data(), piece.size());
+        at += piece.size();
+    });
+    return reference;
+}
+
+uint64_t Items::build_large(std::string_view key, const Value& value) {
+    const uint64_t bytes = key.size() + value.length();
+    const uint64_t pages = bytes / st::kPageBytes;
+    const auto tail_bytes = static_cast<uint32_t>(bytes % st::kPageBytes);
+    if (large_item_bytes(pages) > st::kPageBytes) return 0;
+    const uint64_t reference = allocator_.allocate(static_cast<uint32_t>(large_item_bytes(pages)));
+    if (reference == 0) return 0;
+    const bool expires = value.expire_at_ms != kNoExpiry;
+    write_header(reference, {0, 0, st::ItemType::string, static_cast<uint8_t>(st::kLarge | (expires ? st::kHasExpiry : 0))});
+    uint64_t tail = 0;
+    if (tail_bytes != 0 && (tail = allocator_.allocate(tail_bytes)) == 0) return 0;
+    auto& item = *memory_.as<st::LargeItem>(reference);
+    item.garbage_next = 0;
+    item.expire_at_ms = value.expire_at_ms;
+    item.key_length = key.size();
+    item.value_length = value.length();
+    item.pins = 0;
+    item.page_count = pages;
+    item.tail = tail;
+    auto* table = memory_.as<uint32_t>(reference + kPagesAt);
+    for (uint64_t i = 0; i < pages; ++i) {
+        const uint64_t page = allocator_.allocate(st::kPageBytes);
+        if (page == 0) return 0;
+        table[i] = static_cast<uint32_t>(page >> st::kPageShift);
+    }
+    if (pages % 2 != 0) table[pages] = 0;
+    uint64_t filled = 0;
+    const auto append = [&](std::string_view piece) {
+        while (!piece.empty()) {
+            const uint64_t within = filled % st::kPageBytes, index = filled / st::kPageBytes;
+            const uint64_t room = index < pages ? st::kPageBytes - within : tail_bytes - within;
+            const uint64_t count = std::min<uint64_t>(room, piece.size());
+            const std::string_view part = piece.substr(0, count);
+            if (index < pages) {
+                std::memcpy(memory_.at((uint64_t{table[index]} << st::kPageShift) + within), part.data(), count);
+            } else {
+                // The tail's first word may be the link of a free chunk still (T4).
+                uint64_t first = set_.read(tail);
+                if (within < 8) std::memcpy(reinterpret_cast<char*>(&first) + within, part.data(), std::min<uint64_t>(count, 8 - within));
+                if (within < 8) set_.write(tail, first);
+                if (within + count > 8) {
+                    const uint64_t skip = within < 8 ? 8 - within : 0;
+                    std::memcpy(memory_.at(tail + within + skip), part.data() + skip, count - skip);
+                }
+            }
+            filled += count;
+            piece.remove_prefix(count);
+        }
+    };
+    append(key);
+    each_piece(value, append);
+    return reference;
+}
+
+bool Items::append_in_place(uint64_t reference, const Value& value) {
+    st::ItemHeader header = header_of(reference);
+    if ((header.flags & st::kLarge) == 0) {
+        const uint64_t start = sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0) + header.key_length;
+        if (header.value_length != value.stored_length) return false;  // changed in this very operation already
+        if (start + value.length() > allocator_.capacity_of(reference)) return false;
+        std::memcpy(memory_.at(reference + start + value.stored_length), value.rest.data(), value.rest.size());
+        header.value_length = static_cast<uint32_t>(value.length());
+        write_header(reference, header);
+        return true;
+    }
+    const uint64_t tail = word_of(reference, offsetof(st::LargeItem, tail));
+    const uint64_t length = word_of(reference, offsetof(st::LargeItem, value_length));
+    if (tail == 0 || length != value.stored_length) return false;
+    const uint64_t used = (word_of(reference, offsetof(st::LargeItem, key_length)) + length) % st::kPageBytes;
+    const uint64_t capacity = std::min<uint64_t>(allocator_.capacity_of(tail), st::kPageBytes - 1);  // a full one is an extent
+    if (used < 8 || used + value.rest.size() > capacity) return false;
+    std::memcpy(memory_.at(tail + used), value.rest.data(), value.rest.size());
+    set_.write(&memory_.as<st::LargeItem>(reference)->value_length, value.length());
+    return true;
+}
+
+void Items::push_garbage(uint64_t reference) {
+    const uint64_t& head = memory_.root().garbage;
+    set_.write(reference + offsetof(st::LargeItem, garbage_next), set_.read(&head));
+    set_.write(&head, reference);
+}
+
+void Items::release(uint64_t reference) {
+    if (!is_large(reference)) return allocator_.free(reference);
+    const uint64_t& pins = memory_.as<st::LargeItem>(reference)->pins;
+    if (set_.read(&pins) == 0) return push_garbage(reference);
+    set_.add(&pins, st::kUnlinked);
+}
+
+void Items::unpin(uint64_t reference) {
+    const uint64_t& pins = memory_.as<st::LargeItem>(reference)->pins;
+    set_.add(&pins, 0 - uint64_t{1});
+    if (set_.read(&pins) == st::kUnlinked) push_garbage(reference);
+}
+
+bool Items::free_extents(uint64_t reference, unsigned limit) {
+    const uint64_t& count = memory_.as<st::LargeItem>(reference)->page_count;
+    uint64_t pages = set_.read(&count);
+    for (; limit > 0 && pages > 0; --limit) allocator_.free(page_of(reference, --pages) << st::kPageShift);
+    if (pages > 0) {
+        set_.write(&count, pages);
+        return false;
+    }
+    if (const uint64_t tail = word_of(reference, offsetof(st::LargeItem, tail)); tail != 0) allocator_.free(tail);
+    allocator_.free(reference);
+    return true;
+}
+
+bool Items::key_equals(uint64_t reference, std::string_view key) const {
+    const st::ItemHeader header = header_of(reference);
+    if ((header.flags & st::kLarge) == 0) {
+        if (header.key_length != key.size()) return false;
+        const uint64_t at = reference + sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0);
+        return std::memcmp(memory_.at(at), key.data(), key.size()) == 0;
+    }
+    return word_of(reference, offsetof(st::LargeItem, key_length)) == key.size() && key_of(reference) == key;
+}
+
+std::string Items::key_of(uint64_t reference) const {
+    const st::ItemHeader header = header_of(reference);
+    std::string key;
+    if ((header.flags & st::kLarge) == 0) {
+        const uint64_t at = reference + sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0);
+        key.assign(memory_.as<char>(at), header.key_length);
+    } else {
+        key.resize(word_of(reference, offsetof(st::LargeItem, key_length)));
+        read_large(reference, 0, key.size(), key.data());
+    }
+    return key;
+}
+
+uint64_t Items::hash_of(uint64_t reference, uint64_t seed) const {
+    const st::ItemHeader header = header_of(reference);
+    if ((header.flags & st::kLarge) == 0) {
+        const uint64_t at = reference + sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0);
+        return XXH3_64bits_withSeed(memory_.at(at), header.key_length, seed);
+    }
+    const std::string key = key_of(reference);
+    return XXH3_64bits_withSeed(key.data(), key.size(), seed);
+}
+
+int64_t Items::expiry_of(uint64_t reference) const {
+    const st::ItemHeader header = header_of(reference);
+    if ((header.flags & st::kHasExpiry) == 0) return kNoExpiry;
+    if ((header.flags & st::kLarge) != 0) return static_cast<int64_t>(word_of(reference, offsetof(st::LargeItem, expire_at_ms)));
+    return static_cast<int64_t>(set_.read(reference + sizeof header));
+}
+
+Value Items::value_of(uint64_t reference) const {
+    const st::ItemHeader header = header_of(reference);
+    Value value;
+    value.expire_at_ms = expiry_of(reference);
+    if ((header.flags & st::kLarge) != 0) {
+        value.large = reference;
+        value.stored_length = word_of(reference, offsetof(st::LargeItem, value_length));
+    } else {
+        const uint64_t start = sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0) + header.key_length;
+        value.small = memory_.as<char>(reference + start);
+        value.stored_length = header.value_length;
+    }
+    return value;
+}
+
+void Items::read_large(uint64_t reference, uint64_t from, uint64_t length, char* out) const {
+    const uint64_t pages = word_of(reference, offsetof(st::LargeItem, page_count));
+    const uint64_t tail = word_of(reference, offsetof(st::LargeItem, tail));
+    while (length > 0) {
+        const uint64_t within = from % st::kPageBytes, index = from / st::kPageBytes;
+        const uint64_t count = std::min(st::kPageBytes - within, length);
+        const uint64_t start = index < pages ? page_of(reference, index) << st::kPageShift : tail;
+        std::memcpy(out, memory_.at(start + within), count);
+        out += count;
+        from += count;
+        length -= count;
+    }
+}
+
+}  // namespace millrace::md

@@ -1,0 +1,75 @@
+// Items: a key with its value, as chunks and pages of the store (common/store_layout.h). Runs in md.
+//
+// New items are built out of reach; the one word that belongs to the allocator until the commit, a chunk's first, goes
+// through the write set (T4).
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "md/allocator.h"
+#include "md/value.h"
+
+namespace millrace::md {
+
+class Items {
+  public:
+    Items(const StoreMemory& memory, WriteSet& set, Allocator& allocator)
+        : memory_(memory), set_(set), allocator_(allocator) {}
+
+    /// Builds an item; 0 when there is no memory.
+    uint64_t build(std::string_view key, const Value& value);
+    /// Lengthens the item's value where it lies, if there is room behind it: only its length changes when committed.
+    /// REQUIRES: `value` is that item's value with more behind it.
+    bool append_in_place(uint64_t reference, const Value& value);
+    /// Frees an item that no slot refers to any more: a small one now, a large one through the garbage list.
+    void release(uint64_t reference);
+    /// Frees up to `limit` extents of an item in the garbage; true when nothing is left of it.
+    bool free_extents(uint64_t reference, unsigned limit);
+
+    bool key_equals(uint64_t reference, std::string_view key) const;
+    /// The hash of an item's key.
+    uint64_t hash_of(uint64_t reference, uint64_t seed) const;
+    Value value_of(uint64_t reference) const;
+    /// The time of its expiry; kNoExpiry if it has none.
+    int64_t expiry_of(uint64_t reference) const;
+    /// The key, copied if it lies in extents.
+    std::string key_of(uint64_t reference) const;
+    /// Copies bytes [from, from + length) of a large item's key and value.
+    void read_large(uint64_t reference, uint64_t from, uint64_t length, char* out) const;
+
+    void pin(uint64_t reference) { set_.add(&memory_.as<st::LargeItem>(reference)->pins, 1); }
+    /// Takes a pin back; the item goes to the garbage if that was what kept it.
+    void unpin(uint64_t reference);
+    /// Puts a chunk that starts like a LargeItem into the garbage list.
+    void push_garbage(uint64_t reference);
+
+  private:
+    static constexpr uint64_t kPagesAt = sizeof(st::LargeItem);
+
+    bool is_large(uint64_t reference) const { return (header_of(reference).flags & st::kLarge) != 0; }
+    st::ItemHeader header_of(uint64_t reference) const {
+        const uint64_t word = set_.read(reference);
+        st::ItemHeader header;
+        std::memcpy(&header, &word, sizeof header);
+        return header;
+    }
+    void write_header(uint64_t reference, const st::ItemHeader& header) {
+        uint64_t word;
+        std::memcpy(&word, &header, sizeof word);
+        set_.write(reference, word);
+    }
+    uint64_t word_of(uint64_t reference, size_t field) const { return set_.read(reference + field); }
+    uint64_t page_of(uint64_t reference, uint64_t index) const;
+    uint64_t build_small(std::string_view key, const Value& value, uint32_t bytes);
+    uint64_t build_large(std::string_view key, const Value& value);
+    /// Gives the bytes of a value, piece by piece, to `take(std::string_view)`.
+    template <class Take>
+    void each_piece(const Value& value, const Take& take) const;
+
+    const StoreMemory& memory_;
+    WriteSet& set_;
+    Allocator& allocator_;
+};
+
+}  // namespace millrace::md

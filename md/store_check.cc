@@ -1,0 +1,298 @@
+// See store_check.h.
+#include "md/store_check.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <cstring>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "md/items.h"
+
+namespace millrace::md {
+
+namespace {
+
+class Walk {
+  public:
+    explicit Walk(const StoreMemory& memory) : memory_(memory), set_(memory), allocator_(memory, set_), items_(memory, set_, allocator_) {}
+
+    StoreReport run() {
+        if (root().committed.load(std::memory_order_relaxed) != 0) fault("a committed list is not applied");
+        if (root().frontier > memory_.pages() || root().frontier < 2) {
+            fault("the frontier is page {}, the segment has {}", root().frontier, memory_.pages());
+            return std::move(report_);
+        }
+        look_at_pages();
+        page_list(root().free_pages, st::PageKind::free, report_.free_pages, "free pages");
+        page_list(root().holes, st::PageKind::hole, report_.holes, "holes");
+        for (unsigned database = 0; database < st::kDatabases; ++database) walk_database(database);
+        walk_garbage();
+        for (unsigned channel = 0; channel < kMaxIoConns; ++channel) walk_records(channel);
+        compare_pins();
+        compare_pages();
+        return std::move(report_);
+    }
+
+  private:
+    struct Page {
+        st::PageState state;
+        uint32_t reached = 0;
+        bool listed = false;
+        std::unordered_set<uint32_t> free;
+    };
+
+    template <class... Values>
+    void fault(std::string_view text, const Values&... values) {
+        if (report_.faults.size() < StoreReport::kFaultsMax) report_.faults.push_back(fmt::format(fmt::runtime(text), values...));
+    }
+    const st::Root& root() const { return memory_.root(); }
+    st::ItemHeader header_of(uint64_t reference) const { return *memory_.as<st::ItemHeader>(reference); }
+
+    void look_at_pages() {
+        for (uint64_t number = 0; number < root().frontier; ++number) {
+            if (number % st::kRegionPages == 0) continue;
+            const auto state = st::PageState::from(memory_.load(st::descriptor_at(number)));
+            Page& page = pages_[number];
+            page.state = state;
+            if (state.kind == st::PageKind::slab) look_at_slab(number, page);
+            else if (state.kind == st::PageKind::none || state.kind > st::PageKind::system) fault("page {} has no kind", number);
+            report_.pages += state.kind == st::PageKind::slab || state.kind == st::PageKind::whole;
+        }
+    }
+    void look_at_slab(uint64_t number, Page& page) {
+        if (page.state.size_class >= st::kClasses) return fault("page {} has size class {}", number, page.state.size_class);
+        const uint32_t bytes = st::class_bytes(page.state.size_class);
+        const uint64_t count = st::kPageBytes / bytes;
+        for (uint32_t next = page.state.free_head; next != 0;) {
+            const uint32_t index = next - 1;
+            if (index >= page.state.bump || !page.free.insert(index).second)
+                return fault("page {}: the list of its free chunks is broken at chunk {}", number, index);
+            next = static_cast<uint16_t>(memory_.load((number << st::kPageShift) + uint64_t{index} * bytes +
+                                                      st::link_offset(page.state.size_class)));
+        }
+        if (page.state.bump > count || page.state.used + page.free.size() != page.state.bump)
+            fault("page {}: {} chunks used and {} free are not {}", number, page.state.used, page.free.size(), page.state.bump);
+    }
+    void page_list(uint64_t word, st::PageKind kind, uint64_t& count, const char* name) {
+        for (uint64_t number = word & 0xffffffff; number != 0;) {
+            const auto at = pages_.find(number);
+            if (at == pages_.end() || at->second.state.kind != kind || at->second.listed)
+                return fault("the list of {} is broken at page {}", name, number);
+            at->second.listed = true;
+            ++count;
+            number = memory_.load(st::descriptor_at(number) + 8) & 0xffffffff;
+        }
+        if (count != word >> 32) fault("the list of {} has {} pages and says {}", name, count, word >> 32);
+    }
+
+    /// Counts a chunk or whole page as reached; false when it is not in use or was reached before.
+    bool reach(uint64_t reference, const char* what) {
+        const auto at = pages_.find(reference >> st::kPageShift);
+        if (reference == 0 || at == pages_.end()) {
+            fault("{} at {} is not in any page", what, reference);
+            return false;
+        }
+        Page& page = at->second;
+        const uint32_t bytes = page.state.kind == st::PageKind::slab ? st::class_bytes(page.state.size_class) : st::kPageBytes;
+        const uint64_t within = reference % st::kPageBytes;
+        const bool in_use = page.state.kind == st::PageKind::whole ? within == 0
+                            : page.state.kind == st::PageKind::slab && within % bytes == 0 && within / bytes < page.state.bump &&
+                                  !page.free.contains(static_cast<uint32_t>(within / bytes));
+        if (!in_use) {
+            fault("{} at {} is not a chunk in use", what, reference);
+            return false;
+        }
+        if (!reached_.insert(reference).second) {
+            fault("{} at {} is reached twice", what, reference);
+            return false;
+        }
+        ++page.reached;
+        used_bytes_ += bytes;
+        return true;
+    }
+
+    bool reach_item(uint64_t reference) {
+        if (!reach(reference, "an item")) return false;
+        if ((header_of(reference).flags & st::kLarge) == 0) return true;
+        const auto& item = *memory_.as<st::LargeItem>(reference);
+        if (item.tail != 0) reach(item.tail, "a large value's tail");
+        for (uint64_t i = 0; i < item.page_count; ++i)
+            reach(uint64_t{memory_.as<uint32_t>(reference + sizeof item)[i]} << st::kPageShift, "an extent");
+        found_pins_[reference] = item.pins;
+        return true;
+    }
+
+    void walk_database(unsigned database) {
+        const st::DatabaseWords& words = root().databases[database];
+        const st::Route route = st::Route::from(words.route);
+        uint64_t keys = 0, expires = 0;
+        if (route.directory != 0) walk_directory(route, 0, 0, &keys, &expires, database);
+        if (keys != words.keys) fault("database {} has {} keys and says {}", database, keys, words.keys);
+        if (expires != words.expires) fault("database {} has {} keys with an expiry and says {}", database, expires, words.expires);
+        report_.keys += keys;
+        report_.expires += expires;
+    }
+
+    uint64_t segment_at(st::Route route, uint64_t entry) const {
+        if (route.depth <= st::kDirectoryChunkDepthMax) return uint64_t{memory_.as<uint32_t>(route.directory)[entry]} * st::kIndexSegmentBytes;
+        const uint64_t page = memory_.as<uint32_t>(route.directory)[entry >> st::kDirectoryChunkDepthMax];
+        const uint64_t within = entry % (1u << st::kDirectoryChunkDepthMax);
+        return uint64_t{memory_.as<uint32_t>(page << st::kPageShift)[within]} * st::kIndexSegmentBytes;
+    }
+
+    /// `keys`: null for what remains of a cleared database, of which entries before first_entry and first_bucket are gone.
+    void walk_directory(st::Route route, uint64_t first_entry, uint64_t first_bucket, uint64_t* keys, uint64_t* expires, unsigned database) {
+        if (!reach(route.directory, "a directory")) return;
+        if (route.depth > st::kDirectoryChunkDepthMax)
+            for (uint64_t i = 0; i < 1ull << (route.depth - st::kDirectoryChunkDepthMax); ++i)
+                reach(uint64_t{memory_.as<uint32_t>(route.directory)[i]} << st::kPageShift, "a directory's page");
+        for (uint64_t entry = first_entry; entry < 1ull << route.depth;) {
+            const uint64_t segment = segment_at(route, entry);
+            if (!reach(segment, "an index segment")) return;
+            ++report_.index_segments;
+            const unsigned depth = *memory_.as<uint8_t>(segment + st::kDepthAt);
+            if (depth > route.depth) return fault("segment {} has depth {} under a directory of {}", segment, depth, route.depth);
+            const uint64_t span = 1ull << (route.depth - depth);
+            if (entry % span != 0) return fault("segment {} begins at entry {}", segment, entry);
+            for (uint64_t i = 1; i < span; ++i)
+                if (segment_at(route, entry + i) != segment) fault("entry {} does not name segment {}", entry + i, segment);
+            for (unsigned bucket = entry == first_entry ? static_cast<unsigned>(first_bucket) : 0; bucket < st::kBuckets; ++bucket)
+                walk_bucket(segment, bucket, route, entry, span, keys, expires, database);
+            entry += span;
+        }
+    }
+
+    void walk_bucket(uint64_t segment, unsigned number, st::Route route, uint64_t entry, uint64_t span, uint64_t* keys,
+                     uint64_t* expires, unsigned database) {
+        const st::Bucket bucket = *memory_.as<st::Bucket>(segment + number * st::kBucketBytes);
+        if (bucket.version() % 2 != 0 || bucket.version() > 2 * root().number)
+            fault("segment {} bucket {} has version {} after commit {}", segment, number, bucket.version(), root().number);
+        for (unsigned slot = 0; slot < st::kSlots; ++slot) {
+            const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
+            if (content.reference == 0) {
+                if (bucket.slot_bits(slot) != 0) fault("segment {} bucket {} has an empty slot with a tag", segment, number);
+                continue;
+            }
+            if (!reach_item(content.reference) || keys == nullptr) continue;
+            ++*keys;
+            *expires += content.expires;
+            const std::string key = items_.key_of(content.reference);
+            const st::KeyPlace place{XXH3_64bits_withSeed(key.data(), key.size(), root().hash_seed)};
+            if (place.tag() != content.tag || (place.first() != number && place.second() != number) ||
+                place.entry(route.depth) / span != entry / span)
+                fault("database {}: a key is in bucket {} of segment {}, where it is not looked for", database, number, segment);
+            if (content.expires != (items_.expiry_of(content.reference) != kNoExpiry))
+                fault("database {}: a slot and its item disagree about an expiry", database);
+            if (!keys_.insert(std::to_string(database) + ":" + key).second) fault("database {}: a key is there twice", database);
+        }
+    }
+
+    void walk_garbage() {
+        for (uint64_t at = root().garbage; at != 0; at = memory_.as<st::LargeItem>(at)->garbage_next) {
+            ++report_.garbage;
+            const st::ItemHeader header = header_of(at);
+            if (header.type == st::ItemType::cleared_database) {
+                if (!reach(at, "a cleared database")) return;
+                const auto& cleared = *memory_.as<st::ClearedDatabase>(at);
+                walk_directory(st::Route::from(cleared.route), cleared.next_entry, cleared.next_bucket, nullptr, nullptr, 0);
+            } else if (header.type == st::ItemType::reply_record) {
+                if (!reach_record(at)) return;
+            } else if (!reach_item(at)) {
+                return;
+            }
+        }
+    }
+
+    bool reach_record(uint64_t record) {
+        if (!reach(record, "a reply record")) return false;
+        for (uint64_t chunk = memory_.as<st::ReplyRecord>(record)->first_chunk; chunk != 0;) {
+            if (!reach(chunk, "a chunk of a reply")) return false;
+            const auto& body = *memory_.as<st::ReplyChunk>(chunk);
+            if (body.item != 0) ++expected_pins_[body.item];
+            chunk = body.next_chunk;
+        }
+        return true;
+    }
+    void walk_records(unsigned channel) {
+        uint64_t previous = 0;
+        for (uint64_t at = root().channels[channel].records; at != 0;) {
+            if (!reach_record(at)) return;
+            ++report_.records;
+            const auto& record = *memory_.as<st::ReplyRecord>(at);
+            if (record.previous_record != previous) fault("channel {}: the list of its records is broken at {}", channel, at);
+            previous = at;
+            at = record.next_record;
+        }
+    }
+
+    void compare_pins() {
+        for (const auto& [item, pins] : expected_pins_) {
+            const uint64_t word = memory_.as<st::LargeItem>(item)->pins;
+            if (word % st::kUnlinked != pins) fault("the large value at {} is pinned {} times and says {}", item, pins, word % st::kUnlinked);
+            // One that no slot refers to any more is reached from the replies that pin it.
+            if (word >= st::kUnlinked && !reached_.contains(item)) reach_item(item);
+            if (word >= st::kUnlinked && found_pins_.contains(item)) found_pins_[item] = pins;
+        }
+        for (const auto& [item, word] : found_pins_)
+            if (word % st::kUnlinked != (expected_pins_.contains(item) ? expected_pins_.at(item) : 0))
+                fault("the large value at {} says that {} replies pin it", item, word);
+    }
+
+    void compare_pages() {
+        for (const auto& [number, page] : pages_) {
+            switch (page.state.kind) {
+                case st::PageKind::slab:
+                    if (page.reached != page.state.used)
+                        fault("page {} of class {} has {} chunks in use, {} are reached", number, page.state.size_class, page.state.used, page.reached);
+                    break;
+                case st::PageKind::whole:
+                    if (page.reached != 1) fault("page {} is in use and not reached", number);
+                    break;
+                case st::PageKind::free:
+                case st::PageKind::hole:
+                    if (!page.listed) fault("page {} is free and in no list", number);
+                    break;
+                default: break;
+            }
+        }
+        if (used_bytes_ != root().used_bytes) fault("{} bytes are in use, {} are counted", used_bytes_, root().used_bytes);
+        for (unsigned size_class = 0; size_class < st::kClasses; ++size_class) walk_partial(size_class);
+        for (const auto& [number, page] : pages_)
+            if (page.state.kind == st::PageKind::slab && page.state.size_class < st::kClasses) {
+                const bool has_room = page.state.used < st::kPageBytes / st::class_bytes(page.state.size_class);
+                if (has_room != page.listed) fault("page {} of class {} is {}in the list of pages with room", number, page.state.size_class, has_room ? "not " : "");
+            }
+    }
+    void walk_partial(unsigned size_class) {
+        uint64_t previous = 0;
+        for (uint64_t number = root().partial[size_class]; number != 0;) {
+            const auto at = pages_.find(number);
+            const uint64_t links = memory_.load(st::descriptor_at(number) + 8);
+            if (at == pages_.end() || at->second.state.kind != st::PageKind::slab || at->second.state.size_class != size_class ||
+                at->second.listed || links >> 32 != previous)
+                return fault("the list of pages with room of class {} is broken at page {}", size_class, number);
+            at->second.listed = true;
+            previous = number;
+            number = links & 0xffffffff;
+        }
+    }
+
+    const StoreMemory& memory_;
+    WriteSet set_;
+    Allocator allocator_;
+    Items items_;
+    StoreReport report_;
+    std::unordered_map<uint64_t, Page> pages_;
+    std::unordered_set<uint64_t> reached_;
+    std::unordered_set<std::string> keys_;
+    std::unordered_map<uint64_t, uint64_t> expected_pins_, found_pins_;
+    uint64_t used_bytes_ = 0;
+};
+
+}  // namespace
+
+StoreReport check_store(const StoreMemory& memory) { return Walk(memory).run(); }
+
+}  // namespace millrace::md
