@@ -22,7 +22,7 @@ struct ChannelControl {
 };
 static_assert(sizeof(ChannelControl) <= kPageSize && offsetof(ChannelControl, requests) == kCacheLineDistance);
 inline constexpr uint64_t kChannelLayout =
-    layout_hash("channel-2", {sizeof(ChannelControl), sizeof(RingControl), sizeof(FrameHeader), kFrameAlignment,
+    layout_hash("channel-3", {sizeof(ChannelControl), sizeof(RingControl), sizeof(FrameHeader), kFrameAlignment,
                               offsetof(ChannelControl, requests), offsetof(ChannelControl, replies)});
 
 /// A mapped channel: both rings, as seen from either side.

@@ -4,18 +4,17 @@
 // A frame (ring.h) is length | kind | id | body.
 //   id    connection slot. Every body starts with the slot's generation (32 bits): a reply to a connection that is gone
 //         carries an old one and is dropped.
-//   kind  one of MessageKind in the low 3 bits, flags above.
+//   kind  one of MessageKind.
 // After the generation comes:
 //   request           RequestHeader, then argument_count times (u32 length, bytes). The command's name is not among the
 //                     arguments; its id is in the header.
 //   request_fragment  FragmentHeader, then the next bytes of a request that is longer than a ring message. All
 //                     fragments of a request follow each other in order for one id; the request is complete when
 //                     `total` bytes have come. A fragment that does not continue what is there starts over or is dropped.
-//   credit            empty: the connection has room again for a large reply's next parts.
+//   release           u64 reference of a reply record: its bytes have been read.
 //   forget            empty: the connection is closed; what md keeps for it is dropped.
 //   reply             a whole reply.
-//   reply_part        a piece of a large reply; kFinalPart marks the last piece of one reply, kAskCredit asks for a
-//                     `credit` message once the connection has sent most of what it has.
+//   reply_reference   u64 reference of a reply record in the store (store_layout.h), which io_conn reads there and releases.
 // Whatever is read from a ring is input (R6): parse_request() checks every length against what is there.
 #pragma once
 
@@ -33,17 +32,15 @@ namespace millrace {
 enum class MessageKind : uint16_t {
     request = 1,
     request_fragment = 2,
-    credit = 3,
+    release = 3,
     forget = 4,
     reply = 5,
-    reply_part = 6,
+    reply_reference = 6,
 };
-inline constexpr uint32_t kFinalPart = 1u << 3;
-inline constexpr uint32_t kAskCredit = 1u << 4;
-static_assert((kFinalPart | kAskCredit | static_cast<uint32_t>(MessageKind::reply_part)) < FrameHeader::kKindLimit);
+static_assert(static_cast<uint32_t>(MessageKind::reply_reference) < FrameHeader::kKindLimit);
 
-constexpr uint32_t frame_kind(MessageKind kind, uint32_t flags = 0) { return static_cast<uint32_t>(kind) | flags; }
-constexpr MessageKind message_kind(uint32_t frame_kind) { return static_cast<MessageKind>(frame_kind & 7); }
+constexpr uint32_t frame_kind(MessageKind kind) { return static_cast<uint32_t>(kind); }
+constexpr MessageKind message_kind(uint32_t frame_kind) { return static_cast<MessageKind>(frame_kind); }
 
 /// Slots of an io_conn's connection table are numbered below this; a frame about another is malformed.
 inline constexpr uint32_t kConnectionSlotsMax = 1u << 20;

@@ -32,12 +32,13 @@
 
 namespace millrace {
 
-/// The shared words of one ring. The producer writes `tail` and `space_wanted`, the consumer writes `head`.
+/// The shared words of one ring. The producer writes `tail` and `space_wanted`, the consumer the others.
 struct RingControl {
     alignas(kCacheLineDistance) std::atomic<uint64_t> tail;
     std::atomic<uint32_t> space_wanted;  ///< 1: wake the producer when `head` moves
     uint32_t reserved;
     alignas(kCacheLineDistance) std::atomic<uint64_t> head;
+    std::atomic<uint64_t> taken_over_at;  ///< `head` when the consumer that there is now took the ring over
 };
 static_assert(sizeof(RingControl) == 2 * kCacheLineDistance);
 static_assert(offsetof(RingControl, head) == kCacheLineDistance);
@@ -104,8 +105,10 @@ struct Frame {
 class RingProducer {
   public:
     RingProducer() = default;
-    explicit RingProducer(RingView ring)
-        : ring_(ring), tail_(ring.control->tail.load(std::memory_order_relaxed)), published_(tail_) {
+    explicit RingProducer(RingView ring) : RingProducer(ring, ring.control->tail.load(std::memory_order_relaxed)) {}
+    /// Goes on at `tail`, up to which a predecessor had committed frames; it may have published fewer.
+    RingProducer(RingView ring, uint64_t tail)
+        : ring_(ring), tail_(tail), published_(ring.control->tail.load(std::memory_order_relaxed)) {
         wants_space_ = ring.control->space_wanted.load(std::memory_order_relaxed) != 0;  // a predecessor's wish
         head_cache_ = tail_ - ring.capacity;  // full, until the first look says otherwise
     }
@@ -144,6 +147,10 @@ class RingProducer {
         return true;
     }
     bool unpublished() const { return published_ != tail_; }
+    /// Where the next frame will begin.
+    uint64_t position() const { return tail_; }
+    /// Takes frames back that were committed since position() was `tail` and are not published.
+    void rewind(uint64_t tail) { tail_ = tail; }
 
     /// Whether `bytes` of frames fit now.
     bool has_room(uint64_t bytes) {
@@ -180,8 +187,14 @@ enum class RingRead { frame, empty, corrupt };
 class RingConsumer {
   public:
     RingConsumer() = default;
-    explicit RingConsumer(RingView ring)
-        : ring_(ring), head_(ring.control->head.load(std::memory_order_relaxed)), published_(head_), tail_cache_(head_) {}
+    explicit RingConsumer(RingView ring) : RingConsumer(ring, ring.control->head.load(std::memory_order_relaxed)) {}
+    /// Goes on at `head`, up to which a predecessor had taken frames; it may have handed back fewer.
+    RingConsumer(RingView ring, uint64_t head)
+        : ring_(ring), head_(head), published_(ring.control->head.load(std::memory_order_relaxed)), tail_cache_(head) {}
+    /// Where the next frame begins.
+    uint64_t position() const { return head_; }
+    /// Tells the producer from where on this consumer takes frames; before it takes the first.
+    void announce_take_over() { ring_.control->taken_over_at.store(head_, std::memory_order_release); }
 
     /// The next message, if there is one. After `corrupt` the ring must not be used again (R6).
     RingRead next(Frame& frame) {

@@ -172,7 +172,7 @@ struct ReplyRecord {
     uint64_t next_record;      ///< of the channel's list
     uint64_t previous_record;
     uint64_t first_chunk;      ///< ReplyChunk, 0 = none
-    uint64_t reserved;
+    uint64_t owner;            ///< the channel's index + 1
 };
 static_assert(sizeof(ReplyRecord) == 48 && offsetof(ReplyRecord, garbage_next) == offsetof(LargeItem, garbage_next));
 /// `bytes` of the reply (reply_format.h) follow; then, if there is an `item`, come the first bytes of that item's value.

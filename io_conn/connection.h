@@ -14,6 +14,7 @@
 #include "io_conn/buffer.h"
 #include "io_conn/reply_encoder.h"
 #include "io_conn/resp_decoder.h"
+#include "io_conn/store_view.h"
 
 namespace millrace::io_conn {
 
@@ -25,10 +26,18 @@ struct DeferredReply {
     std::string bytes;
 };
 
-/// A request too large for one ring message, on its way in fragments.
+/// A reply of md that cannot go out yet: an earlier one is being read from the store, or this one is.
+struct WaitingReply {
+    std::string bytes;    ///< as it came, or
+    uint64_t record = 0;  ///< where it lies in the store
+};
+
+/// A request too large for one ring message, on its way in fragments. Kept until it is answered: what md has of it goes
+/// with md.
 struct OutgoingRequest {
     std::string bytes;
     size_t sent = 0;
+    uint64_t first_at = 0;  ///< position of its first fragment in the request ring
 };
 
 struct Connection {
@@ -47,12 +56,15 @@ struct Connection {
     std::unique_ptr<RespDecoder> partial;  ///< how far an incomplete request is understood
     std::unique_ptr<OutgoingRequest> outgoing;
     std::list<DeferredReply> deferred;
+    std::list<WaitingReply> waiting;  ///< in order; the first one with a record is being read
+    RecordReader reading;
     std::string name;
 
     uint32_t sent = 0;      ///< requests handed to md, modulo 2^32
     uint32_t answered = 0;  ///< of these, answered
     uint32_t last_active_s = 0;
     uint32_t deferred_bytes = 0;
+    uint32_t waiting_bytes = 0;
     uint16_t last_command = 0;
     uint8_t database = 0;
     bool resp3 = false;
@@ -64,7 +76,6 @@ struct Connection {
     bool write_blocked : 1 = false;      ///< the socket's buffer is full; wait for its event
     bool output_limited : 1 = false;     ///< stopped at the output limit
     bool md_remembers : 1 = false;       ///< md may keep something for it: tell it when the connection closes
-    bool owes_credit : 1 = false;        ///< md waits for a credit message
     bool in_ring_waiters : 1 = false;    ///< in the list of those who wait for room in the request ring
     bool in_ready : 1 = false;           ///< in the server's list of connections with something to do
     bool in_dirty : 1 = false;           ///< in the list of connections with output to send

@@ -23,7 +23,8 @@ MdLink::MdLink(const Daemon& daemon) {
     fifo_ = Fifo(paths::io_conn_fifo(daemon.dir(), arguments.index));
     bell_ = Bell(control_->md_park, Fifo(paths::md_fifo(daemon.dir())));
     parker_ = Parker(line_->park);
-    accept_md_change();
+    epoch_ = control_->md_epoch.load(std::memory_order_acquire);
+    store_ = StoreView(paths::store(daemon.dir()), arguments.instance);
     line_->connections.store(0, std::memory_order_relaxed);
     line_->pid.store(static_cast<uint32_t>(getpid()), std::memory_order_relaxed);
     line_->state.store(static_cast<uint32_t>(IoConnState::serving), std::memory_order_relaxed);
@@ -58,7 +59,11 @@ size_t MdLink::send_fragment(ConnectionId id, std::string_view request, size_t o
     return piece.size();
 }
 
-bool MdLink::send_note(ConnectionId id, MessageKind kind) { return push_message(requests_, frame_kind(kind), id, {}); }
+void MdLink::accept_md_change() {
+    epoch_ = control_->md_epoch.load(std::memory_order_acquire);
+    if (!store_.is_current())
+        throw Error("md had to begin with another store; this io_conn ends, with its connections, and is started anew");
+}
 
 bool MdLink::publish() {
     const bool published = requests_.publish();

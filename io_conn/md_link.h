@@ -1,8 +1,8 @@
 // The way to md and back: this io_conn's channel, its line in the roster, sleeping and waking. Runs in io_conn.
 //
 // Requests are committed one by one and published once a turn; replies are taken in bounded batches. When md's epoch
-// changes, another md has taken over: in this version it knows nothing of the requests that its predecessor had taken, so
-// the server closes the connections that wait for one (server.cc, on_md_change).
+// changes, another md has taken over. It has published all replies of its predecessor before, and goes on with the first
+// request that the predecessor had not executed: nobody has to do anything, but for large requests (server_input.cc).
 #pragma once
 
 #include <atomic>
@@ -15,6 +15,7 @@
 #include "common/message.h"
 #include "common/roster.h"
 #include "common/wakeup.h"
+#include "io_conn/store_view.h"
 
 namespace millrace::io_conn {
 
@@ -28,11 +29,20 @@ class MdLink {
                       uint64_t bytes);
     /// Puts the next fragment of an encoded request into the ring: the bytes taken, 0 while it is full.
     size_t send_fragment(ConnectionId id, std::string_view request, size_t offset);
-    bool send_note(ConnectionId id, MessageKind kind);
+    bool send_forget(ConnectionId id) { return push_message(requests_, frame_kind(MessageKind::forget), id, {}); }
+    /// The reply record has been read.
+    bool send_release(uint64_t record) {
+        return push_message(requests_, frame_kind(MessageKind::release), {}, std::as_bytes(std::span(&record, 1)));
+    }
+    /// Where the next message goes in the request ring.
+    uint64_t position() const { return requests_.position(); }
+    /// From where on the present md takes messages: those before were taken by a predecessor.
+    uint64_t taken_over_at() const { return channel_.requests().control->taken_over_at.load(std::memory_order_acquire); }
     uint32_t max_request_bytes() const { return max_message(requests_); }
 
     /// The next message of md; `empty` if there is none, `corrupt` if the ring is broken.
     RingRead next_reply(Frame& frame) { return replies_.next(frame); }
+    bool has_replies() const { return replies_.has_more(); }
     /// Publishes requests and freed replies, and wakes md if need be. True when a wake-up was written.
     bool publish();
 
@@ -48,7 +58,9 @@ class MdLink {
 
     /// Another md than the one known has taken over.
     bool md_changed() const { return control_->md_epoch.load(std::memory_order_acquire) != epoch_; }
-    void accept_md_change() { epoch_ = control_->md_epoch.load(std::memory_order_acquire); }
+    /// Throws Error if the store is another than before: what clients wait for is lost then.
+    void accept_md_change();
+    const StoreView& store() const { return store_; }
 
     Fifo& fifo() { return fifo_; }
     RosterLine& line() { return *line_; }
@@ -67,6 +79,7 @@ class MdLink {
     Bell bell_;
     Parker parker_;
     uint64_t epoch_ = 0;
+    StoreView store_;
 };
 
 }  // namespace millrace::io_conn

@@ -86,17 +86,19 @@ void Server::turn() {
     serve_ready();
     publish();
     take_replies();
+    if (look_for_lost_ && !link_.has_replies()) send_lost_again();
     send_dirty();
 }
 
 bool Server::idle() {
-    const bool nothing_to_tell = to_forget_.empty() || link_.wants_space();
+    const bool nothing_to_tell = (to_forget_.empty() && to_release_.empty()) || link_.wants_space();
     return ready_.empty() && dirty_.empty() && nothing_to_tell && !link_.has_work();
 }
 
 void Server::publish() {
-    while (!to_forget_.empty() && link_.send_note(to_forget_.back(), MessageKind::forget)) to_forget_.pop_back();
-    const bool waiting = !ring_waiters_.empty() || !to_forget_.empty();
+    while (!to_forget_.empty() && link_.send_forget(to_forget_.back())) to_forget_.pop_back();
+    while (!to_release_.empty() && link_.send_release(to_release_.back())) to_release_.pop_back();
+    const bool waiting = !ring_waiters_.empty() || !to_forget_.empty() || !to_release_.empty();
     if (waiting && !ring_was_full_) counters_.add(IoCounter::request_ring_full);
     ring_was_full_ = waiting;
     link_.want_space(waiting);
@@ -138,19 +140,26 @@ void Server::publish_gauges() {
     counters_.set(IoCounter::buffer_bytes, input_pool_.held_bytes() + output_pool_.held_bytes() + outgoing_bytes_);
 }
 
-/// In this version another md starts with an empty store and without what its predecessor had taken: whoever waits for
-/// an answer would wait for ever, so its connection is closed; all others stay.
 void Server::on_md_change() {
     link_.accept_md_change();
     counters_.add(IoCounter::md_changes);
-    unsigned closed = 0;
+    log::notice("another md has taken over");
+    look_for_lost_ = true;
+}
+
+/// A large request of which a dead md had taken the first fragment, and which it did not execute, goes once more from its
+/// beginning. REQUIRES: all replies of that md have been taken, so a request without one was not executed.
+void Server::send_lost_again() {
+    look_for_lost_ = false;
     for (size_t slot = 0; slot < connections_.slots(); ++slot) {
         Connection& connection = connections_.at(slot);
-        if (!connection.open() || (connection.in_flight() == 0 && connection.outgoing == nullptr)) continue;
-        close_connection(connection);
-        ++closed;
+        if (!connection.open() || connection.outgoing == nullptr) continue;
+        OutgoingRequest& outgoing = *connection.outgoing;
+        if (outgoing.sent == 0 || outgoing.first_at >= link_.taken_over_at()) continue;
+        if (outgoing.sent == outgoing.bytes.size()) --connection.sent;
+        outgoing.sent = 0;
+        make_ready(connection);
     }
-    log::warning("another md has taken over; {} connections that waited for the last one were closed", closed);
 }
 
 bool Server::stop_is_over() {

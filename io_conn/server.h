@@ -11,8 +11,8 @@
 //   N1  Replies leave in the order of the requests: a reply made here waits (deferred) for md's earlier ones.
 //   N2  A connection with more than kOutputLimit unsent, with kWindow requests in md, or with a large request under way
 //       gets no further request executed; its socket is not read meanwhile, so TCP holds its sender back.
-//   N3  Every list, buffer and batch is bounded: kWindow requests x ChannelServer::kShortReplyBytes, and what streams
-//       may have under way (md/reply_streams.h), bound what md can send a connection that does not read.
+//   N3  Every list, buffer and batch is bounded: kWindow requests x ChannelServer::kShortReplyBytes bound what md can send a
+//       connection that does not read. Long replies stay in the store until there is room in the output.
 //   N4  Sockets are edge-triggered with one event each for their whole life; `readable` and `write_blocked` remember
 //       the edges. Whoever stops early stays on the ready list.
 #pragma once
@@ -43,7 +43,8 @@ class Server {
     static constexpr size_t kReadBytesPerTurn = 64 * 1024;
     static constexpr unsigned kRepliesPerTurn = 4096;
     static constexpr size_t kReplyBytesPerTurn = 2 * 1024 * 1024;
-    static constexpr size_t kCreditBelow = 64 * 1024;      ///< unsent bytes below which md may send more
+    static constexpr size_t kReadRecordBelow = 64 * 1024;  ///< unsent bytes below which more of a long reply is read
+    static constexpr size_t kSendBytesPerTurn = 1024 * 1024;
     static constexpr int kStopPatienceMs = 1000;           ///< for owed replies, when the process is told to end
 
     explicit Server(Daemon& daemon);
@@ -78,7 +79,6 @@ class Server {
     void close_if_done(Connection& connection);
     void set_socket_options(int fd);
     void close_idle_connections();
-    void forget_in_md(ConnectionId id);
 
     // input (server_input.cc)
     void serve_ready();
@@ -99,12 +99,16 @@ class Server {
     // output (server_output.cc)
     void take_replies();
     void take_reply(Connection& connection, uint32_t frame_kind, std::span<const std::byte> reply);
+    bool encode(Connection& connection, std::span<const std::byte> reply);
+    void end_reply(Connection& connection);
+    void go_on_with_waiting(Connection& connection);
+    void drop_reply(uint32_t frame_kind, std::span<const std::byte> reply);
     void answered_one(Connection& connection);
     void send_dirty();
     void send_output(Connection& connection);
-    void give_credit(Connection& connection);
 
     void on_md_change();
+    void send_lost_again();
     bool idle();
     void turn();
     void make_ready(Connection& connection);
@@ -130,6 +134,8 @@ class Server {
     RespDecoder decoder_;
     std::vector<Connection*> ready_, ready_now_, dirty_, dirty_now_, ring_waiters_;
     std::vector<ConnectionId> to_forget_;
+    std::vector<uint64_t> to_release_;   ///< reply records
+    bool look_for_lost_ = false;         ///< another md has taken over, and its replies have not all been taken yet
     std::unique_ptr<char[]> scratch_;
     uint64_t now_us_ = 0;  ///< of this turn
     uint64_t wall_s_ = 0;  ///< of this turn, seconds since 1970

@@ -119,18 +119,20 @@ void Server::describe(Connection& connection) {
     rows_.write(connection.slot, info);
 }
 
-void Server::forget_in_md(ConnectionId id) { to_forget_.push_back(id); }
-
 void Server::close_connection(Connection& connection) {
     event_del(&connection.event);
     close(connection.fd);
     connection.fd = -1;
-    if (connection.md_remembers) forget_in_md(connection.id());
+    if (connection.md_remembers) to_forget_.push_back(connection.id());
     connection.input.clear();
     connection.output.clear();
     connection.encoder = {};
     connection.partial.reset();
     drop_outgoing(connection);
+    for (const WaitingReply& reply : connection.waiting)
+        if (reply.record != 0) to_release_.push_back(reply.record);
+    connection.waiting.clear();
+    connection.waiting_bytes = 0;
     connection.deferred.clear();
     connection.deferred_bytes = 0;
     connection.last_command = kCommandCount;
@@ -138,7 +140,7 @@ void Server::close_connection(Connection& connection) {
     connection.sent = connection.answered = 0;
     connection.database = 0;
     connection.resp3 = connection.readable = connection.hung_up = connection.peer_closed = connection.close_after_replies = false;
-    connection.write_blocked = connection.output_limited = connection.md_remembers = connection.owes_credit = false;
+    connection.write_blocked = connection.output_limited = connection.md_remembers = false;
     rows_.clear(connection.slot);
     connections_.give_back(connection);
     counters_.add(IoCounter::connections_closed);

@@ -84,9 +84,9 @@ bool Server::may_execute(Connection& connection) {
     if (connection.close_after_replies) return false;
     if (connection.outgoing != nullptr) {
         send_outgoing(connection);
-        if (connection.outgoing != nullptr) return false;
+        return false;
     }
-    if (connection.output.size() + connection.deferred_bytes > kOutputLimit) {
+    if (connection.output.size() + connection.deferred_bytes + connection.waiting_bytes > kOutputLimit) {
         if (!connection.output_limited) counters_.add(IoCounter::output_limit_hits);
         connection.output_limited = true;
         return false;
@@ -96,7 +96,6 @@ bool Server::may_execute(Connection& connection) {
 }
 
 void Server::serve_input(Connection& connection) {
-    if (connection.owes_credit) give_credit(connection);
     bool has_read = false;
     while (connection.open() && may_execute(connection)) {
         // With a request begun in `input`, only more bytes help; otherwise what is there has not been looked at yet.
@@ -265,7 +264,9 @@ Server::Executed Server::execute_in_md(Connection& connection, const CommandRow&
 /// Goes on with a large request as far as the ring has room.
 void Server::send_outgoing(Connection& connection) {
     OutgoingRequest& outgoing = *connection.outgoing;
+    if (outgoing.sent == outgoing.bytes.size()) return;
     while (outgoing.sent < outgoing.bytes.size()) {
+        if (outgoing.sent == 0) outgoing.first_at = link_.position();
         const size_t taken = link_.send_fragment(connection.id(), outgoing.bytes, outgoing.sent);
         if (taken == 0) {
             wait_for_ring(connection);
@@ -273,7 +274,6 @@ void Server::send_outgoing(Connection& connection) {
         }
         outgoing.sent += taken;
     }
-    drop_outgoing(connection);
     ++connection.sent;
     ++batch_;
 }

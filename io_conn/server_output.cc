@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "common/check.h"
 #include "io_conn/server.h"
@@ -19,7 +20,7 @@ void Server::take_replies() {
         Message message;
         Connection* connection = open_message(frame, message) ? connections_.find(message.id) : nullptr;
         if (connection != nullptr) take_reply(*connection, frame.kind, message.bytes);
-        else counters_.add(IoCounter::replies_dropped);
+        else drop_reply(frame.kind, message.bytes);
     }
     if (taken == 0) return;
     counters_.add(IoCounter::replies_received, taken);
@@ -32,23 +33,72 @@ void Server::take_replies() {
 }
 
 void Server::take_reply(Connection& connection, uint32_t frame_kind, std::span<const std::byte> reply) {
-    RespWriter out(connection.output, connection.resp3);
     const MessageKind kind = message_kind(frame_kind);
-    const bool known = kind == MessageKind::reply || kind == MessageKind::reply_part;
-    if (!known || !encode_reply(reply, connection.encoder, out)) return close_connection(connection);
-    if (out.errors() != 0) counters_.add(IoCounter::error_replies, out.errors());
-    if (kind == MessageKind::reply || (frame_kind & kFinalPart) != 0) {
-        if (connection.encoder.bulk_left != 0) return close_connection(connection);  // ends in the middle of a value
-        answered_one(connection);
+    if (kind == MessageKind::reply && connection.waiting.empty()) {
+        if (encode(connection, reply)) end_reply(connection);
+    } else if (kind == MessageKind::reply) {
+        connection.waiting.push_back({std::string(reinterpret_cast<const char*>(reply.data()), reply.size()), 0});
+        connection.waiting_bytes += static_cast<uint32_t>(sizeof(WaitingReply) + reply.size());
+    } else {
+        WaitingReply waiting;
+        CHECK(kind == MessageKind::reply_reference && reply.size() == sizeof waiting.record);  // md is no stranger
+        std::memcpy(&waiting.record, reply.data(), sizeof waiting.record);
+        connection.waiting_bytes += sizeof waiting;
+        connection.waiting.push_back(std::move(waiting));
+        if (connection.waiting.size() == 1) connection.reading = RecordReader(link_.store(), connection.waiting.front().record);
     }
-    if (kind == MessageKind::reply_part) connection.md_remembers = true;
-    if ((frame_kind & kAskCredit) != 0) connection.owes_credit = true;
-    make_dirty(connection);
+    if (connection.open()) make_dirty(connection);
+}
+
+/// Nobody waits for this reply any more.
+void Server::drop_reply(uint32_t frame_kind, std::span<const std::byte> reply) {
+    counters_.add(IoCounter::replies_dropped);
+    uint64_t record;
+    if (message_kind(frame_kind) != MessageKind::reply_reference || reply.size() != sizeof record) return;
+    std::memcpy(&record, reply.data(), sizeof record);
+    to_release_.push_back(record);
+}
+
+/// False when the bytes are no reply: the connection is closed then.
+bool Server::encode(Connection& connection, std::span<const std::byte> reply) {
+    RespWriter out(connection.output, connection.resp3);
+    const bool good = encode_reply(reply, connection.encoder, out);
+    if (out.errors() != 0) counters_.add(IoCounter::error_replies, out.errors());
+    if (!good) close_connection(connection);
+    return good;
+}
+
+void Server::end_reply(Connection& connection) {
+    if (connection.encoder.bulk_left != 0) return close_connection(connection);  // it ends in the middle of a value
+    answered_one(connection);
+}
+
+/// Reads on in a long reply, and takes the short ones behind it, while the output has room.
+void Server::go_on_with_waiting(Connection& connection) {
+    while (connection.open() && !connection.waiting.empty() && connection.output.size() < kReadRecordBelow) {
+        const WaitingReply& reply = connection.waiting.front();
+        if (reply.record != 0) {
+            const std::span<const std::byte> piece = connection.reading.next(link_.store());
+            if (!piece.empty()) {
+                encode(connection, piece);
+                continue;
+            }
+            to_release_.push_back(reply.record);
+        } else if (!encode(connection, std::as_bytes(std::span(reply.bytes)))) {
+            return;
+        }
+        connection.waiting_bytes -= static_cast<uint32_t>(sizeof(WaitingReply) + reply.bytes.size());
+        connection.waiting.pop_front();
+        if (!connection.waiting.empty() && connection.waiting.front().record != 0)
+            connection.reading = RecordReader(link_.store(), connection.waiting.front().record);
+        end_reply(connection);
+    }
 }
 
 /// N1: replies made here that waited for this one follow it.
 void Server::answered_one(Connection& connection) {
     ++connection.answered;
+    if (connection.outgoing != nullptr && connection.in_flight() == 0) drop_outgoing(connection);
     while (!connection.deferred.empty() && connection.deferred.front().after == connection.answered) {
         const std::string& bytes = connection.deferred.front().bytes;
         connection.deferred_bytes -= static_cast<uint32_t>(sizeof(DeferredReply) + bytes.size());
@@ -67,7 +117,11 @@ void Server::send_dirty() {
 }
 
 void Server::send_output(Connection& connection) {
+    go_on_with_waiting(connection);
+    if (!connection.open()) return;
+    size_t sent = 0;
     while (!connection.output.empty() && !connection.write_blocked) {
+        if (sent > kSendBytesPerTurn) return make_dirty(connection);  // others first
         const std::string_view bytes = connection.output.bytes();
         const ssize_t count = send(connection.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
         counters_.add(IoCounter::writes);
@@ -79,17 +133,13 @@ void Server::send_output(Connection& connection) {
         if (count < 0) return close_connection(connection);
         counters_.add(IoCounter::output_bytes, static_cast<uint64_t>(count));
         connection.output.consume(static_cast<size_t>(count));
+        sent += static_cast<size_t>(count);
+        go_on_with_waiting(connection);
+        if (!connection.open()) return;
     }
-    give_credit(connection);
     // What waited for this - the window, the output limit, a barrier - can go on.
     if (!connection.input.empty() || connection.readable) make_ready(connection);
     else close_if_done(connection);
-}
-
-void Server::give_credit(Connection& connection) {
-    if (!connection.owes_credit || connection.output.size() > kCreditBelow) return;
-    if (link_.send_note(connection.id(), MessageKind::credit)) connection.owes_credit = false;
-    else wait_for_ring(connection);
 }
 
 }  // namespace millrace::io_conn

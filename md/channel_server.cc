@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "common/clock.h"
 #include "md/handlers.h"
@@ -11,7 +12,7 @@
 namespace millrace::md {
 
 void publish_keyspace(Engine& engine, uint32_t databases) {
-    engine.counters.set(MdCounter::memory_bytes, engine.store.memory_bytes());
+    engine.counters.set(MdCounter::memory_bytes, engine.store.used_bytes());
     for (unsigned database = 0; database < kDatabases; ++database) {
         if ((databases >> database & 1u) == 0) continue;
         const auto keys = static_cast<MdCounter>(static_cast<unsigned>(MdCounter::db0_keys) + 2 * database);
@@ -21,17 +22,21 @@ void publish_keyspace(Engine& engine, uint32_t databases) {
     }
 }
 
-ChannelServer::ChannelServer(Engine& engine, Channel channel, uint64_t generation, Bell bell)
+ChannelServer::ChannelServer(Engine& engine, unsigned index, Channel channel, uint64_t generation, Bell bell)
     : engine_(engine),
+      index_(index),
       channel_(std::move(channel)),
       generation_(generation),
       bell_(std::move(bell)),
-      requests_(channel_.requests()),
-      replies_(channel_.replies()),
+      requests_(channel_.requests(), engine.store.channel(index).request_head),
+      replies_(channel_.replies(), engine.store.channel(index).reply_tail),
       assembly_(engine.assembly_budget),
-      reply_room_(std::min(kShortReplyBytes, max_message(replies_))) {}
-
-ChannelServer::~ChannelServer() { engine_.large_reply_bytes -= counted_reply_bytes_; }
+      reply_room_(std::min(kShortReplyBytes, max_message(replies_))) {
+    CHECK(engine.store.channel(index).generation == generation);
+    requests_.announce_take_over();
+    replies_.publish();  // what a predecessor committed and did not publish (T5)
+    requests_.publish();
+}
 
 bool ChannelServer::fail(std::string what) {
     fault_ = std::move(what);
@@ -40,13 +45,12 @@ bool ChannelServer::fail(std::string what) {
 
 ChannelServer::Turn ChannelServer::serve() {
     const uint64_t depth = requests_.depth();
-    bool worked = !streams_.idle();
-    starved_ = !streams_.pump(replies_);
+    bool starved = false;
     unsigned taken = 0;
     uint64_t started_us = 0;
-    for (Frame frame; !starved_ && taken < kBatchRequests; ++taken) {
+    for (Frame frame; taken < kBatchRequests; ++taken) {
         if (!replies_.has_room(message_frame_bytes(reply_room_))) {
-            starved_ = true;
+            starved = true;
             break;
         }
         const RingRead read = requests_.next(frame);
@@ -62,24 +66,15 @@ ChannelServer::Turn ChannelServer::serve() {
         }
         if (!take(frame)) return Turn::faulty;
     }
-    if (taken > 0) {
-        if (!streams_.idle()) starved_ = !streams_.pump(replies_);
-        count_batch(taken, started_us, depth);
-        worked = true;
-    }
-    if (starved_ && !replies_.wants_space()) engine_.counters.add(MdCounter::reply_ring_full);
-    replies_.want_space(starved_);
-    if (worked) publish_gauges();
-    worked |= publish();
-    return starved_ ? Turn::stalled : worked ? Turn::worked : Turn::idle;
+    if (taken > 0) count_batch(taken, started_us, depth);
+    if (starved && !replies_.wants_space()) engine_.counters.add(MdCounter::reply_ring_full);
+    replies_.want_space(starved);
+    if (taken > 0) publish_gauges();
+    const bool published = publish();
+    return starved ? Turn::stalled : taken > 0 || published ? Turn::worked : Turn::idle;
 }
 
-void ChannelServer::publish_gauges() {
-    engine_.large_reply_bytes += streams_.queued_bytes() - counted_reply_bytes_;
-    counted_reply_bytes_ = streams_.queued_bytes();
-    engine_.counters.set(MdCounter::large_reply_bytes, engine_.large_reply_bytes);
-    engine_.counters.set(MdCounter::assembly_bytes, engine_.assembly_budget.used);
-}
+void ChannelServer::publish_gauges() { engine_.counters.set(MdCounter::assembly_bytes, engine_.assembly_budget.used); }
 
 bool ChannelServer::publish() {
     const bool published = replies_.publish();
@@ -93,9 +88,8 @@ bool ChannelServer::publish() {
 }
 
 bool ChannelServer::has_work() {
-    if (replies_.wants_space())
-        return replies_.has_room(message_frame_bytes(std::min(ReplyStreams::kPartBytesMax, max_message(replies_))));
-    return requests_.has_more() || !streams_.idle();
+    if (replies_.wants_space()) return replies_.has_room(message_frame_bytes(reply_room_));
+    return requests_.has_more();
 }
 
 bool ChannelServer::take(const Frame& frame) {
@@ -106,19 +100,42 @@ bool ChannelServer::take(const Frame& frame) {
     switch (message_kind(frame.kind)) {
         case MessageKind::request: return execute(connection, message.bytes);
         case MessageKind::request_fragment: return take_fragment(connection, message.bytes);
-        case MessageKind::credit: streams_.grant_credit(connection); return true;
+        case MessageKind::release: return release(message.bytes);
         case MessageKind::forget:
-            streams_.forget(connection);
             assembly_.forget(connection);
+            consume();
             return true;
         default: return fail(fmt::format("a message of kind {} came, which is not one for md", frame.kind));
     }
 }
 
+/// Commits what the write set has, with the messages taken and the replies written so far.
+bool ChannelServer::commit() {
+    engine_.store.set_cursors(index_, requests_.position(), replies_.position());
+    if (!engine_.store.commit()) return false;
+    claimed_ = nullptr;
+    return true;
+}
+
+/// Commits that a message is taken, and nothing else. That needs no memory, so it cannot fail.
+void ChannelServer::consume() {
+    const bool committed = commit();
+    CHECK(committed);
+}
+
+bool ChannelServer::release(std::span<const std::byte> body) {
+    uint64_t record;
+    if (body.size() != sizeof record) return fail("a release of a reply has another length");
+    std::memcpy(&record, body.data(), sizeof record);
+    if (!engine_.store.release_record(index_, record)) return fail("a reply is released that is not this io_conn's");
+    consume();
+    return true;
+}
+
 bool ChannelServer::take_fragment(ConnectionId connection, std::span<const std::byte> body) {
     engine_.counters.add(MdCounter::request_fragments);
     switch (assembly_.add(connection, body)) {
-        case Assembly::Outcome::waiting: return true;
+        case Assembly::Outcome::waiting: consume(); return true;
         case Assembly::Outcome::complete: {
             const bool good = execute(connection, assembly_.request());
             assembly_.drop_request();
@@ -127,10 +144,12 @@ bool ChannelServer::take_fragment(ConnectionId connection, std::span<const std::
         case Assembly::Outcome::refused: break;
     }
     engine_.counters.add(MdCounter::assembly_refused);
-    begin_reply();
-    engine_.reply.error("OOM request not taken: the memory for requests in progress (assembly-memory) is used up");
-    finish_reply(connection);
+    refuse(connection, "OOM request not taken: the memory for requests in progress (assembly-memory) is used up");
     return true;
+}
+
+bool ChannelServer::out_of_memory(const CommandRow& row) const {
+    return engine_.memory_limit != 0 && row.is(command_flag::denyoom) && engine_.store.used_bytes() > engine_.memory_limit;
 }
 
 bool ChannelServer::execute(ConnectionId connection, std::span<const std::byte> request) {
@@ -138,34 +157,53 @@ bool ChannelServer::execute(ConnectionId connection, std::span<const std::byte> 
     if (!parse_request(request, header, arguments_)) return fail("a request's lengths do not add up");
     const Handler handler = handler_of(static_cast<CommandId>(header.command));
     if (handler == nullptr) return fail(fmt::format("command number {} is not one for md", header.command));
-    if (header.database >= kDatabases || !command_row(static_cast<CommandId>(header.command)).accepts(
-                                             arguments_.size() + 1))
+    const CommandRow& row = command_row(static_cast<CommandId>(header.command));
+    if (header.database >= kDatabases || !row.accepts(arguments_.size() + 1))
         return fail("a request's database or number of arguments is out of range");
     if (first_enqueued_us_ == 0) first_enqueued_us_ = header.enqueued_us;
+    if (out_of_memory(row)) {
+        refuse(connection, "OOM command not allowed when used memory > 'maxmemory'.");
+        return true;
+    }
     begin_reply();
     engine_.plan.begin(header.database, now_ms_);
     handler(engine_.plan, arguments_);
-    engine_.plan.commit();
-    finish_reply(connection);
+    if (!engine_.plan.build() || !finish_reply(connection) || !commit())
+        refuse(connection, "OOM the system has no shared memory left for this command");
     return true;
 }
 
 void ChannelServer::begin_reply() {
+    reply_begins_ = replies_.position();
     claimed_ = claim_message(replies_, reply_room_);
     CHECK(claimed_ != nullptr);  // serve() has made sure
-    engine_.reply.begin(claimed_, reply_room_, reply_room_);
+    engine_.reply.begin(claimed_, reply_room_);
 }
 
-void ChannelServer::finish_reply(ConnectionId connection) {
+/// Puts the reply's frame behind the committed tail; a long reply becomes a record. False: there was no memory for it.
+bool ChannelServer::finish_reply(ConnectionId connection) {
     ReplyWriter& reply = engine_.reply;
-    if (reply.in_parts()) {
-        engine_.counters.add(MdCounter::large_replies);
-        streams_.add(connection, reply.take_parts());
-    } else if (streams_.has_queue(connection)) {  // L1
-        streams_.add(connection, reply.short_reply());
-    } else {
+    if (!reply.in_parts()) {
         commit_message(replies_, claimed_, reply.size(), frame_kind(MessageKind::reply), connection);
+        return true;
     }
+    const uint64_t record = engine_.store.add_record(index_, reply.parts());
+    if (record == 0) return false;
+    engine_.counters.add(MdCounter::large_replies);
+    std::memcpy(claimed_, &record, sizeof record);
+    commit_message(replies_, claimed_, sizeof record, frame_kind(MessageKind::reply_reference), connection);
+    return true;
+}
+
+/// Answers with an error in place of whatever was under way; nothing else happens.
+void ChannelServer::refuse(ConnectionId connection, std::string_view error) {
+    engine_.store.abandon();
+    if (claimed_ != nullptr) replies_.rewind(reply_begins_);
+    begin_reply();
+    engine_.reply.error(error);
+    const bool finished = finish_reply(connection);
+    CHECK(finished);
+    consume();
 }
 
 void ChannelServer::count_batch(unsigned requests, uint64_t started_us, uint64_t depth_bytes) {

@@ -1,10 +1,14 @@
 // Serves one io_conn: takes its requests in bounded batches, executes them, writes replies. Runs in md.
 //
-// Order for each request: room for a short reply is sure -> take the request -> plan -> commit -> reply into the ring or
-// into a stream. Order for each batch: replies published -> requests handed back -> the io_conn woken if it is parked.
+// Order for each request: room for a short reply is sure -> take the request -> plan -> build -> reply behind the ring's
+// committed tail, or a reply record -> one commit: store changed, request consumed, reply written (T1 of store_layout.h).
+// Order for each batch: replies published -> requests handed back -> the io_conn woken if it is parked.
+// Every other message is consumed by a commit as well, so that each is taken exactly once, whoever is md.
 // When the reply ring has no room for a short reply, this io_conn's requests wait and all others go on; the ring's
 // space_wanted word gets md woken when there is room again.
 // A frame that breaks the format closes the channel: serve() reports it, md drops the channel and goes on.
+// What has arrived of a large request is the one thing that md keeps to itself: io_conn sends such a request again when md
+// dies before it has executed it (io_conn/server_input.cc).
 #pragma once
 
 #include <cstdint>
@@ -12,26 +16,26 @@
 #include <vector>
 
 #include "common/channel.h"
+#include "common/commands.h"
 #include "common/counters.h"
 #include "common/message.h"
 #include "common/wakeup.h"
 #include "md/assembly.h"
 #include "md/plan.h"
-#include "md/reply_streams.h"
 #include "md/reply_writer.h"
 
 namespace millrace::md {
 
 /// What all channels of md share.
 struct Engine {
-    explicit Engine(uint64_t hash_seed) : store(hash_seed), plan(store, reply, statistics) {}
+    explicit Engine(StoreMemory memory) : store(std::move(memory)), plan(store, reply, statistics) {}
 
     Store store;
     ReplyWriter reply;
     PlanStatistics statistics;
     Plan plan;
     AssemblyBudget assembly_budget;
-    uint64_t large_reply_bytes = 0;  ///< that wait in the streams of all channels
+    uint64_t memory_limit = 0;  ///< maxmemory, bytes; 0 = none
     Counters<MdCounter> counters;
 };
 
@@ -46,9 +50,8 @@ class ChannelServer {
     /// A reply up to this many bytes goes straight into the ring; its room is sure before a request starts.
     static constexpr uint32_t kShortReplyBytes = 8 * 1024;
 
-    ChannelServer(Engine& engine, Channel channel, uint64_t generation, Bell bell);
-
-    ~ChannelServer();
+    /// Goes on where the store says that the channel `index` is; the store knows it under this generation.
+    ChannelServer(Engine& engine, unsigned index, Channel channel, uint64_t generation, Bell bell);
     ChannelServer(const ChannelServer&) = delete;
 
     enum class Turn { idle, worked, stalled, faulty };
@@ -66,28 +69,32 @@ class ChannelServer {
     bool take(const Frame& frame);
     bool execute(ConnectionId connection, std::span<const std::byte> request);
     bool take_fragment(ConnectionId connection, std::span<const std::byte> body);
+    bool release(std::span<const std::byte> body);
+    bool out_of_memory(const CommandRow& row) const;
     void begin_reply();
-    void finish_reply(ConnectionId connection);
+    bool finish_reply(ConnectionId connection);
+    void refuse(ConnectionId connection, std::string_view error);
+    bool commit();
+    void consume();
     bool fail(std::string what);
     bool publish();
     void publish_gauges();
-    void count_batch(unsigned requests, uint64_t started_us, uint64_t depth_bytes);
+    void count_batch(unsigned requests, uint64_t started_us, uint64_t depth);
 
     Engine& engine_;
+    unsigned index_;
     Channel channel_;
     uint64_t generation_;
     Bell bell_;
     RingConsumer requests_;
     RingProducer replies_;
-    ReplyStreams streams_;
     Assembly assembly_;
     std::vector<std::string_view> arguments_;
     uint32_t reply_room_;
     uint32_t first_enqueued_us_ = 0;
     int64_t now_ms_ = 0;
-    uint64_t counted_reply_bytes_ = 0;  ///< this channel's share of Engine::large_reply_bytes
-    bool starved_ = false;  ///< waits for room in the reply ring
-    std::byte* claimed_ = nullptr;  ///< room of the reply being written
+    std::byte* claimed_ = nullptr;    ///< room of a reply that is not committed yet, or null
+    uint64_t reply_begins_ = 0;       ///< where in the reply ring
     std::string fault_;
 };
 

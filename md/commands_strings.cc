@@ -9,6 +9,8 @@ namespace millrace::md {
 
 namespace {
 
+/// Longest text of a 64-bit integer, and a little more, bytes.
+constexpr size_t kIntegerBytesMax = 24;
 constexpr int64_t kInt64Min = std::numeric_limits<int64_t>::min();
 
 /// What SET's options say.
@@ -84,12 +86,14 @@ void reply_value_or_null(Plan& plan, const std::optional<Value>& value) {
 void add_to_number(Plan& plan, std::string_view key, int64_t amount) {
     const std::optional<Value> old = plan.find(key);
     int64_t number = 0;
-    if (old && !parse_integer(old->bytes(), number)) return plan.reply().error(error_text::kNotAnInteger);
+    char stored[kIntegerBytesMax];
+    if (old && !parse_integer(old->copy_short(stored, sizeof stored), number))
+        return plan.reply().error(error_text::kNotAnInteger);
     if (__builtin_add_overflow(number, amount, &number))
         return plan.reply().error("ERR increment or decrement would overflow");
-    char digits[24];
+    char digits[kIntegerBytesMax];
     const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
-    plan.set(key, {digits, static_cast<size_t>(end - digits)}, old ? old->expire_at_ms : kNoExpiry);
+    plan.set(key, plan.keep({digits, static_cast<size_t>(end - digits)}), old ? old->expire_at_ms : kNoExpiry);
     plan.reply().integer(number);
 }
 
@@ -145,7 +149,7 @@ void handle_mset(Plan& plan, Arguments arguments) {
 void handle_append(Plan& plan, Arguments arguments) {
     const auto [key, bytes] = std::pair(arguments[0], arguments[1]);
     const std::optional<Value> old = plan.find(key);
-    const uint64_t length = (old ? old->length : 0) + bytes.size();
+    const uint64_t length = (old ? old->length() : 0) + bytes.size();
     if (length > Plan::kValueBytesMax) return plan.reply().error(error_text::kTooLong);
     if (old) plan.append(key, *old, bytes);
     else plan.set(key, bytes, kNoExpiry);
@@ -154,7 +158,7 @@ void handle_append(Plan& plan, Arguments arguments) {
 
 void handle_strlen(Plan& plan, Arguments arguments) {
     const std::optional<Value> value = plan.read(arguments[0]);
-    plan.reply().integer(value ? value->length : 0);
+    plan.reply().integer(value ? static_cast<int64_t>(value->length()) : 0);
 }
 
 void handle_incr(Plan& plan, Arguments arguments) { add_to_number(plan, arguments[0], 1); }

@@ -2,7 +2,6 @@
 #include "md/loop.h"
 
 #include <fmt/format.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <ctime>
@@ -16,12 +15,6 @@ namespace millrace::md {
 
 namespace {
 
-uint64_t random_seed() {
-    uint64_t seed = 0;
-    if (getrandom(&seed, sizeof seed, 0) != sizeof seed) throw Error("the kernel gives no random numbers (getrandom)");
-    return seed;
-}
-
 /// The segment, as a predecessor left it or fresh.
 template <class T>
 Segment open_or_make(const std::string& path, uint64_t layout, const DaemonArguments& arguments) {
@@ -34,7 +27,10 @@ Segment open_or_make(const std::string& path, uint64_t layout, const DaemonArgum
 
 }  // namespace
 
-Loop::Loop(Daemon& daemon) : daemon_(daemon), engine_(random_seed()) {
+Loop::Loop(Daemon& daemon)
+    : daemon_(daemon),
+      store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation),
+      engine_(store_segment_.memory()) {
     const DaemonArguments& arguments = daemon.arguments();
     engine_.counters = Counters<MdCounter>(paths::counters(daemon.dir(), "md", arguments.index), "md", arguments.index,
                                            arguments.instance, arguments.generation);
@@ -54,15 +50,24 @@ void Loop::open_segments() {
     roster_ = roster_segment_.payload<Roster>();
     parker_ = Parker(control_->md_park);
     control_->md_pid.store(static_cast<uint32_t>(getpid()), std::memory_order_relaxed);
+}
+
+/// Everything that clients may have missed is theirs before anybody hears of the new md.
+void Loop::take_over() {
+    look_at_roster();
     const uint64_t epoch = control_->md_epoch.load(std::memory_order_relaxed) + 1;
     control_->md_epoch.store(epoch, std::memory_order_release);
     engine_.counters.set(MdCounter::epoch, epoch);
+    publish_keyspace(engine_, ~0u);
+    for (auto& channel : channels_)  // whoever waited for a predecessor has to hear of this one
+        if (channel) channel->wake_always();
+    if (store_segment_.found())
+        log::notice("the store was taken over with commit {}{}", engine_.store.memory().root().number,
+                    engine_.store.recovered() ? ", which was finished" : "");
 }
 
 void Loop::run() {
-    look_at_roster();
-    for (auto& channel : channels_)  // whoever waited for a predecessor has to hear of this one
-        if (channel) channel->wake_always();
+    take_over();
     daemon_.report_ready();
     log::notice("serving");
     while (!daemon_.stopping()) {
@@ -83,7 +88,8 @@ void Loop::look_at_roster() {
         const RosterLine& line = roster_->lines[i];
         const uint64_t generation = line.generation.load(std::memory_order_acquire);
         const bool absent = line.state.load(std::memory_order_relaxed) == static_cast<uint32_t>(IoConnState::absent);
-        if (absent || (channels_[i] && channels_[i]->generation() != generation)) channels_[i].reset();
+        if (channels_[i] && (absent || channels_[i]->generation() != generation)) channels_[i].reset();
+        if (absent) detach(i);
         if (!absent && !channels_[i] && generation != 0 && generation != refused_generation_[i]) attach(i, generation);
         if (channels_[i]) highest_ = std::max(highest_, i + 1);
         attached += channels_[i] != nullptr;
@@ -95,7 +101,11 @@ void Loop::attach(unsigned index, uint64_t generation) {
     try {
         Channel channel = Channel::attach(paths::rings(daemon_.dir(), index), daemon_.arguments().instance, generation);
         Bell bell(roster_->lines[index].park, Fifo(paths::io_conn_fifo(daemon_.dir(), index)));
-        channels_[index] = std::make_unique<ChannelServer>(engine_, std::move(channel), generation, std::move(bell));
+        if (engine_.store.channel(index).generation != generation) {
+            engine_.store.reset_channel(index, generation);
+            if (!engine_.store.commit()) throw Error("there is no shared memory left");
+        }
+        channels_[index] = std::make_unique<ChannelServer>(engine_, index, std::move(channel), generation, std::move(bell));
         engine_.counters.add(MdCounter::channels_opened);
         log::verbose("channel of io_conn {} attached, generation {}", index, generation);
     } catch (const Error& error) {
@@ -103,6 +113,13 @@ void Loop::attach(unsigned index, uint64_t generation) {
         engine_.counters.add(MdCounter::channels_refused);
         log::warning("io_conn {} is not served: {}", index, error.what());
     }
+}
+
+/// An io_conn has gone for good: what its connections were owed goes with it.
+void Loop::detach(unsigned index) {
+    if (engine_.store.channel(index).generation == 0) return;
+    engine_.store.reset_channel(index, 0);
+    if (!engine_.store.commit()) log::warning("no shared memory to let go of io_conn {}: tried again at the next change", index);
 }
 
 bool Loop::serve_channels() {
@@ -125,15 +142,16 @@ bool Loop::serve_channels() {
 
 /// True when there is more to do at once.
 bool Loop::keep_house() {
-    const bool garbage = engine_.store.free_some(kSliceEntries);
+    Store& store = engine_.store;
+    const bool more = store.free_some(kFreeSliceEntries) || store.give_back_some(kGiveBackSlicePages);
     const uint64_t now_us = monotonic_us();
-    if (now_us < next_housekeeping_us_) return garbage;
-    const unsigned expired = engine_.store.expire_some(wall_ms(), kSliceEntries);
+    if (now_us < next_housekeeping_us_) return more;
+    const unsigned expired = store.expire_some(wall_ms(), kExpirySliceBuckets);
     engine_.counters.add(MdCounter::expired_keys, expired);
     publish_keyspace(engine_, ~0u);
-    if (expired == kSliceEntries) return true;
+    if (expired >= kManyExpired) return true;
     next_housekeeping_us_ = now_us + kHousekeepingMs * 1000;
-    return garbage;
+    return more;
 }
 
 bool Loop::anything_to_do() {
@@ -147,7 +165,7 @@ void Loop::park() {
     parker_.begin_park();
     if (!anything_to_do()) {
         engine_.counters.add(MdCounter::parks);
-        fifo_.wait(engine_.store.next_expiry_ms() != kNoExpiry ? kHousekeepingMs : -1);
+        fifo_.wait(engine_.store.any_expiry() ? kHousekeepingMs : -1);
     }
     parker_.end_park();
 }

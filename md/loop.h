@@ -1,6 +1,8 @@
 // md's main loop: attaches the channels of io_conn, gives each its turns, does the housekeeping, parks when idle.
 // Runs in md, one thread. Never blocks on one io_conn.
 //
+// At start the store is as a predecessor left it: what that one had committed is finished, every channel goes on where
+// it was, and all peers are woken. Only then does the epoch rise, so whoever sees the new epoch sees all earlier replies.
 // A turn: look at the roster if it has changed -> serve every channel once, starting one further each time -> a slice of
 // housekeeping (expiry, freeing, counters) -> if nothing was done, park (wakeup.h) until a wake-up or the next timer.
 #pragma once
@@ -13,6 +15,7 @@
 #include "common/roster.h"
 #include "common/wakeup.h"
 #include "md/channel_server.h"
+#include "md/store_segment.h"
 
 namespace millrace::md {
 
@@ -26,18 +29,25 @@ class Loop {
   private:
     /// Housekeeping runs at least this often, milliseconds.
     static constexpr int kHousekeepingMs = 100;
-    /// Keys expired, and entries freed, in one turn at most.
-    static constexpr unsigned kSliceEntries = 500;
+    /// Buckets looked at for expired keys in one turn, and entries freed.
+    static constexpr unsigned kExpirySliceBuckets = 4096;
+    static constexpr unsigned kFreeSliceEntries = 256;
+    static constexpr unsigned kGiveBackSlicePages = 16;
+    /// So many expired keys in one slice mean that there are more.
+    static constexpr unsigned kManyExpired = 256;
 
     void open_segments();
     void look_at_roster();
     void attach(unsigned index, uint64_t generation);
+    void detach(unsigned index);
+    void take_over();
     bool serve_channels();
     bool keep_house();
     void park();
     bool anything_to_do();
 
     Daemon& daemon_;
+    StoreSegment store_segment_;
     Engine engine_;
     Segment control_segment_, roster_segment_;
     Control* control_ = nullptr;

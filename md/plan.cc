@@ -1,6 +1,8 @@
 // See plan.h. Runs in md.
 #include "md/plan.h"
 
+#include <cstring>
+
 namespace millrace::md {
 
 void Plan::begin(unsigned database, int64_t now_ms) {
@@ -8,11 +10,12 @@ void Plan::begin(unsigned database, int64_t now_ms) {
     now_ms_ = now_ms;
     changes_.clear();
     if (!by_key_.empty()) by_key_.clear();
+    if (!copied_.empty()) copied_.clear();
     cleared_ = false;
 }
 
 void Plan::add(Change change) {
-    changes_.push_back(std::move(change));
+    changes_.push_back(change);
     if (changes_.size() <= kLinearSearchMax) return;
     if (by_key_.empty())
         for (size_t i = cleared_; i < changes_.size(); ++i) by_key_[changes_[i].key] = i;
@@ -35,14 +38,15 @@ std::optional<Value> Plan::look_up(std::string_view key) {
         if (change->kind != ChangeKind::put) return std::nullopt;
         return change->value;
     }
-    const Value* value = cleared_ ? nullptr : store_.find(database_, key);
-    if (value == nullptr) return std::nullopt;
-    if (value->expire_at_ms != kNoExpiry && value->expire_at_ms <= now_ms_) {  // P4
+    if (cleared_) return std::nullopt;
+    const st::KeyPlace place = store_.place_of(key);
+    std::optional<Value> value = store_.find(database_, key, place);
+    if (value && value->expire_at_ms != kNoExpiry && value->expire_at_ms <= now_ms_) {  // P4
         ++statistics_.expired;
-        add({ChangeKind::erase, key, {}});
+        add({ChangeKind::erase, key, place, {}});
         return std::nullopt;
     }
-    return *value;
+    return value;
 }
 
 std::optional<Value> Plan::read(std::string_view key) {
@@ -54,43 +58,74 @@ std::optional<Value> Plan::read(std::string_view key) {
 std::optional<Value> Plan::find(std::string_view key) { return look_up(key); }
 
 void Plan::set(std::string_view key, std::string_view bytes, int64_t expire_at_ms) {
-    add({ChangeKind::put, key, {Blob::of(bytes), static_cast<uint32_t>(bytes.size()), expire_at_ms}});
+    add({ChangeKind::put, key, store_.place_of(key), Value::of(bytes, expire_at_ms)});
 }
 
 void Plan::append(std::string_view key, const Value& value, std::string_view bytes) {
-    const uint32_t length = value.length + static_cast<uint32_t>(bytes.size());
-    Blob blob = value.blob;
-    if (!blob.can_append(value.length, bytes.size())) {
-        // Doubling keeps a series of appends linear in its total length.
-        blob = Blob::with_capacity(static_cast<uint32_t>(std::min<uint64_t>(uint64_t{length} * 2, kValueBytesMax)));
-        blob.append(0, value.bytes());
+    Value longer = value;
+    if (longer.rest.empty()) {
+        longer.rest = bytes;
+    } else {  // a value of this very plan: its bytes are put together
+        std::string& together = copied_.emplace_front(value.rest);
+        longer.rest = together.append(bytes);
     }
-    blob.append(value.length, bytes);
-    add({ChangeKind::put, key, {std::move(blob), length, value.expire_at_ms}});
+    add({ChangeKind::put, key, store_.place_of(key), longer});
 }
 
-void Plan::erase(std::string_view key) { add({ChangeKind::erase, key, {}}); }
+void Plan::erase(std::string_view key) { add({ChangeKind::erase, key, store_.place_of(key), {}}); }
 
 void Plan::clear_all() {
     changes_.clear();  // what was stated before would be cleared as well
     by_key_.clear();
     cleared_ = true;
-    add({ChangeKind::clear_all, {}, {}});
+    add({ChangeKind::clear_all, {}, {}, {}});
 }
 
-void Plan::commit() {
-    if (changes_.empty()) return;
-    statistics_.databases_changed |= 1u << database_;
-    for (Change& change : changes_) {
-        switch (change.kind) {
-            case ChangeKind::put: store_.put(database_, change.key, std::move(change.value)); break;
-            case ChangeKind::erase: store_.erase(database_, change.key); break;
-            case ChangeKind::clear_all:
-                statistics_.databases_changed = ~0u;
-                for (unsigned database = 0; database < kDatabases; ++database) store_.clear(database);
-                break;
-        }
+bool Plan::make_room() {
+    places_.clear();
+    for (const Change& change : changes_)
+        if (change.kind == ChangeKind::put) places_.push_back(change.place);
+    return places_.empty() || store_.make_room(database_, places_);
+}
+
+Store::Put Plan::build_change(const Change& change) {
+    switch (change.kind) {
+        case ChangeKind::put: return store_.put(database_, change.key, change.place, change.value);
+        case ChangeKind::erase: store_.erase(database_, change.key, change.place); break;
+        case ChangeKind::clear_all:
+            statistics_.databases_changed = ~0u;
+            for (unsigned database = 0; database < kDatabases; ++database)
+                if (!store_.clear(database)) return Store::Put::no_memory;
+            break;
     }
+    return Store::Put::done;
+}
+
+Store::Put Plan::build_once(st::KeyPlace& full) {
+    store_.begin_record();
+    for (const Change& change : changes_) {
+        const Store::Put outcome = build_change(change);
+        if (outcome == Store::Put::done) continue;
+        full = change.place;
+        store_.abandon();
+        return outcome;
+    }
+    store_.end_record();
+    return Store::Put::done;
+}
+
+bool Plan::build() {
+    if (changes_.empty()) return true;
+    statistics_.databases_changed |= 1u << database_;
+    // After a clear_all the room that matters is made while building.
+    if (!cleared_ && !make_room()) return false;
+    for (unsigned splits = 0; splits < kSplitsMax; ++splits) {
+        st::KeyPlace full{};
+        const Store::Put outcome = build_once(full);
+        if (outcome == Store::Put::done) return true;
+        if (outcome == Store::Put::no_memory || !store_.split(database_, full)) return false;
+    }
+    return false;
 }
 
 }  // namespace millrace::md

@@ -1,10 +1,10 @@
 // Plan: what a command handler works with. A handler reads through it, states its changes and writes its reply; it
 // holds no pointer into the store and changes nothing itself. Runs in md.
 //
-// The order is always the same: plan (the handler runs; everything is built out of place), commit (the changes are
-// applied in the order in which they were stated), publish (the loop makes replies visible, once a batch).
+// The order is always the same: plan (the handler runs), build (the changes become a write set, out of reach), commit (one
+// step, together with the request's consumption and the reply; channel_server.h), publish (once a batch).
 // Invariants:
-//   P1  Nothing that another process or a later command can see changes before commit().
+//   P1  Nothing that another process or a later command can see changes before the commit.
 //   P2  Changes are absolute: "this key now has these bytes", never "one more than before".
 //   P3  A read inside a plan sees the plan's own earlier changes.
 //   P4  A key whose time is over reads as absent, and its removal becomes one of the plan's changes.
@@ -12,8 +12,10 @@
 #pragma once
 
 #include <cstdint>
+#include <forward_list>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -52,33 +54,44 @@ class Plan {
     uint64_t key_count() const { return store_.keys(database_); }
     int64_t now_ms() const { return now_ms_; }
 
-    // --- changes ---
+    // --- changes; keys and bytes have to stay valid until the commit, as the arguments do ---
     /// The key has these bytes and this expiry (kNoExpiry: none).
     void set(std::string_view key, std::string_view bytes, int64_t expire_at_ms);
     /// The key has the bytes of `value` and these behind them; its expiry stays.
     void append(std::string_view key, const Value& value, std::string_view bytes);
+    /// The same bytes, kept until the commit.
+    std::string_view keep(std::string_view bytes) { return copied_.emplace_front(bytes); }
     void erase(std::string_view key);
     /// All databases are empty.
     void clear_all();
 
     ReplyWriter& reply() { return reply_; }
 
-    /// Applies the changes.
-    void commit();
+    /// Turns the changes into the store's write set; the caller commits or abandons it. False: there was no memory, and
+    /// the store is as before.
+    bool build();
+    /// Whether the operation changes nothing.
+    bool changes_nothing() const { return changes_.empty(); }
 
   private:
     enum class ChangeKind : uint8_t { put, erase, clear_all };
     struct Change {
         ChangeKind kind;
         std::string_view key;
+        st::KeyPlace place;
         Value value;
     };
     /// Plans with more changes than this are searched by hash.
     static constexpr size_t kLinearSearchMax = 16;
+    /// Splits that one operation may cause while it is built, beyond those made for it before.
+    static constexpr unsigned kSplitsMax = 1000;
 
     void add(Change change);
     const Change* latest_change(std::string_view key);
     std::optional<Value> look_up(std::string_view key);
+    bool make_room();
+    Store::Put build_once(st::KeyPlace& full);
+    Store::Put build_change(const Change& change);
 
     Store& store_;
     ReplyWriter& reply_;
@@ -87,7 +100,9 @@ class Plan {
     int64_t now_ms_ = 0;
     bool cleared_ = false;  ///< the first change is clear_all
     std::vector<Change> changes_;
+    std::vector<st::KeyPlace> places_;
     std::unordered_map<std::string_view, size_t> by_key_;  ///< latest change of a key, once there are many
+    std::forward_list<std::string> copied_;                ///< bytes that the handler does not keep
 };
 
 }  // namespace millrace::md

@@ -8,23 +8,33 @@
 
 namespace millrace::md {
 
-void ReplyWriter::begin(std::byte* room, uint32_t capacity, uint32_t part_limit) {
+namespace {
+
+/// Long values are cut into pieces of this size, so that they fill parts well.
+constexpr size_t kPieceBytes = 4096;
+
+}  // namespace
+
+void ReplyWriter::begin(std::byte* room, uint32_t capacity) {
     room_ = at_ = reinterpret_cast<char*>(room);
     end_ = room_ + capacity;
-    part_limit_ = part_limit;
     in_parts_ = false;
+}
+
+/// From here on in parts.
+void ReplyWriter::start_parts() {
+    if (in_parts_) return;
+    in_parts_ = true;
+    parts_.clear();
+    parts_.emplace_back().fields.assign(room_, at_);
 }
 
 /// Room for a whole field: in the ring while it fits, else in the last part or a new one.
 char* ReplyWriter::reserve(uint32_t bytes) {
-    if (!in_parts_) {
-        if (static_cast<size_t>(end_ - at_) >= bytes) return std::exchange(at_, at_ + bytes);
-        in_parts_ = true;
-        parts_.clear();
-        parts_.emplace_back().fields.assign(room_, at_);
-    }
-    CHECK(bytes <= part_limit_);
-    if (parts_.back().blob_length != 0 || parts_.back().fields.size() + bytes > part_limit_) parts_.emplace_back();
+    if (!in_parts_ && static_cast<size_t>(end_ - at_) >= bytes) return std::exchange(at_, at_ + bytes);
+    start_parts();
+    CHECK(bytes <= kPartBytesMax);
+    if (parts_.back().item != 0 || parts_.back().fields.size() + bytes > kPartBytesMax) parts_.emplace_back();
     std::string& fields = parts_.back().fields;
     fields.resize(fields.size() + bytes);
     return fields.data() + fields.size() - bytes;
@@ -50,14 +60,31 @@ void ReplyWriter::put_text(ReplyTag tag, std::string_view text) {
     if (length != 0) std::memcpy(at + 1 + sizeof length, text.data(), length);
 }
 
-void ReplyWriter::value(const Value& value) {
-    if (value.length <= kCopyLimit) return bulk(value.bytes());
-    end_ = at_;  // from here on in parts: the value is sent from where it lies
-    put_count(ReplyTag::bulk, value.length);
-    parts_.back().blob = value.blob;
-    parts_.back().blob_length = value.length;
+void ReplyWriter::bulk(std::string_view bytes) {
+    put_count(ReplyTag::bulk, static_cast<uint32_t>(bytes.size()));
+    put_bytes(bytes);
 }
 
-std::vector<ReplyPart> ReplyWriter::take_parts() { return std::exchange(parts_, {}); }
+/// Bytes that may be cut between two parts: those of a bulk.
+void ReplyWriter::put_bytes(std::string_view bytes) {
+    if (static_cast<size_t>(end_ - at_) < bytes.size()) start_parts();
+    while (!bytes.empty()) {
+        const std::string_view piece = bytes.substr(0, in_parts_ ? kPieceBytes : bytes.size());
+        std::memcpy(reserve(static_cast<uint32_t>(piece.size())), piece.data(), piece.size());
+        bytes.remove_prefix(piece.size());
+    }
+}
+
+void ReplyWriter::value(const Value& value) {
+    put_count(ReplyTag::bulk, static_cast<uint32_t>(value.length()));
+    if (value.large != 0) {
+        start_parts();  // the value is sent from where it lies
+        parts_.back().item = value.large;
+        parts_.back().item_length = value.stored_length;
+    } else {
+        put_bytes({value.small, value.stored_length});
+    }
+    put_bytes(value.rest);
+}
 
 }  // namespace millrace::md

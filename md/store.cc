@@ -12,6 +12,18 @@
 
 namespace millrace::md {
 
+namespace {
+
+/// First word of a reply record, before and after it was released.
+uint64_t record_word(bool released) {
+    const st::ItemHeader header{released, 0, st::ItemType::reply_record, 0};
+    uint64_t word;
+    std::memcpy(&word, &header, sizeof word);
+    return word;
+}
+
+}  // namespace
+
 void Store::format(const StoreMemory& memory, uint64_t hash_seed, uint64_t oplog_bytes) {
     st::Root& root = *new (memory.at(st::kRootAt)) st::Root{};
     root.hash_seed = hash_seed;
@@ -157,10 +169,7 @@ void Store::set_cursors(unsigned channel, uint64_t request_head, uint64_t reply_
 uint64_t Store::add_record(unsigned channel, std::span<const ReplyPart> parts) {
     const uint64_t record = allocator_.allocate(sizeof(st::ReplyRecord));
     if (record == 0) return 0;
-    const st::ItemHeader header{0, 0, st::ItemType::reply_record, 0};
-    uint64_t first;
-    std::memcpy(&first, &header, sizeof first);
-    set_.write(record, first);
+    set_.write(record, record_word(false));
     uint64_t next = 0;
     for (size_t i = parts.size(); i-- > 0;) {
         const ReplyPart& part = parts[i];
@@ -178,6 +187,7 @@ uint64_t Store::add_record(unsigned channel, std::span<const ReplyPart> parts) {
     auto& body = *memory_.as<st::ReplyRecord>(record);
     body.first_chunk = next;
     body.previous_record = 0;
+    body.owner = channel + 1;
     const uint64_t& head = root().channels[channel].records;
     const uint64_t old_first = set_.read(&head);
     body.next_record = old_first;
@@ -192,18 +202,27 @@ void Store::unlink_record(unsigned channel, uint64_t record) {
     if (next != 0) set_.write(&memory_.as<st::ReplyRecord>(next)->previous_record, previous);
     if (previous != 0) set_.write(&memory_.as<st::ReplyRecord>(previous)->next_record, next);
     else set_.write(&root().channels[channel].records, next);
+    set_.write(record, record_word(true));
     items_.push_garbage(record);
 }
 
+/// Whether a reference, which comes from a ring, is that of a record of this channel: a chunk in use of its class whose
+/// first word and owner say so. No other chunk begins like one.
+bool Store::is_record(unsigned channel, uint64_t reference) const {
+    const uint64_t page = reference >> st::kPageShift;
+    if (reference % 8 != 0 || page == 0 || page >= set_.read(&root().frontier) || page % st::kRegionPages == 0) return false;
+    const auto state = st::PageState::from(set_.read(st::descriptor_at(page)));
+    constexpr unsigned kClass = st::class_for(sizeof(st::ReplyRecord));
+    if (state.kind != st::PageKind::slab || state.size_class != kClass) return false;
+    const uint64_t within = reference % st::kPageBytes;
+    if (within % st::class_bytes(kClass) != 0 || within / st::class_bytes(kClass) >= state.bump) return false;
+    return set_.read(reference) == record_word(false) && set_.read(&memory_.as<st::ReplyRecord>(reference)->owner) == channel + 1;
+}
+
 bool Store::release_record(unsigned channel, uint64_t record) {
-    // The reference comes from a ring: it counts only if the channel's list has it.
-    for (uint64_t at = set_.read(&root().channels[channel].records); at != 0;
-         at = set_.read(&memory_.as<st::ReplyRecord>(at)->next_record)) {
-        if (at != record) continue;
-        unlink_record(channel, record);
-        return true;
-    }
-    return false;
+    if (!is_record(channel, record)) return false;
+    unlink_record(channel, record);
+    return true;
 }
 
 void Store::reset_channel(unsigned channel, uint64_t generation) {

@@ -72,6 +72,9 @@ class Store {
     void set_cursors(unsigned channel, uint64_t request_head, uint64_t reply_tail);
     const st::ChannelWords& channel(unsigned channel) const { return root().channels[channel]; }
 
+    /// Starts and ends the oplog's record of the operation.
+    void begin_record() { oplog_.begin(); }
+    void end_record() { oplog_.end(committer_.next_number()); }
     /// Makes the operation real. False: there was no memory for its list, and nothing has happened.
     bool commit();
     void abandon();
@@ -98,7 +101,7 @@ class Store {
     std::optional<FoundSlot> find_slot(unsigned database, std::string_view key, st::KeyPlace place) const {
         return index_.find(database, place, [&](uint64_t item) { return items_.key_equals(item, key); });
     }
-    std::optional<unsigned> channel_of_record(uint64_t record) const;
+    bool is_record(unsigned channel, uint64_t reference) const;
     void erase_slot(unsigned database, const FoundSlot& found);
     bool free_database_slice(uint64_t garbage, unsigned limit);
     bool free_record_slice(uint64_t garbage, unsigned limit);

@@ -1,0 +1,51 @@
+// The store as an io_conn sees it: mapped for reading only. It reads the replies that md leaves there. Runs in io_conn.
+//
+// A reply record is read between the message that names it and the `release` that this io_conn answers with; until then md
+// changes nothing of it, and keeps the large values that it refers to (common/store_layout.h, ReplyRecord).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "common/segment.h"
+#include "common/store_layout.h"
+
+namespace millrace::io_conn {
+
+class StoreView {
+  public:
+    StoreView() = default;
+    /// Throws Error.
+    StoreView(const std::string& path, uint64_t instance);
+
+    /// Whether the file at the path is still the one that is mapped: a store that could not be used is made anew.
+    bool is_current() const;
+
+    template <class T>
+    const T& at(uint64_t reference) const {
+        return *segment_.payload<const T>(reference - kSegmentPayload);
+    }
+    std::span<const std::byte> bytes(uint64_t reference, uint64_t length) const { return {&at<std::byte>(reference), length}; }
+
+  private:
+    Segment segment_;
+    uint64_t inode_ = 0;
+};
+
+/// How far a reply record has been read.
+class RecordReader {
+  public:
+    RecordReader() = default;
+    RecordReader(const StoreView& store, uint64_t record);
+
+    /// The next piece of the reply's bytes, at most a page; empty at the end.
+    std::span<const std::byte> next(const StoreView& store);
+
+  private:
+    uint64_t chunk_ = 0;
+    bool fields_read_ = false;
+    uint64_t item_read_ = 0;
+};
+
+}  // namespace millrace::io_conn

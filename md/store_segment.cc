@@ -1,0 +1,82 @@
+// See store_segment.h. Runs in md.
+#include "md/store_segment.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "common/check.h"
+#include "common/log.h"
+#include "md/store.h"
+
+namespace millrace::md {
+
+namespace {
+
+uint64_t random_seed() {
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed) throw Error("the kernel gives no random numbers (getrandom)");
+    return seed;
+}
+
+}  // namespace
+
+void StoreSegment::attach_or_make(const SegmentSpec& spec) {
+    if (access(spec.path.c_str(), F_OK) == 0) {
+        try {
+            segment_ = Segment::attach(spec, Access::read_write);
+            found_ = true;
+            return;
+        } catch (const Error& error) {
+            const std::string aside = spec.path + ".refused";
+            log::warning("the data in shared memory cannot be used: {}; it is put aside as {}, and the store is empty now",
+                         error.what(), aside);
+            if (rename(spec.path.c_str(), aside.c_str()) != 0)
+                throw Error("cannot put " + spec.path + " aside: " + errno_text(errno));
+        }
+    }
+    segment_ = Segment::create(spec);
+}
+
+StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t generation) {
+    attach_or_make({path, st::kStoreLayout, instance, generation, st::kReserveBytesDefault,
+                    Store::fixed_pages(kOplogBytes) << st::kPageShift});
+    if (!found_) {
+        Store::format(memory(), random_seed(), kOplogBytes);
+        segment_.publish();
+    }
+    fd_ = open(path.c_str(), O_RDWR | O_CLOEXEC);
+    if (fd_ < 0) throw Error("cannot open " + path + ": " + errno_text(errno));
+    // A core dump would hold the data back from the next md for as long as it takes to write.
+    madvise(memory().at(0), segment_.size(), MADV_DONTDUMP);
+}
+
+StoreSegment::~StoreSegment() {
+    if (fd_ >= 0) close(fd_);
+}
+
+StoreMemory StoreSegment::memory() const {
+    const int fd = fd_;
+    return {segment_.payload<std::byte>() - kSegmentPayload, segment_.size(),
+            [fd](uint64_t offset, uint64_t length) { return take(fd, offset, length); },
+            [fd](uint64_t offset, uint64_t length) { give_back(fd, offset, length); }};
+}
+
+bool StoreSegment::take(int fd, uint64_t offset, uint64_t length) {
+    int result;
+    do result = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(length));
+    while (result == EINTR);
+    return result == 0;
+}
+
+void StoreSegment::give_back(int fd, uint64_t offset, uint64_t length) {
+    // If it fails the memory stays taken and is used again later.
+    [[maybe_unused]] const int result = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                                                  static_cast<off_t>(length));
+}
+
+}  // namespace millrace::md

@@ -1,0 +1,36 @@
+// The store's segment: found as a predecessor left it, or made anew; memory for it from the system and back. Runs in md.
+#pragma once
+
+#include <string>
+
+#include "common/segment.h"
+#include "md/store_memory.h"
+
+namespace millrace::md {
+
+class StoreSegment {
+  public:
+    static constexpr uint64_t kOplogBytes = 256 * 1024;
+
+    /// Maps the store at `path`. One that is missing is made; one that is refused (another build, another instance,
+    /// damaged) is put aside as PATH.refused with a warning, and an empty one takes its place. Throws Error.
+    StoreSegment(const std::string& path, uint64_t instance, uint64_t generation);
+    ~StoreSegment();
+    StoreSegment(const StoreSegment&) = delete;
+
+    /// Valid as long as this object.
+    StoreMemory memory() const;
+    /// Whether it was there already.
+    bool found() const { return found_; }
+
+  private:
+    void attach_or_make(const SegmentSpec& spec);
+    static bool take(int fd, uint64_t offset, uint64_t length);
+    static void give_back(int fd, uint64_t offset, uint64_t length);
+
+    Segment segment_;
+    int fd_ = -1;
+    bool found_ = false;
+};
+
+}  // namespace millrace::md
