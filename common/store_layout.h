@@ -143,13 +143,15 @@ struct LargeItem {
     int64_t expire_at_ms;      ///< only with kHasExpiry
     uint64_t key_length;
     uint64_t value_length;
-    uint64_t pins;             ///< reply records that refer to it, + kUnlinked once no slot does
+    uint64_t pins;             ///< reply records that refer to it, + kUnlinked once no slot does, + kInGarbage while it is listed
     uint64_t page_count;
     uint64_t tail;             ///< reference of the tail's chunk or page; 0 = none
     // uint32_t pages[]; padded to 8 bytes
 };
 static_assert(sizeof(LargeItem) == 64);
 inline constexpr uint64_t kUnlinked = 1ull << 32;
+inline constexpr uint64_t kInGarbage = 1ull << 33;
+constexpr uint64_t pin_count(uint64_t pins) { return pins & (kUnlinked - 1); }
 
 /// Longest small item, header and all, bytes.
 inline constexpr uint32_t kSmallItemMax = kChunkBytesMax;

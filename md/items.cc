@@ -154,14 +154,30 @@ void Items::push_garbage(uint64_t reference) {
 void Items::release(uint64_t reference) {
     if (!is_large(reference)) return allocator_.free(reference);
     const uint64_t& pins = memory_.as<st::LargeItem>(reference)->pins;
-    if (set_.read(&pins) == 0) return push_garbage(reference);
     set_.add(&pins, st::kUnlinked);
+    discard_if_unused(reference);
 }
 
 void Items::unpin(uint64_t reference) {
+    set_.add(&memory_.as<st::LargeItem>(reference)->pins, 0 - uint64_t{1});
+    discard_if_unused(reference);
+}
+
+/// Puts a large item into the garbage list once no slot and no reply refers to it.
+void Items::discard_if_unused(uint64_t reference) {
     const uint64_t& pins = memory_.as<st::LargeItem>(reference)->pins;
-    set_.add(&pins, 0 - uint64_t{1});
-    if (set_.read(&pins) == st::kUnlinked) push_garbage(reference);
+    if (set_.read(&pins) != st::kUnlinked) return;
+    set_.add(&pins, st::kInGarbage);
+    push_garbage(reference);
+}
+
+bool Items::free_large(uint64_t reference, unsigned limit) {
+    const uint64_t& pins = memory_.as<st::LargeItem>(reference)->pins;
+    if (st::pin_count(set_.read(&pins)) != 0) {  // by the reply of the very operation that let go of it
+        set_.add(&pins, 0 - st::kInGarbage);
+        return true;
+    }
+    return free_extents(reference, limit);
 }
 
 bool Items::free_extents(uint64_t reference, unsigned limit) {
@@ -240,6 +256,10 @@ void Items::read_large(uint64_t reference, uint64_t from, uint64_t length, char*
         const uint64_t count = std::min(st::kPageBytes - within, length);
         const uint64_t start = index < pages ? page_of(reference, index) << st::kPageShift : tail;
         std::memcpy(out, memory_.at(start + within), count);
+        if (index >= pages && within < 8) {  // the tail's first word may be in the write set still (T4)
+            const uint64_t first = set_.read(tail);
+            std::memcpy(out, reinterpret_cast<const char*>(&first) + within, std::min<uint64_t>(count, 8 - within));
+        }
         out += count;
         from += count;
         length -= count;

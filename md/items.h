@@ -24,8 +24,8 @@ class Items {
     bool append_in_place(uint64_t reference, const Value& value);
     /// Frees an item that no slot refers to any more: a small one now, a large one through the garbage list.
     void release(uint64_t reference);
-    /// Frees up to `limit` extents of an item in the garbage; true when nothing is left of it.
-    bool free_extents(uint64_t reference, unsigned limit);
+    /// Frees up to `limit` extents of an item taken from the garbage list; true when it does not belong there any more.
+    bool free_large(uint64_t reference, unsigned limit);
 
     bool key_equals(uint64_t reference, std::string_view key) const;
     /// The hash of an item's key.
@@ -61,6 +61,8 @@ class Items {
     }
     uint64_t word_of(uint64_t reference, size_t field) const { return set_.read(reference + field); }
     uint64_t page_of(uint64_t reference, uint64_t index) const;
+    void discard_if_unused(uint64_t reference);
+    bool free_extents(uint64_t reference, unsigned limit);
     uint64_t build_small(std::string_view key, const Value& value, uint32_t bytes);
     uint64_t build_large(std::string_view key, const Value& value);
     /// Gives the bytes of a value, piece by piece, to `take(std::string_view)`.

@@ -347,7 +347,7 @@ bool Store::free_some(unsigned limit) {
     bool done;
     if (header.type == st::ItemType::cleared_database) done = free_database_slice(garbage, limit);
     else if (header.type == st::ItemType::reply_record) done = free_record_slice(garbage, limit);
-    else done = items_.free_extents(garbage, limit);
+    else done = items_.free_large(garbage, limit);
     if (!done) items_.push_garbage(garbage);
     return commit();
 }

@@ -230,13 +230,12 @@ class Walk {
     void compare_pins() {
         for (const auto& [item, pins] : expected_pins_) {
             const uint64_t word = memory_.as<st::LargeItem>(item)->pins;
-            if (word % st::kUnlinked != pins) fault("the large value at {} is pinned {} times and says {}", item, pins, word % st::kUnlinked);
+            if (st::pin_count(word) != pins) fault("the large value at {} is pinned {} times and says {}", item, pins, st::pin_count(word));
             // One that no slot refers to any more is reached from the replies that pin it.
-            if (word >= st::kUnlinked && !reached_.contains(item)) reach_item(item);
-            if (word >= st::kUnlinked && found_pins_.contains(item)) found_pins_[item] = pins;
+            if ((word & st::kUnlinked) != 0 && !reached_.contains(item)) reach_item(item);
         }
         for (const auto& [item, word] : found_pins_)
-            if (word % st::kUnlinked != (expected_pins_.contains(item) ? expected_pins_.at(item) : 0))
+            if (st::pin_count(word) != (expected_pins_.contains(item) ? expected_pins_.at(item) : 0))
                 fault("the large value at {} says that {} replies pin it", item, word);
     }
 
