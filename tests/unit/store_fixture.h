@@ -43,8 +43,9 @@ class TestMemory {
 
     /// Calls of back() that succeed from here on.
     uint64_t calls_left = kUnlimited;
-    uint64_t calls = 0;       ///< of back(), ever
-    uint64_t given_back = 0;  ///< bytes, ever
+    uint64_t longest = kUnlimited;  ///< bytes that back() gives at once
+    uint64_t calls = 0;             ///< of back(), ever
+    uint64_t given_back = 0;        ///< bytes, ever
     static constexpr uint64_t kUnlimited = ~uint64_t{0};
 
     /// All that is backed, to be put back later: what a process that died would have left behind.
@@ -75,7 +76,7 @@ class TestMemory {
 
     bool back(uint64_t at, uint64_t length) {
         ++calls;
-        if (calls_left == 0 || at + length > bytes_) return false;
+        if (calls_left == 0 || length > longest || at + length > bytes_) return false;
         if (calls_left != kUnlimited) --calls_left;
         back_now(at, length, kRubbish);
         return true;
