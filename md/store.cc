@@ -67,12 +67,17 @@ bool Store::make_room(unsigned database, std::span<const st::KeyPlace> places) {
     constexpr size_t kFew = 16;
     if (places.size() > kFew) {
         // Many keys of one operation may meet in a segment: split those that would be too full, until none is.
+        // A key that is there twice arrives once: no split would tell it from itself.
         constexpr unsigned kSafeKeys = st::kBuckets * st::kSlots * 8 / 10;
+        std::vector<st::KeyPlace> distinct(places.begin(), places.end());
+        std::ranges::sort(distinct, {}, &st::KeyPlace::hash);
+        const auto repeated = std::ranges::unique(distinct, {}, &st::KeyPlace::hash);
+        distinct.erase(repeated.begin(), repeated.end());
         for (bool again = true; again;) {
             again = false;
             std::unordered_map<uint64_t, unsigned> arriving;
-            for (const st::KeyPlace place : places) ++arriving[index_.segment_of(database, place)];
-            for (const st::KeyPlace place : places) {
+            for (const st::KeyPlace place : distinct) ++arriving[index_.segment_of(database, place)];
+            for (const st::KeyPlace place : distinct) {
                 const auto at = arriving.find(index_.segment_of(database, place));
                 if (at == arriving.end() || at->second == 0) continue;
                 if (at->first != 0 && at->second + index_.keys_in_segment(database, place) <= kSafeKeys) {
