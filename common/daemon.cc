@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <exception>
+#include <utility>
 
 #include "common/check.h"
 #include "common/log.h"
@@ -77,6 +78,12 @@ void Daemon::on_signal(int signal) {
         [[maybe_unused]] ssize_t written = write(signal_fifo, &byte, 1);
     }
     errno = saved;
+}
+
+void Daemon::report_standby() {
+    if (std::exchange(standby_reported_, true) || arguments_.ready_fd < 0) return;
+    static constexpr char kWord[] = "standby\n";
+    [[maybe_unused]] ssize_t written = write(arguments_.ready_fd, kWord, sizeof kWord - 1);
 }
 
 void Daemon::report_ready() { tell_supervisor(arguments_.ready_fd, "ready\n"); }

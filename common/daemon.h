@@ -46,6 +46,8 @@ class Daemon {
 
     /// Tells the supervisor that clients can be served.
     void report_ready();
+    /// Tells the supervisor, once, that this md has everything mapped and waits for its turn.
+    void report_standby();
     /// SIGTERM or SIGINT has come.
     bool stopping() const { return stop_requested != 0; }
     /// SIGUSR1 has come.
@@ -59,6 +61,7 @@ class Daemon {
 
     DaemonArguments arguments_;
     Options options_;
+    bool standby_reported_ = false;
     static volatile std::sig_atomic_t stop_requested;
     static volatile std::sig_atomic_t retire_requested;
     static volatile std::sig_atomic_t signal_fifo;

@@ -1,6 +1,7 @@
 // Two small segments that hold the group together: `control` (written by md) and `roster` (a line for each io_conn).
 //
-// control: one writer, md. md_epoch rises with every md that takes over, md_park is its park word (wakeup.h).
+// control: one writer, the md that holds the lease. md_epoch rises with every md that takes over, md_park is its park word
+//          (wakeup.h), md_turns its progress; the lease (md/lease.h) is of all md, and killed_by_watchdog of the waiting one.
 // roster:  line i is written by io_conn i only; all others read it. It says which channel is current, how many
 //          connections it has and whether its loop turns (accept rule, io_conn/acceptor.h). The two words at its head
 //          are the exception to "one writer": client ids and `changes` are taken with fetch_add by any io_conn, so
@@ -8,6 +9,8 @@
 // Order when an io_conn joins: make rings-<i> (channel.h) -> line: park, state -> generation (release) -> changes
 // (fetch_add, release) -> wake md. md reads `changes` (acquire) once a turn and looks at the lines when it moved.
 #pragma once
+
+#include <pthread.h>
 
 #include <atomic>
 #include <cstddef>
@@ -22,14 +25,18 @@ namespace millrace {
 inline constexpr unsigned kMaxIoConns = 64;
 
 struct Control {
-    alignas(kCacheLineDistance) std::atomic<uint64_t> md_epoch;  ///< number of md starts in this segment's life
+    alignas(kCacheLineDistance) std::atomic<uint64_t> md_epoch;  ///< number of md that have served in this segment's life
     std::atomic<uint32_t> md_pid;
     uint32_t reserved;
+    std::atomic<uint64_t> killed_by_watchdog;  ///< epoch of the md that was
     alignas(kCacheLineDistance) std::atomic<uint32_t> md_park;
+    alignas(kCacheLineDistance) std::atomic<uint64_t> md_turns;
+    alignas(kCacheLineDistance) pthread_mutex_t lease;
 };
-static_assert(sizeof(Control) == 2 * kCacheLineDistance);
+static_assert(sizeof(Control) == 4 * kCacheLineDistance);
 inline constexpr uint64_t kControlLayout =
-    layout_hash("control-1", {sizeof(Control), offsetof(Control, md_pid), offsetof(Control, md_park)});
+    layout_hash("control-2", {sizeof(Control), offsetof(Control, md_pid), offsetof(Control, md_park),
+                              offsetof(Control, md_turns), offsetof(Control, lease), sizeof(pthread_mutex_t)});
 
 enum class IoConnState : uint32_t {
     absent = 0,

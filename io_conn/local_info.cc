@@ -99,11 +99,13 @@ std::string clients_section(const Facts& facts) {
 std::string memory_section(const Facts& facts) {
     uint64_t resident = 0;
     for (const ProcessCounters& process : facts.processes) resident += resident_bytes(process.pid);
+    const auto limit = static_cast<uint64_t>(facts.options().number(OptionId::maxmemory));
     const uint64_t used = facts.md("memory_bytes") + facts.io("buffer_bytes") + facts.md("assembly_bytes");
     return fmt::format(
         "used_memory:{}\r\nused_memory_human:{}\r\nused_memory_rss:{}\r\nused_memory_rss_human:{}\r\n"
-        "used_memory_dataset:{}\r\nmaxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n",
-        used, human_bytes(used), resident, human_bytes(resident), facts.md("memory_bytes"));
+        "used_memory_dataset:{}\r\nmaxmemory:{}\r\nmaxmemory_human:{}\r\nmaxmemory_policy:{}\r\n",
+        used, human_bytes(used), resident, human_bytes(resident), facts.md("memory_bytes"), limit, human_bytes(limit),
+        facts.options().text(OptionId::maxmemory_policy));
 }
 
 std::string persistence_section(const Facts&) {

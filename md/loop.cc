@@ -27,15 +27,18 @@ Segment open_or_make(const std::string& path, uint64_t layout, const DaemonArgum
 
 }  // namespace
 
-Loop::Loop(Daemon& daemon)
+Loop::Loop(Daemon& daemon, Lease& lease)
     : daemon_(daemon),
       store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation),
       engine_(store_segment_.memory()) {
     const DaemonArguments& arguments = daemon.arguments();
     engine_.counters = Counters<MdCounter>(paths::counters(daemon.dir(), "md", arguments.index), "md", arguments.index,
                                            arguments.instance, arguments.generation);
+    engine_.memory_limit = static_cast<uint64_t>(daemon.options().number(OptionId::maxmemory));
     engine_.assembly_budget.limit = static_cast<uint64_t>(daemon.options().number(OptionId::assembly_memory));
-    open_segments();
+    control_ = lease.control_segment().payload<Control>();
+    open_roster();
+    remove_counters_of_others();
     fifo_ = Fifo(paths::md_fifo(daemon.dir()));
     fifo_.prepare_to_wait(paths::md_fifo(daemon.dir()));
     daemon.wake_on_signal(fifo_.descriptor());
@@ -43,13 +46,17 @@ Loop::Loop(Daemon& daemon)
     engine_.counters.set(MdCounter::restarts, arguments.restarts);
 }
 
-void Loop::open_segments() {
-    control_segment_ = open_or_make<Control>(paths::control(daemon_.dir()), kControlLayout, daemon_.arguments());
+void Loop::open_roster() {
     roster_segment_ = open_or_make<Roster>(paths::roster(daemon_.dir()), kRosterLayout, daemon_.arguments());
-    control_ = control_segment_.payload<Control>();
     roster_ = roster_segment_.payload<Roster>();
     parker_ = Parker(control_->md_park);
     control_->md_pid.store(static_cast<uint32_t>(getpid()), std::memory_order_relaxed);
+}
+
+/// The counters of an md that has died are not those of this instance's md any more.
+void Loop::remove_counters_of_others() {
+    for (unsigned index = 0; index < kMdPlaces; ++index)
+        if (index != daemon_.arguments().index) unlink(paths::counters(daemon_.dir(), "md", index).c_str());
 }
 
 /// Everything that clients may have missed is theirs before anybody hears of the new md.
@@ -72,6 +79,7 @@ void Loop::run() {
     log::notice("serving");
     while (!daemon_.stopping()) {
         engine_.counters.add(MdCounter::turns);
+        control_->md_turns.fetch_add(1, std::memory_order_relaxed);
         look_at_roster();
         const bool served = serve_channels();
         const bool busy = keep_house();

@@ -15,18 +15,22 @@
 #include "common/roster.h"
 #include "common/wakeup.h"
 #include "md/channel_server.h"
+#include "md/lease.h"
 #include "md/store_segment.h"
 
 namespace millrace::md {
 
 class Loop {
   public:
-    explicit Loop(Daemon& daemon);
+    /// REQUIRES: the lease is held as long as this object lives.
+    Loop(Daemon& daemon, Lease& lease);
 
     /// Serves until the supervisor asks for the end.
     void run();
 
   private:
+    /// Places of md in a group: the one that serves and its standby.
+    static constexpr unsigned kMdPlaces = 2;
     /// Housekeeping runs at least this often, milliseconds.
     static constexpr int kHousekeepingMs = 100;
     /// Buckets looked at for expired keys in one turn, and entries freed.
@@ -36,11 +40,12 @@ class Loop {
     /// So many expired keys in one slice mean that there are more.
     static constexpr unsigned kManyExpired = 256;
 
-    void open_segments();
+    void open_roster();
     void look_at_roster();
     void attach(unsigned index, uint64_t generation);
     void detach(unsigned index);
     void take_over();
+    void remove_counters_of_others();
     bool serve_channels();
     bool keep_house();
     void park();
@@ -49,7 +54,7 @@ class Loop {
     Daemon& daemon_;
     StoreSegment store_segment_;
     Engine engine_;
-    Segment control_segment_, roster_segment_;
+    Segment roster_segment_;
     Control* control_ = nullptr;
     Roster* roster_ = nullptr;
     Fifo fifo_;

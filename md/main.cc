@@ -1,5 +1,6 @@
-// md: the daemon that owns the data. Order of start-up: command line and configuration (common/daemon.h), counters,
-// control and roster segments, the FIFO, the channels of all io_conn, ready. Started by the supervisor only.
+// md: the daemon that owns the data. Order of start-up: command line and configuration (common/daemon.h), the lease, which
+// a standby waits for, the store, counters and roster, the FIFO, the channels of all io_conn, ready. Started by the
+// supervisor only.
 #include <malloc.h>
 
 #include "common/daemon.h"
@@ -17,7 +18,9 @@ int main(int argc, char** argv) {
     mallopt(M_MMAP_THRESHOLD, kOwnPagesFromBytes);
     mallopt(M_TRIM_THRESHOLD, kOwnPagesFromBytes);
     return millrace::run_daemon(argc, argv, "md", [](millrace::Daemon& daemon) {
-        millrace::md::Loop loop(daemon);
+        millrace::md::Lease lease(daemon);
+        if (!lease.acquire()) return;
+        millrace::md::Loop loop(daemon, lease);
         loop.run();
     });
 }

@@ -55,6 +55,13 @@ StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t 
     madvise(memory().at(0), segment_.size(), MADV_DONTDUMP);
 }
 
+std::unique_ptr<StoreSegment> StoreSegment::watch(const std::string& path, uint64_t instance) {
+    std::unique_ptr<StoreSegment> store(new StoreSegment);
+    store->segment_ = Segment::attach({path, st::kStoreLayout, instance}, Access::read_write);
+    madvise(store->memory().at(0), store->segment_.size(), MADV_DONTDUMP);
+    return store;
+}
+
 StoreSegment::~StoreSegment() {
     if (fd_ >= 0) close(fd_);
 }

@@ -1,6 +1,7 @@
 // The store's segment: found as a predecessor left it, or made anew; memory for it from the system and back. Runs in md.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "common/segment.h"
@@ -15,6 +16,8 @@ class StoreSegment {
     /// Maps the store at `path`. One that is missing is made; one that is refused (another build, another instance,
     /// damaged) is put aside as PATH.refused with a warning, and an empty one takes its place. Throws Error.
     StoreSegment(const std::string& path, uint64_t instance, uint64_t generation);
+    /// Maps an existing store without changing anything (a standby). Throws Error.
+    static std::unique_ptr<StoreSegment> watch(const std::string& path, uint64_t instance);
     ~StoreSegment();
     StoreSegment(const StoreSegment&) = delete;
 
@@ -24,6 +27,7 @@ class StoreSegment {
     bool found() const { return found_; }
 
   private:
+    StoreSegment() = default;
     void attach_or_make(const SegmentSpec& spec);
     static bool take(int fd, uint64_t offset, uint64_t length);
     static void give_back(int fd, uint64_t offset, uint64_t length);

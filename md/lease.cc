@@ -1,0 +1,144 @@
+// See lease.h. Runs in md.
+#include "md/lease.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/paths.h"
+
+namespace millrace::md {
+
+namespace {
+
+void make_mutex(pthread_mutex_t& mutex) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
+}  // namespace
+
+Lease::Lease(Daemon& daemon) : daemon_(daemon) {
+    const DaemonArguments& arguments = daemon.arguments();
+    const std::string path = paths::control(daemon.dir());
+    SegmentSpec spec{path, kControlLayout, arguments.instance, arguments.generation, kSegmentPayload + sizeof(Control)};
+    if (access(path.c_str(), F_OK) == 0) {
+        control_segment_ = Segment::attach(spec, Access::read_write);
+    } else {
+        control_segment_ = Segment::create(spec);
+        make_mutex(control_segment_.payload<Control>()->lease);
+        control_segment_.publish();
+    }
+    control_ = control_segment_.payload<Control>();
+}
+
+Lease::~Lease() {
+    if (held_) pthread_mutex_unlock(&control_->lease);
+}
+
+bool Lease::wait_once() {
+    timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += kPollMs * 1'000'000;
+    until.tv_sec += until.tv_nsec / 1'000'000'000;
+    until.tv_nsec %= 1'000'000'000;
+    const int result = pthread_mutex_timedlock(&control_->lease, &until);
+    if (result == ETIMEDOUT) return false;
+    if (result == EOWNERDEAD) pthread_mutex_consistent(&control_->lease);  // E2
+    else if (result != 0) throw Error("the lease of md cannot be taken: " + errno_text(result));
+    return true;
+}
+
+bool Lease::acquire() {
+    const int first = pthread_mutex_trylock(&control_->lease);
+    if (first == EOWNERDEAD) pthread_mutex_consistent(&control_->lease);
+    held_ = first == 0 || first == EOWNERDEAD;
+    if (held_) return true;
+    while (!daemon_.stopping()) {
+        if (wait_once()) {
+            held_ = true;
+            return true;
+        }
+        populate();
+        daemon_.report_standby();  // the first time only
+        watch();
+    }
+    return false;
+}
+
+/// Maps the pages that the store has in use, some at a time. Memory that the system has not given is not touched: that would
+/// take it.
+void Lease::populate() {
+    if (store_ == nullptr) {
+        if (access(paths::store(daemon_.dir()).c_str(), F_OK) != 0) return;
+        try {
+            store_ = StoreSegment::watch(paths::store(daemon_.dir()), daemon_.arguments().instance);
+        } catch (const Error& error) {
+            return log::warning("the standby cannot map the store: {}", error.what());
+        }
+    }
+    const StoreMemory memory = store_->memory();
+    const uint64_t frontier = memory.load(memory.offset_of(&memory.root().frontier));
+    const auto in_use = [&](uint64_t page) {
+        const auto kind = st::PageState::from(memory.load(st::descriptor_at(page))).kind;
+        return page % st::kRegionPages != 0 && kind != st::PageKind::hole && kind != st::PageKind::none;
+    };
+    for (uint64_t done = 0; populated_ < frontier && done < kPopulatePages;) {
+        uint64_t end = populated_;
+        while (end < frontier && done + (end - populated_) < kPopulatePages && in_use(end)) ++end;
+        if (end > populated_)
+            madvise(memory.at(populated_ << st::kPageShift), (end - populated_) << st::kPageShift, MADV_POPULATE_WRITE);
+        done += end - populated_ + 1;
+        populated_ = std::max(end, populated_ + (end == populated_));
+    }
+}
+
+bool Lease::any_request_waiting() {
+    for (unsigned index = 0; index < kMaxIoConns; ++index) {
+        const st::ChannelWords& words = store_->memory().root().channels[index];
+        if (words.generation == 0) continue;
+        try {
+            const Channel channel = Channel::attach(paths::rings(daemon_.dir(), index), daemon_.arguments().instance, words.generation);
+            if (channel.requests().control->tail.load() != channel.requests().control->head.load()) return true;
+        } catch (const Error&) {
+            continue;  // its io_conn has gone
+        }
+    }
+    return false;
+}
+
+/// The watchdog.
+void Lease::watch() {
+    const auto limit_s = static_cast<uint64_t>(daemon_.options().number(OptionId::md_hang_timeout));
+    if (limit_s == 0 || store_ == nullptr) return;
+    const uint64_t turns = control_->md_turns.load(std::memory_order_relaxed);
+    const uint64_t epoch = control_->md_epoch.load(std::memory_order_relaxed);
+    const uint64_t now_us = monotonic_us();
+    if (turns != seen_turns_ || epoch != seen_epoch_ || stuck_since_us_ == 0) {
+        seen_turns_ = turns;
+        seen_epoch_ = epoch;
+        stuck_since_us_ = now_us;
+        return;
+    }
+    if (now_us - stuck_since_us_ < limit_s * 1'000'000) return;
+    stuck_since_us_ = now_us;
+    if (!any_request_waiting()) return;
+    const auto pid = static_cast<pid_t>(control_->md_pid.load(std::memory_order_relaxed));
+    log::warning("md {} has made no progress for {} s although requests wait: it is killed", pid, limit_s);
+    control_->killed_by_watchdog.store(epoch, std::memory_order_relaxed);
+    if (pid > 1) kill(pid, SIGKILL);
+}
+
+}  // namespace millrace::md

@@ -1,0 +1,55 @@
+// The lease: of all md processes of an instance, the one that holds it owns the store. Runs in md.
+//
+// A robust mutex in the control segment, held for the holder's whole life. The kernel gives it on when the holder has
+// died, before it takes the dead process's memory apart, so a waiting md goes on within a fraction of a millisecond however
+// large the store is. That is a sound fence only because md has one thread: once its lease is free it runs no more.
+// Invariants:
+//   E1  Only the holder writes to the store, to the channels' md ends, and to the words of control other than the lease.
+//   E2  Holding a lease that was orphaned says nothing about the store: recovery (commit.h) is what makes it whole.
+// The waiting md keeps the store's pages mapped as they grow, so that it meets no page fault when its turn comes, and is the
+// watchdog: an md that has requests in its rings and makes no progress for `md-hang-timeout` is killed.
+#pragma once
+
+#include <cstdint>
+
+#include "common/channel.h"
+#include "common/daemon.h"
+#include "common/roster.h"
+#include "md/store_segment.h"
+
+namespace millrace::md {
+
+/// The segments of md that exist before the lease is held.
+class Lease {
+  public:
+    /// Maps the control segment, making it (with the lease) if there is none. Throws Error.
+    explicit Lease(Daemon& daemon);
+    /// Gives the lease up, if it is held.
+    ~Lease();
+    Lease(const Lease&) = delete;
+
+    /// Waits until the lease is held; false when the process was told to end meanwhile. Reports `standby` when it has to wait.
+    bool acquire();
+
+    Segment& control_segment() { return control_segment_; }
+
+  private:
+    static constexpr uint64_t kPollMs = 20;
+    /// Pages of the store mapped in one poll at most.
+    static constexpr uint64_t kPopulatePages = 4096;
+
+    bool wait_once();
+    void populate();
+    void watch();
+    bool any_request_waiting();
+
+    Daemon& daemon_;
+    Segment control_segment_;
+    Control* control_ = nullptr;
+    bool held_ = false;
+    std::unique_ptr<StoreSegment> store_;  ///< only while waiting, to keep its pages mapped
+    uint64_t populated_ = 0;               ///< pages
+    uint64_t seen_turns_ = 0, seen_epoch_ = 0, stuck_since_us_ = 0;
+};
+
+}  // namespace millrace::md
