@@ -129,7 +129,7 @@ bool Items::append_in_place(uint64_t reference, const Value& value) {
         const uint64_t start = sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0) + header.key_length;
         if (header.value_length != value.stored_length) return false;  // changed in this very operation already
         if (start + value.length() > allocator_.capacity_of(reference)) return false;
-        std::memcpy(memory_.at(reference + start + value.stored_length), value.rest.data(), value.rest.size());
+        value.rest.copy(memory_.as<char>(reference + start + value.stored_length), value.rest.size());  // perhaps nothing: no memcpy
         header.value_length = static_cast<uint32_t>(value.length());
         write_header(reference, header);
         return true;
@@ -140,7 +140,7 @@ bool Items::append_in_place(uint64_t reference, const Value& value) {
     const uint64_t used = (word_of(reference, offsetof(st::LargeItem, key_length)) + length) % st::kPageBytes;
     const uint64_t capacity = std::min<uint64_t>(allocator_.capacity_of(tail), st::kPageBytes - 1);  // a full one is an extent
     if (used < 8 || used + value.rest.size() > capacity) return false;
-    std::memcpy(memory_.at(tail + used), value.rest.data(), value.rest.size());
+    value.rest.copy(memory_.as<char>(tail + used), value.rest.size());
     set_.write(&memory_.as<st::LargeItem>(reference)->value_length, value.length());
     return true;
 }
