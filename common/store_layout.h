@@ -270,6 +270,10 @@ struct ChannelWords {
 struct Root {
     alignas(kCacheLineDistance) uint64_t hash_seed;
     uint64_t oplog_bytes;                                    ///< capacity of the oplog ring
+    uint64_t executing;  ///< the request under way, these four: md/poison.h
+    uint64_t faulted;
+    uint64_t attempted;
+    uint64_t attempts;
     alignas(kCacheLineDistance) std::atomic<uint64_t> committed;  ///< number of the list that is to be applied; 0 = none
     alignas(kCacheLineDistance) uint64_t number;             ///< of the last commit
     uint64_t frontier;                                       ///< pages from this number on were never used
@@ -300,7 +304,7 @@ inline constexpr uint64_t kJournalEntries = (kPageBytes - sizeof(JournalHeader))
 inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
-    layout_hash("store-1", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
+    layout_hash("store-2", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
                             offsetof(Root, partial), offsetof(Root, channels), sizeof(LargeItem), sizeof(ReplyRecord),
                             sizeof(ClearedDatabase), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt});
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "md/handlers.h"
 
 namespace millrace::md {
@@ -165,11 +166,19 @@ bool ChannelServer::execute(ConnectionId connection, std::span<const std::byte> 
         refuse(connection, "OOM command not allowed when used memory > 'maxmemory'.");
         return true;
     }
+    const uint64_t name = Poison::name_of(index_, generation_, requests_.position());
+    if (engine_.poison.is_poison(name)) {
+        log::warning("a {} command is set aside: md has failed {} times while executing it", row.name, Poison::kAttemptsMax);
+        refuse(connection, "ERR the server has failed repeatedly while executing this command; it is set aside");
+        return true;
+    }
+    engine_.poison.begin(name);
     begin_reply();
     engine_.plan.begin(header.database, now_ms_);
     handler(engine_.plan, arguments_);
     if (!engine_.plan.build() || !finish_reply(connection) || !commit())
         refuse(connection, "OOM the system has no shared memory left for this command");
+    engine_.poison.end();
     return true;
 }
 

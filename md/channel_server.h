@@ -22,18 +22,21 @@
 #include "common/wakeup.h"
 #include "md/assembly.h"
 #include "md/plan.h"
+#include "md/poison.h"
 #include "md/reply_writer.h"
 
 namespace millrace::md {
 
 /// What all channels of md share.
 struct Engine {
-    explicit Engine(StoreMemory memory) : store(std::move(memory)), plan(store, reply, statistics) {}
+    explicit Engine(StoreMemory memory)
+        : store(std::move(memory)), plan(store, reply, statistics), poison(store.memory().root()) {}
 
     Store store;
     ReplyWriter reply;
     PlanStatistics statistics;
     Plan plan;
+    Poison poison;
     AssemblyBudget assembly_budget;
     uint64_t memory_limit = 0;  ///< maxmemory, bytes; 0 = none
     Counters<MdCounter> counters;

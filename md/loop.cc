@@ -61,8 +61,10 @@ void Loop::remove_counters_of_others() {
 
 /// Everything that clients may have missed is theirs before anybody hears of the new md.
 void Loop::take_over() {
-    look_at_roster();
     const uint64_t epoch = control_->md_epoch.load(std::memory_order_relaxed) + 1;
+    engine_.poison.take_over(epoch > 1 && control_->killed_by_watchdog.load(std::memory_order_relaxed) == epoch - 1);
+    engine_.poison.install_handlers();
+    look_at_roster();
     control_->md_epoch.store(epoch, std::memory_order_release);
     engine_.counters.set(MdCounter::epoch, epoch);
     publish_keyspace(engine_, ~0u);

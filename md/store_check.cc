@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>
@@ -65,6 +66,7 @@ class Walk {
         if (page.state.size_class >= st::kClasses) return fault("page {} has size class {}", number, page.state.size_class);
         const uint32_t bytes = st::class_bytes(page.state.size_class);
         const uint64_t count = st::kPageBytes / bytes;
+        if (page.state.bump > count) return fault("page {}: {} chunks were used and {} are there", number, page.state.bump, count);
         for (uint32_t next = page.state.free_head; next != 0;) {
             const uint32_t index = next - 1;
             if (index >= page.state.bump || !page.free.insert(index).second)
@@ -72,7 +74,7 @@ class Walk {
             next = static_cast<uint16_t>(memory_.load((number << st::kPageShift) + uint64_t{index} * bytes +
                                                       st::link_offset(page.state.size_class)));
         }
-        if (page.state.bump > count || page.state.used + page.free.size() != page.state.bump)
+        if (page.state.used + page.free.size() != page.state.bump)
             fault("page {}: {} chunks used and {} free are not {}", number, page.state.used, page.free.size(), page.state.bump);
     }
     void page_list(uint64_t word, st::PageKind kind, uint64_t& count, const char* name) {
@@ -87,15 +89,21 @@ class Walk {
         if (count != word >> 32) fault("the list of {} has {} pages and says {}", name, count, word >> 32);
     }
 
-    /// Counts a chunk or whole page as reached; false when it is not in use or was reached before.
-    bool reach(uint64_t reference, const char* what) {
+    /// Bytes of a chunk or whole page that was reached.
+    uint64_t room_of(uint64_t reference) const {
+        const st::PageState& state = pages_.at(reference >> st::kPageShift).state;
+        return state.kind == st::PageKind::slab ? st::class_bytes(state.size_class) : st::kPageBytes;
+    }
+    /// Counts a chunk or whole page of at least so many bytes as reached; false when it is not in use or was reached before.
+    bool reach(uint64_t reference, const char* what, uint64_t least = 0) {
         const auto at = pages_.find(reference >> st::kPageShift);
         if (reference == 0 || at == pages_.end()) {
             fault("{} at {} is not in any page", what, reference);
             return false;
         }
         Page& page = at->second;
-        const uint32_t bytes = page.state.kind == st::PageKind::slab ? st::class_bytes(page.state.size_class) : st::kPageBytes;
+        if (page.state.kind == st::PageKind::slab && page.state.size_class >= st::kClasses) return false;  // was said
+        const uint64_t bytes = room_of(reference);
         const uint64_t within = reference % st::kPageBytes;
         const bool in_use = page.state.kind == st::PageKind::whole ? within == 0
                             : page.state.kind == st::PageKind::slab && within % bytes == 0 && within / bytes < page.state.bump &&
@@ -110,17 +118,36 @@ class Walk {
         }
         ++page.reached;
         used_bytes_ += bytes;
-        return true;
+        if (least > bytes) fault("{} at {} is longer than its chunk", what, reference);
+        return least <= bytes;
     }
 
+    /// False when the item cannot be read.
     bool reach_item(uint64_t reference) {
-        if (!reach(reference, "an item")) return false;
-        if ((header_of(reference).flags & st::kLarge) == 0) return true;
+        if (!reach(reference, "an item", sizeof(st::ItemHeader))) return false;
+        const st::ItemHeader header = header_of(reference);
+        if ((header.flags & st::kLarge) == 0) {
+            const uint64_t bytes = sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0) + header.key_length + header.value_length;
+            if (bytes > room_of(reference)) fault("an item at {} is longer than its chunk", reference);
+            return bytes <= room_of(reference);
+        }
         const auto& item = *memory_.as<st::LargeItem>(reference);
-        if (item.tail != 0) reach(item.tail, "a large value's tail");
+        const uint64_t room = room_of(reference);
+        if (room < sizeof item || item.page_count > (room - sizeof item) / sizeof(uint32_t)) {
+            fault("an item at {} is longer than its chunk", reference);
+            return false;
+        }
+        bool whole = item.tail == 0 || reach(item.tail, "a large value's tail");
         for (uint64_t i = 0; i < item.page_count; ++i)
-            reach(uint64_t{memory_.as<uint32_t>(reference + sizeof item)[i]} << st::kPageShift, "an extent");
+            whole &= reach(uint64_t{memory_.as<uint32_t>(reference + sizeof item)[i]} << st::kPageShift, "an extent", st::kPageBytes);
         found_pins_[reference] = item.pins;
+        if (!whole || (item.pins & st::kInGarbage) != 0) return false;  // of garbage some extents are gone already
+        const uint64_t tail = item.key_length + item.value_length - item.page_count * st::kPageBytes;
+        if (item.key_length > item.page_count * st::kPageBytes + st::kPageBytes || (item.tail == 0) != (tail == 0) ||
+            (item.tail != 0 && tail > std::min(room_of(item.tail), st::kPageBytes - 1))) {
+            fault("a large item at {} has lengths that are not those of its pages", reference);
+            return false;
+        }
         return true;
     }
 
@@ -144,13 +171,15 @@ class Walk {
 
     /// `keys`: null for what remains of a cleared database, of which entries before first_entry and first_bucket are gone.
     void walk_directory(st::Route route, uint64_t first_entry, uint64_t first_bucket, uint64_t* keys, uint64_t* expires, unsigned database) {
-        if (!reach(route.directory, "a directory")) return;
-        if (route.depth > st::kDirectoryChunkDepthMax)
-            for (uint64_t i = 0; i < 1ull << (route.depth - st::kDirectoryChunkDepthMax); ++i)
-                reach(uint64_t{memory_.as<uint32_t>(route.directory)[i]} << st::kPageShift, "a directory's page");
+        if (route.depth > 2 * st::kDirectoryChunkDepthMax) return fault("a directory at {} has depth {}", route.directory, route.depth);
+        const bool deep = route.depth > st::kDirectoryChunkDepthMax;
+        const uint64_t own_entries = 1ull << (deep ? route.depth - st::kDirectoryChunkDepthMax : route.depth);
+        if (!reach(route.directory, "a directory", own_entries * sizeof(uint32_t))) return;
+        for (uint64_t i = 0; deep && i < own_entries; ++i)
+            if (!reach(uint64_t{memory_.as<uint32_t>(route.directory)[i]} << st::kPageShift, "a directory's page", st::kPageBytes)) return;
         for (uint64_t entry = first_entry; entry < 1ull << route.depth;) {
             const uint64_t segment = segment_at(route, entry);
-            if (!reach(segment, "an index segment")) return;
+            if (!reach(segment, "an index segment", st::kIndexSegmentBytes)) return;
             ++report_.index_segments;
             const unsigned depth = *memory_.as<uint8_t>(segment + st::kDepthAt);
             if (depth > route.depth) return fault("segment {} has depth {} under a directory of {}", segment, depth, route.depth);
@@ -192,24 +221,26 @@ class Walk {
     void walk_garbage() {
         for (uint64_t at = root().garbage; at != 0; at = memory_.as<st::LargeItem>(at)->garbage_next) {
             ++report_.garbage;
+            if (!pages_.contains(at >> st::kPageShift)) return fault("an entry of the garbage list at {} is not in any page", at);
             const st::ItemHeader header = header_of(at);
             if (header.type == st::ItemType::cleared_database) {
-                if (!reach(at, "a cleared database")) return;
+                if (!reach(at, "a cleared database", sizeof(st::ClearedDatabase))) return;
                 const auto& cleared = *memory_.as<st::ClearedDatabase>(at);
                 walk_directory(st::Route::from(cleared.route), cleared.next_entry, cleared.next_bucket, nullptr, nullptr, 0);
             } else if (header.type == st::ItemType::reply_record) {
                 if (!reach_record(at)) return;
-            } else if (!reach_item(at)) {
+            } else if (!reach_item(at) && (!found_pins_.contains(at) || (found_pins_[at] & st::kInGarbage) == 0)) {
                 return;
             }
         }
     }
 
     bool reach_record(uint64_t record) {
-        if (!reach(record, "a reply record")) return false;
+        if (!reach(record, "a reply record", sizeof(st::ReplyRecord))) return false;
         for (uint64_t chunk = memory_.as<st::ReplyRecord>(record)->first_chunk; chunk != 0;) {
-            if (!reach(chunk, "a chunk of a reply")) return false;
+            if (!reach(chunk, "a chunk of a reply", sizeof(st::ReplyChunk))) return false;
             const auto& body = *memory_.as<st::ReplyChunk>(chunk);
+            if (body.bytes > room_of(chunk) - sizeof body) fault("a chunk of a reply at {} is longer than its chunk", chunk);
             if (body.item != 0) ++expected_pins_[body.item];
             chunk = body.next_chunk;
         }
@@ -229,6 +260,10 @@ class Walk {
 
     void compare_pins() {
         for (const auto& [item, pins] : expected_pins_) {
+            if (!pages_.contains(item >> st::kPageShift)) {
+                fault("the large value at {} that a reply refers to is not in any page", item);
+                continue;
+            }
             const uint64_t word = memory_.as<st::LargeItem>(item)->pins;
             if (st::pin_count(word) != pins) fault("the large value at {} is pinned {} times and says {}", item, pins, st::pin_count(word));
             // One that no slot refers to any more is reached from the replies that pin it.
