@@ -220,6 +220,18 @@ class RingConsumer {
     /// Steps back over the frame that next() gave last, so that it is given again; not after publish().
     void put_back(const Frame& frame) { head_ -= frame_bytes(static_cast<uint32_t>(frame.body.size())); }
 
+    /// Looks at published frames that next() has not given yet, without taking them: `at` starts as position() and moves on.
+    /// False at the end, or where a frame breaks the rules; next() says which.
+    bool peek(uint64_t& at, Frame& frame) const {
+        if (corrupt_ || tail_cache_ - at < sizeof(FrameHeader)) return false;
+        FrameHeader header;
+        std::memcpy(&header, ring_.data + (at & (ring_.capacity - 1)), sizeof header);
+        const uint32_t length = header.length();
+        if (length > ring_.max_body() || frame_bytes(length) > tail_cache_ - at) return false;
+        frame = {header.kind(), header.id, {ring_.data + (at & (ring_.capacity - 1)) + sizeof header, length}};
+        at += frame_bytes(length);
+        return true;
+    }
     /// Hands the space of all messages read so far back to the producer (R2). False when there was nothing new.
     bool publish() {
         if (published_ == head_) return false;

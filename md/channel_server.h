@@ -50,6 +50,9 @@ class ChannelServer {
   public:
     /// Requests executed from one ring before the next ring gets its turn.
     static constexpr unsigned kBatchRequests = 128;
+    /// Requests whose keys' cache lines are asked for together, before they are executed one after the other.
+    static constexpr unsigned kLookAheadRequests = 16;
+    static constexpr unsigned kLookAheadKeys = 64;
     /// A reply up to this many bytes goes straight into the ring; its room is sure before a request starts.
     static constexpr uint32_t kShortReplyBytes = 8 * 1024;
 
@@ -69,6 +72,8 @@ class ChannelServer {
     const std::string& fault() const { return fault_; }
 
   private:
+    void look_ahead();
+    void note_keys(const Frame& frame);
     bool take(const Frame& frame);
     bool execute(ConnectionId connection, std::span<const std::byte> request);
     bool take_fragment(ConnectionId connection, std::span<const std::byte> body);
@@ -93,6 +98,11 @@ class ChannelServer {
     RingProducer replies_;
     Assembly assembly_;
     std::vector<std::string_view> arguments_;
+    struct KeyAhead {
+        unsigned database;
+        st::KeyPlace place;
+    };
+    std::vector<KeyAhead> keys_ahead_;
     uint32_t reply_room_;
     uint32_t first_enqueued_us_ = 0;
     int64_t now_ms_ = 0;

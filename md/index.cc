@@ -47,6 +47,18 @@ void Index::prefetch(unsigned database, st::KeyPlace place) const {
     __builtin_prefetch(memory_.at(segment + place.second() * st::kBucketBytes));
 }
 
+void Index::prefetch_item(unsigned database, st::KeyPlace place) const {
+    const uint64_t segment = segment_of(database, place);
+    if (segment == 0) return;
+    for (const unsigned which : {place.first(), place.second()}) {
+        const st::Bucket& bucket = *memory_.as<st::Bucket>(segment + which * st::kBucketBytes);
+        for (unsigned slot = 0; slot < st::kSlots; ++slot) {
+            const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
+            if (content.reference != 0 && content.tag == place.tag()) __builtin_prefetch(memory_.at(content.reference));
+        }
+    }
+}
+
 unsigned Index::depth_of_segment(uint64_t segment) const {
     return static_cast<unsigned>(set_.read(segment + (st::kDepthAt & ~7u)) >> st::kDepthAt % 8 * 8 & 0xff);
 }

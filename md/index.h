@@ -78,6 +78,8 @@ class Index {
     void free_directory(st::Route route);
     /// Asks for the lines that find() will read.
     void prefetch(unsigned database, st::KeyPlace place) const;
+    /// Asks for the items that find() would compare with; the buckets should be there by now.
+    void prefetch_item(unsigned database, st::KeyPlace place) const;
 
   private:
     bool has_room(unsigned database, st::KeyPlace place) const;

@@ -50,6 +50,8 @@ class Store {
     uint64_t taken_bytes() const;
     /// Asks for the cache lines that find() will read.
     void prefetch(unsigned database, st::KeyPlace place) const { index_.prefetch(database, place); }
+    /// The same for the item, once the buckets are there.
+    void prefetch_item(unsigned database, st::KeyPlace place) const { index_.prefetch_item(database, place); }
 
     // --- changing ---
     /// Makes sure that the keys have slots, each split a commit of its own. False: no memory. REQUIRES: no operation.

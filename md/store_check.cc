@@ -89,6 +89,10 @@ class Walk {
         if (count != word >> 32) fault("the list of {} has {} pages and says {}", name, count, word >> 32);
     }
 
+    bool in_used_page(uint64_t reference) const {
+        const auto at = pages_.find(reference >> st::kPageShift);
+        return at != pages_.end() && (at->second.state.kind == st::PageKind::slab || at->second.state.kind == st::PageKind::whole);
+    }
     /// Bytes of a chunk or whole page that was reached.
     uint64_t room_of(uint64_t reference) const {
         const st::PageState& state = pages_.at(reference >> st::kPageShift).state;
@@ -221,7 +225,7 @@ class Walk {
     void walk_garbage() {
         for (uint64_t at = root().garbage; at != 0; at = memory_.as<st::LargeItem>(at)->garbage_next) {
             ++report_.garbage;
-            if (!pages_.contains(at >> st::kPageShift)) return fault("an entry of the garbage list at {} is not in any page", at);
+            if (!in_used_page(at)) return fault("an entry of the garbage list at {} is not a chunk in use", at);
             const st::ItemHeader header = header_of(at);
             if (header.type == st::ItemType::cleared_database) {
                 if (!reach(at, "a cleared database", sizeof(st::ClearedDatabase))) return;
@@ -260,18 +264,16 @@ class Walk {
 
     void compare_pins() {
         for (const auto& [item, pins] : expected_pins_) {
-            if (!pages_.contains(item >> st::kPageShift)) {
-                fault("the large value at {} that a reply refers to is not in any page", item);
-                continue;
-            }
-            const uint64_t word = memory_.as<st::LargeItem>(item)->pins;
-            if (st::pin_count(word) != pins) fault("the large value at {} is pinned {} times and says {}", item, pins, st::pin_count(word));
+            if (found_pins_.contains(item)) continue;
             // One that no slot refers to any more is reached from the replies that pin it.
-            if ((word & st::kUnlinked) != 0 && !reached_.contains(item)) reach_item(item);
+            reach_item(item);
+            if (!found_pins_.contains(item)) fault("a reply refers to {}, which is not a large value", item);
+            else if ((found_pins_[item] & st::kUnlinked) == 0) fault("the large value at {} is in replies only and says that a slot has it", item);
         }
-        for (const auto& [item, word] : found_pins_)
-            if (st::pin_count(word) != (expected_pins_.contains(item) ? expected_pins_.at(item) : 0))
-                fault("the large value at {} says that {} replies pin it", item, word);
+        for (const auto& [item, word] : found_pins_) {
+            const uint64_t pins = expected_pins_.contains(item) ? expected_pins_.at(item) : 0;
+            if (st::pin_count(word) != pins) fault("the large value at {} is pinned {} times and says {}", item, pins, st::pin_count(word));
+        }
     }
 
     void compare_pages() {
@@ -303,7 +305,7 @@ class Walk {
         uint64_t previous = 0;
         for (uint64_t number = root().partial[size_class]; number != 0;) {
             const auto at = pages_.find(number);
-            const uint64_t links = memory_.load(st::descriptor_at(number) + 8);
+            const uint64_t links = at == pages_.end() ? 0 : memory_.load(st::descriptor_at(number) + 8);
             if (at == pages_.end() || at->second.state.kind != st::PageKind::slab || at->second.state.size_class != size_class ||
                 at->second.listed || links >> 32 != previous)
                 return fault("the list of pages with room of class {} is broken at page {}", size_class, number);

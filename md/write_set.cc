@@ -50,12 +50,6 @@ void WriteSet::write(uint64_t offset, uint64_t value) {
     table_[at] = static_cast<uint32_t>(words_.size());
 }
 
-st::Bucket WriteSet::read_bucket(uint64_t offset) const {
-    st::Bucket bucket;
-    for (unsigned i = 0; i < bucket.words.size(); ++i) bucket.words[i] = read(offset + 8 * i);
-    return bucket;
-}
-
 void WriteSet::write_bucket(uint64_t offset, const st::Bucket& bucket) {
     touch_bucket(offset);
     for (unsigned i = 1; i < bucket.words.size(); ++i)

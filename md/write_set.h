@@ -30,7 +30,15 @@ class WriteSet {
     void add(const uint64_t* word, uint64_t difference) { write(word, read(word) + difference); }
 
     /// The bucket at `offset` as it will be.
-    st::Bucket read_bucket(uint64_t offset) const;
+    st::Bucket read_bucket(uint64_t offset) const {
+        st::Bucket bucket;
+        if (words_.empty()) {
+            for (unsigned i = 0; i < bucket.words.size(); ++i) bucket.words[i] = memory_.load(offset + 8 * i);
+        } else {
+            for (unsigned i = 0; i < bucket.words.size(); ++i) bucket.words[i] = read(offset + 8 * i);
+        }
+        return bucket;
+    }
     /// Changes a bucket: its version will be that of the commit (T3).
     void write_bucket(uint64_t offset, const st::Bucket& bucket);
     /// The bucket's version will be that of the commit, whatever else changes: who has read it must look again.
