@@ -43,6 +43,7 @@ UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(
 UNIT := $(call objects,$(wildcard tests/unit/*.cc))
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
 RING_BENCH := $(TESTS)/ring_bench
+STORM := $(TESTS)/storm_client
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
 DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
@@ -52,7 +53,7 @@ PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/viewstats $(BIN)/millrace-conf $(BIN
 .DEFAULT_GOAL := all
 
 all: $(PROGRAMS)
-tests: all $(TESTS)/millrace_unit $(STRESS)
+tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM)
 
 $(BIN)/md: $(MD) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
@@ -66,8 +67,9 @@ $(filter %_replay_stress,$(STRESS)): $(TESTS)/%_replay_stress: $(OBJ)/tests/fuzz
 $(FUZZERS): $(TESTS)/%: $(OBJ)/tests/fuzz/%.o $(DAEMON_LIBRARY)
 $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
 $(RING_BENCH): $(OBJ)/tests/bench/ring_bench.o $(COMMON)
+$(STORM): $(OBJ)/tests/storm/storm_client.o
 
-$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(FUZZERS):
+$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(STORM) $(FUZZERS):
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 

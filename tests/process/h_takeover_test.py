@@ -1,0 +1,113 @@
+"""Killed md, again and again, under load of which every reply is checked: nobody notices."""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import time
+import unittest
+
+from harness import PROGRAMS, FreshInstanceCase, needs_millrace, wait_for
+
+STORM = PROGRAMS.parent / "tests" / "storm_client"
+KILLS = int(os.environ.get("MILLRACE_KILLS", "12"))
+CONNECTIONS = 50
+
+
+class Storm:
+    """The checking client, running."""
+
+    def __init__(self, port, connections=CONNECTIONS):
+        self.process = subprocess.Popen([STORM, str(port), str(connections)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.process.kill()
+        self.process.communicate()
+
+    def _order(self, word):
+        try:
+            self.process.stdin.write(word + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass            # what it said before it ended is read now
+        line = self.process.stdout.readline().strip()
+        if not line or line.startswith("wrong"):
+            raise AssertionError("the client says: " + (line or "nothing, it has ended"))
+        return line
+
+    def longest_ms(self):
+        """The longest time of a batch since the last call."""
+        return int(self._order("mark")) / 1000
+
+    def end(self):
+        return json.loads(self._order("end"))
+
+
+def md_pids(instance):
+    """The md that serves and its standby, once both are there."""
+    found = {process["role"]: process["pid"] for process in instance.status()["processes"]
+             if process["role"].startswith("md") and process["state"] == "up"}
+    return (found["md"], found["md_standby"]) if len(found) == 2 else None
+
+
+@needs_millrace
+class TakeOver(FreshInstanceCase):
+    def storm(self, kills, both, **settings):
+        """Kills so often; gives the longest wait of a client around each kill, milliseconds."""
+        instance = self.start(io=2, **settings)
+        io_conns = instance.pids("io_conn")
+        pauses = []
+        with Storm(instance.port) as storm:
+            for number in range(kills):
+                pids = wait_for(lambda: md_pids(instance), 20, "md and its standby after kill %d" % number)
+                storm.longest_ms()
+                for pid in pids if both else pids[:1]:
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(0.25)
+                pauses.append(storm.longest_ms())
+            done = storm.end()
+        with instance.wire() as wire:
+            self.assertEqual(wire.command("GET", "total"), b"$%d\r\n%d\r\n" % (len(str(done["total"])), done["total"]))
+        self.assertEqual(instance.pids("io_conn"), io_conns)
+        wait_for(lambda: md_pids(instance), 20, "md and its standby at the end")
+        instance.remember()
+        if os.environ.get("MILLRACE_KILLS"):
+            print("%d kills, %d commands: longest wait median %.1f ms, p99 %.1f ms, worst %.1f ms" % (
+                kills, done["commands"], statistics.median(pauses), sorted(pauses)[int(len(pauses) * 0.99)], max(pauses)))
+        return pauses
+
+    def test_killed_md(self):
+        self.storm(KILLS, both=False)
+
+    def test_killed_with_its_standby(self):
+        self.storm(max(3, KILLS // 10), both=True)
+
+    def test_a_stopped_md_is_replaced_after_the_hang_timeout(self):
+        instance = self.start(io=1, md_hang_timeout=1)
+        serving, standby = wait_for(lambda: md_pids(instance), 20, "md and its standby")
+        with instance.wire() as wire:
+            wire.command("SET", "n", "1")
+            os.kill(serving, signal.SIGSTOP)
+            began = time.monotonic()
+            self.assertEqual(wire.command("INCR", "n"), b":2\r\n")
+            self.assertGreater(time.monotonic() - began, 0.9)
+            self.assertEqual(wait_for(lambda: md_pids(instance), 20, "md and its standby")[0], standby)
+        instance.remember()
+
+    def test_a_stopped_md_without_requests_is_left_alone(self):
+        instance = self.start(io=1, md_hang_timeout=1)
+        serving, _ = wait_for(lambda: md_pids(instance), 20, "md and its standby")
+        os.kill(serving, signal.SIGSTOP)
+        time.sleep(2)
+        self.assertEqual(md_pids(instance)[0], serving)
+        os.kill(serving, signal.SIGCONT)
+        with instance.wire() as wire:
+            self.assertEqual(wire.command("INCR", "n"), b":1\r\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
