@@ -141,7 +141,9 @@ void Allocator::put_back(uint64_t reference) {
         return push_page(root().free_pages, page, st::PageKind::free);
     }
     const auto index = static_cast<uint16_t>(reference % st::kPageBytes / bytes);
-    set_.write(reference + st::link_offset(state.size_class), state.free_head);
+    if constexpr (kSeededBug == SeededBug::link_not_through_list)
+        memory_.store(reference + st::link_offset(state.size_class), state.free_head);
+    else set_.write(reference + st::link_offset(state.size_class), state.free_head);
     state.free_head = static_cast<uint16_t>(index + 1);
     --state.used;
     set_state(page, state);

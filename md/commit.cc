@@ -74,6 +74,8 @@ void Committer::apply(uint64_t number) {
     const auto offset_of = [&](uint64_t index) { return memory_.load(entry_at(index, list.overflow)); };
     for (uint64_t i = 0; i < list.buckets; ++i) memory_.store(offset_of(i), 2 * number + 1);
     std::atomic_thread_fence(std::memory_order_release);
+    if constexpr (kSeededBug == SeededBug::even_before_words)
+        for (uint64_t i = 0; i < list.buckets; ++i) memory_.store(offset_of(i), 2 * number);
     for (uint64_t i = list.buckets; i < list.buckets + list.words; ++i) {
         const uint64_t at = entry_at(i, list.overflow);
         memory_.store(memory_.load(at), memory_.load(at + 8));
@@ -89,7 +91,10 @@ bool Committer::recover() {
     const uint64_t number = memory_.root().committed.load(std::memory_order_acquire);
     if (number == 0) return false;
     CHECK(header().number == number);  // T6
+    if constexpr (kSeededBug == SeededBug::cleared_before_applied) memory_.root().committed.store(0);
     apply(number);
+    if constexpr (kSeededBug == SeededBug::version_rolled_back)
+        for (uint64_t i = 0; i < header().buckets; ++i) memory_.store(memory_.load(entry_at(i, header().overflow)), 2 * (number - 1));
     return true;
 }
 

@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "common/check.h"
-#include "md/seeded_bugs.h"
 
 namespace millrace::md {
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "md/allocator.h"
+#include "md/seeded_bugs.h"
 #include "md/value.h"
 
 namespace millrace::md {
@@ -57,7 +58,8 @@ class Items {
     void write_header(uint64_t reference, const st::ItemHeader& header) {
         uint64_t word;
         std::memcpy(&word, &header, sizeof word);
-        set_.write(reference, word);
+        if constexpr (kSeededBug == SeededBug::header_direct) memory_.store(reference, word);
+        else set_.write(reference, word);
     }
     uint64_t word_of(uint64_t reference, size_t field) const { return set_.read(reference + field); }
     uint64_t page_of(uint64_t reference, uint64_t index) const;

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "md/seeded_bugs.h"
+
 namespace millrace::md {
 
 void Oplog::begin() {
@@ -53,7 +55,8 @@ void Oplog::end(uint64_t number) {
     const OplogRecord record{static_cast<uint32_t>(at_ - start_), effects_, number};
     const uint64_t end = std::exchange(at_, start_);
     put(&record, sizeof record);
-    set_.write(&memory_.root().oplog_tail, end);
+    if constexpr (kSeededBug == SeededBug::oplog_tail_direct) memory_.store(memory_.offset_of(&memory_.root().oplog_tail), end);
+    else set_.write(&memory_.root().oplog_tail, end);
 }
 
 }  // namespace millrace::md

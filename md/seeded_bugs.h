@@ -6,15 +6,24 @@ namespace millrace::md {
 
 enum class SeededBug {
     none,
-    commit_before_list,     ///< the commit store comes before the list is complete
-    relative_count,         ///< a count is changed in place, not through the list
-    reply_before_commit,    ///< the reply's index is published before the commit
-    version_rolled_back,    ///< recovery gives touched buckets an older version
-    no_wake_after_recovery, ///< peers are not told
-    reuse_in_operation,     ///< a chunk freed by an operation is handed out again in the same one
-    no_room_reserved,       ///< a request starts without room for its reply being sure
-    write_in_place,         ///< a visible value is overwritten where it lies
-    split_without_touch,    ///< readers of a split segment's buckets are not told
+    // Stores, caught by tests/crash/store_steps:
+    commit_before_list,      ///< the commit store comes before the list is complete
+    cleared_before_applied,  ///< recovery says that it is done before it is
+    even_before_words,       ///< versions are even again before the words are stored
+    version_rolled_back,     ///< recovery gives touched buckets an older version
+    relative_count,          ///< a count is changed in place, not through the list
+    cursors_direct,          ///< a request is consumed in place, not through the list
+    oplog_tail_direct,       ///< a record is published in place, not through the list
+    link_not_through_list,   ///< a chunk that is freed becomes a free chunk before the commit
+    header_direct,           ///< an item's first word is written in place, not through the list
+    reuse_in_operation,      ///< a chunk freed by an operation is handed out again in the same one
+    write_in_place,          ///< a visible value is overwritten where it lies
+    split_without_touch,     ///< readers of a split segment's buckets are not told
+    route_not_validated,     ///< a reader does not look whether its segment is still the one
+    // Channels:
+    reply_before_commit,     ///< the reply's index is published before the commit
+    no_wake_after_recovery,  ///< peers are not told
+    no_room_reserved,        ///< a request starts without room for its reply being sure
 };
 
 #ifdef MILLRACE_SEEDED_BUG

@@ -167,6 +167,7 @@ bool Store::clear(unsigned database) {
 
 void Store::set_cursors(unsigned channel, uint64_t request_head, uint64_t reply_tail) {
     const st::ChannelWords& words = root().channels[channel];
+    if constexpr (kSeededBug == SeededBug::cursors_direct) memory_.store(memory_.offset_of(&words.request_head), request_head);
     set_.write(&words.request_head, request_head);
     set_.write(&words.reply_tail, reply_tail);
 }

@@ -1,0 +1,106 @@
+#!/usr/bin/python3
+"""Shows that store_steps sees what it is there to see: builds it with each bug of md/seeded_bugs.h that a store can have,
+one a build, and requires that it fails; and that it passes without any.
+
+    mutants.py [--build FOLDER] [--jobs N] [BUG...]
+
+FOLDER (default: build/crash-mutants) is for objects and programs. The last line is PASS or FAIL.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# The parts of md that a bug can be in, with the readers; one translation unit, because there are many builds.
+MUTATED = ["md/write_set.cc", "md/commit.cc", "md/allocator.cc", "md/index.cc", "md/items.cc", "md/oplog.cc", "md/store.cc",
+           "md/store_check.cc", "tests/crash/reader.cc"]
+SHARED = ["tests/crash/arena.cc", "tests/crash/contents.cc", "tests/crash/judge.cc", "tests/crash/scenario.cc",
+          "tests/crash/stepper.cc", "tests/crash/store_steps.cc", "common/check.cc"]
+FLAGS = ["-I.", "-std=c++20", "-O0", "-Wall", "-Wextra", "-DSPDLOG_COMPILED_LIB", "-DSPDLOG_FMT_EXTERNAL"]
+LIBRARIES = ["-lfmt", "-lxxhash"]
+RUN_SECONDS = 300
+
+
+def bugs_of_stores():
+    """The names between the two headings in the enumeration."""
+    text = (ROOT / "md/seeded_bugs.h").read_text(encoding="utf-8")
+    section = re.search(r"// Stores[^\n]*\n(.*?)// Channels", text, re.DOTALL).group(1)
+    return re.findall(r"^\s*(\w+),", section, re.MULTILINE)
+
+
+def compile_object(compiler, target, arguments, source=None):
+    done = subprocess.run([compiler, *FLAGS, *arguments, "-c", "-o", target], cwd=ROOT, input=source, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        sys.exit("mutants.py: cannot compile %s:\n%s" % (target.name, done.stdout))
+
+
+def shared_objects(compiler, folder):
+    objects = []
+    for path in SHARED:
+        objects.append(folder / (path.replace("/", "_") + ".o"))
+        compile_object(compiler, objects[-1], [path])
+    return objects
+
+
+def build(compiler, folder, shared, bug):
+    """The program with a bug, or without any."""
+    name = bug or "without_bug"
+    source = "".join('#include "%s"\n' % path for path in MUTATED)
+    part = folder / (name + ".o")
+    compile_object(compiler, part, (["-DMILLRACE_SEEDED_BUG=" + bug] if bug else []) + ["-x", "c++", "-"], source)
+    program = folder / ("store_steps_" + name)
+    subprocess.run([compiler, "-o", program, *shared, part, *LIBRARIES], cwd=ROOT, check=True)
+    return program
+
+
+def run(program):
+    """How the program ended, and the lines that say why."""
+    try:
+        done = subprocess.run([program, "--first-failure"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=RUN_SECONDS,
+                              errors="replace", check=False)
+    except subprocess.TimeoutExpired:
+        return None, ["no end after %d s" % RUN_SECONDS]
+    lines = done.stdout.splitlines()
+    reasons = [line.strip() for line in lines if line.startswith("    ")] or lines[-1:]
+    return done.returncode, reasons
+
+
+def verdict(compiler, folder, shared, bug):
+    """Whether the outcome is the right one, and a line about it."""
+    began = time.monotonic()
+    status, reasons = run(build(compiler, folder, shared, bug))
+    right = status == (1 if bug else 0)
+    outcome = {0: "passes", 1: "fails"}.get(status, "ended with %s" % status)
+    line = "%s %-24s %s (%.0f s)" % ("ok   " if right else "WRONG", bug or "(no bug)", outcome, time.monotonic() - began)
+    return right, line + "".join("\n        " + reason[:200] for reason in reasons[:1] if status != 0)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", type=Path, default=ROOT / "build/crash-mutants")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("bugs", nargs="*", metavar="BUG")
+    options = parser.parse_args()
+    compiler = os.environ.get("CXX", "g++")
+    folder = options.build.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = shared_objects(compiler, folder)
+    bugs = options.bugs or [None, *bugs_of_stores()]
+    wrong = 0
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for right, line in pool.map(lambda bug: verdict(compiler, folder, shared, bug), bugs):
+            print(line, flush=True)
+            wrong += not right
+    print("%s: %d builds, %d of them with the wrong outcome" % ("FAIL" if wrong else "PASS", len(bugs), wrong))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,347 @@
+// See scenario.h.
+#include "tests/crash/scenario.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include "common/check.h"
+#include "tests/crash/stepper.h"
+
+namespace millrace::crash {
+
+using md::kNoExpiry;
+using md::Store;
+using md::Value;
+namespace st = md::st;
+
+namespace {
+
+constexpr int64_t kSoonMs = 5'000, kLaterMs = 900'000'000;
+constexpr unsigned kChannel = 3;
+constexpr uint64_t kLargeBytes = 70'000;  ///< an extent and a tail
+
+/// Bytes that tell where they are from.
+std::string text(uint64_t length, char mark) {
+    std::string bytes(length, mark);
+    for (uint64_t i = 0; i < length; i += 16) bytes[i] = static_cast<char>('0' + i / 16 % 10);
+    return bytes;
+}
+
+// --- what md does with a request --------------------------------------------------------------------------------------
+
+/// One request: its changes, the record of them, its consumption and its reply, all in one commit.
+void request(Store& store, const std::function<void()>& changes) {
+    store.begin_record();
+    changes();
+    store.end_record();
+    const st::ChannelWords& channel = store.channel(kChannel);
+    store.set_cursors(kChannel, channel.request_head + 48, channel.reply_tail + 16);
+    CHECK(store.commit());
+}
+
+void make_room(Store& store, unsigned database, const std::string& key) {
+    const st::KeyPlace place = store.place_of(key);
+    CHECK(store.make_room(database, std::span(&place, 1)));
+}
+
+void put(Store& store, unsigned database, const std::string& key, const Value& value) {
+    CHECK(store.put(database, key, store.place_of(key), value) == Store::Put::done);
+}
+
+void erase(Store& store, unsigned database, const std::string& key) { CHECK(store.erase(database, key, store.place_of(key))); }
+
+Operation set(unsigned database, std::string key, std::string bytes, int64_t expire_at_ms = kNoExpiry) {
+    return [=](Store& store) {
+        make_room(store, database, key);
+        request(store, [&] { put(store, database, key, Value::of(bytes, expire_at_ms)); });
+    };
+}
+
+Operation del(unsigned database, std::string key) {
+    return [=](Store& store) { request(store, [&] { erase(store, database, key); }); };
+}
+
+Operation append(unsigned database, std::string key, std::string bytes) {
+    return [=](Store& store) {
+        request(store, [&] {
+            auto value = store.find(database, key, store.place_of(key));
+            CHECK(value);
+            value->rest = bytes;
+            put(store, database, key, *value);
+        });
+    };
+}
+
+Operation set_all(unsigned database, std::vector<std::pair<std::string, std::string>> pairs) {
+    return [=](Store& store) {
+        for (const auto& [key, bytes] : pairs) make_room(store, database, key);
+        request(store, [&] {
+            for (const auto& [key, bytes] : pairs) put(store, database, key, Value::of(bytes, kNoExpiry));
+        });
+    };
+}
+
+Operation clear(unsigned database) {
+    return [=](Store& store) { request(store, [&] { CHECK(store.clear(database)); }); };
+}
+
+/// Frees whatever is in the garbage, a little at a time.
+Operation free_all(unsigned limit) {
+    return [=](Store& store) {
+        while (store.memory().root().garbage != 0) store.free_some(limit);
+    };
+}
+
+/// Removes the expired keys of one bucket, in a commit of its own, if there are any.
+Operation expire_next() {
+    return [](Store& store) {
+        for (unsigned i = 0; i < 2 * md::kDatabases * st::kBuckets; ++i)
+            if (store.expire_some(kSoonMs + 1, 1) != 0) return;
+    };
+}
+
+Operation both(Operation first, Operation second) {
+    return [=](Store& store) { first(store), second(store); };
+}
+
+// --- replies in the store ---------------------------------------------------------------------------------------------
+
+/// The reference of a key's large item.
+uint64_t large_item(Store& store, unsigned database, const std::string& key) {
+    const auto value = store.find(database, key, store.place_of(key));
+    CHECK(value && value->large != 0);
+    return value->large;
+}
+
+void add_reply_with(Store& store, unsigned database, const std::string& key) {
+    const std::vector<md::ReplyPart> parts = {{text(40, 'f'), large_item(store, database, key), kLargeBytes}, {text(200, 'g'), 0, 0}};
+    CHECK(store.add_record(kChannel, parts) != 0);
+}
+
+/// A reply with a large value, by reference, and with fields before and after it.
+Operation reply_with(unsigned database, std::string key) {
+    return [=](Store& store) { request(store, [&] { add_reply_with(store, database, key); }); };
+}
+
+/// The same, and the key goes in the same operation: only the reply keeps the value. `first`: the key goes first.
+Operation take_out(unsigned database, std::string key, bool first) {
+    return [=](Store& store) {
+        request(store, [&] {
+            if (!first) add_reply_with(store, database, key);
+            const md::ReplyPart part{text(40, 'f'), large_item(store, database, key), kLargeBytes};
+            erase(store, database, key);
+            if (first) CHECK(store.add_record(kChannel, std::span(&part, 1)) != 0);
+        });
+    };
+}
+
+Operation reply_of(uint64_t bytes) {
+    return [=](Store& store) {
+        request(store, [&] {
+            const std::vector<md::ReplyPart> parts = {{text(bytes, 'r'), 0, 0}};
+            CHECK(store.add_record(kChannel, parts) != 0);
+        });
+    };
+}
+
+/// Releases the reply that is `older` places behind the youngest.
+Operation release(unsigned older) {
+    return [=](Store& store) {
+        uint64_t record = store.channel(kChannel).records;
+        for (unsigned i = 0; i < older; ++i) record = store.memory().as<st::ReplyRecord>(record)->next_record;
+        CHECK(store.release_record(kChannel, record));
+        CHECK(store.commit());
+    };
+}
+
+Operation new_channel(uint64_t generation) {
+    return [=](Store& store) {
+        store.reset_channel(kChannel, generation);
+        CHECK(store.commit());
+    };
+}
+
+// --- keys for certain places ------------------------------------------------------------------------------------------
+
+st::KeyPlace place_of(const std::string& key) { return {XXH3_64bits_withSeed(key.data(), key.size(), kHashSeed)}; }
+
+/// `count` keys that `wanted` accepts.
+template <class Wanted>
+std::vector<std::string> keys_where(const std::string& stem, unsigned count, const Wanted& wanted) {
+    std::vector<std::string> keys;
+    for (uint64_t i = 0; keys.size() < count; ++i) {
+        std::string key = fmt::format("{}{}", stem, i);
+        if (wanted(place_of(key))) keys.push_back(std::move(key));
+    }
+    return keys;
+}
+
+/// Keys that compete with `key` for the very same two buckets.
+std::vector<std::string> rivals_of(const std::string& key, unsigned count) {
+    const st::KeyPlace place = place_of(key);
+    return keys_where("rival", count, [place](st::KeyPlace each) { return each.first() == place.first() && each.tag() == place.tag(); });
+}
+
+/// Fills both buckets of a key with keys that could move elsewhere.
+std::vector<std::string> movable_neighbours_of(const std::string& key) {
+    const st::KeyPlace place = place_of(key);
+    std::vector<std::string> keys;
+    for (const auto& [here, there] : {std::pair{place.first(), place.second()}, std::pair{place.second(), place.first()}})
+        for (std::string& each : keys_where(fmt::format("near{}-", here), st::kSlots, [here, there](st::KeyPlace other) {
+                 return other.first() == here && other.second() != there;
+             }))
+            keys.push_back(std::move(each));
+    return keys;
+}
+
+Operation set_each(unsigned database, std::vector<std::string> keys, std::string bytes) {
+    return [=](Store& store) {
+        for (const std::string& key : keys) set(database, key, bytes)(store);
+    };
+}
+
+using Groups = std::vector<std::vector<Watched>>;
+
+std::vector<Watched> watched(unsigned database, const std::vector<std::string>& keys) {
+    std::vector<Watched> group;
+    for (const std::string& key : keys) group.push_back({database, key});
+    return group;
+}
+
+Operation nothing() {
+    return [](Store&) {};
+}
+
+// --- the scenarios ----------------------------------------------------------------------------------------------------
+
+void add_small_values(std::vector<Scenario>& all) {
+    const auto watch_s3 = Groups{watched(0, {"s3"})};
+    all.push_back({"set_new", nothing(), {set(0, "fresh", text(21, 'n'))}, {watched(0, {"fresh"}), watched(0, {"fresh", "s3"})}});
+    all.push_back({"set_same_size", nothing(), {set(0, "s3", text(30, 'n'))}, watch_s3});
+    all.back().nested_max = ~0u;
+    all.push_back({"set_same_class", nothing(), {set(0, "s3", text(29, 'n'))}, watch_s3});
+    all.push_back({"set_other_class", nothing(), {set(0, "s3", text(900, 'n'))}, watch_s3});
+    all.push_back({"set_with_expiry", nothing(), {set(0, "s3", text(30, 'n'), kLaterMs)}, watch_s3});
+    all.push_back({"set_without_expiry", nothing(), {set(0, "e1", text(30, 'n'))}, {watched(0, {"e1"})}});
+    all.push_back({"set_twice", nothing(), {set(0, "s3", text(30, 'n')), set(0, "s3", text(30, 'o'))}, watch_s3});
+    all.push_back({"del", nothing(), {del(0, "s3")}, {watched(0, {"s3"}), watched(0, {"s3", "s4"})}});
+    all.push_back({"del_with_expiry", nothing(), {del(0, "e1")}, {watched(0, {"e1"})}});
+    // The chunk that the first frees is what the second fills: stalled readers see it under both.
+    all.push_back({"del_then_set", nothing(), {del(0, "s3"), set(0, "s3", text(30, 'n'))}, watch_s3});
+    all.push_back({"set_other_then_reuse", nothing(), {set(0, "s3", text(31, 'n')), set(0, "zz", text(31, 'z')), set(0, "s3", text(29, 'o'))}, watch_s3});
+    all.push_back({"set_del_set", nothing(), {set(0, "x", text(30, 'a')), del(0, "x"), set(0, "x", text(30, 'b'))}, {watched(0, {"x"})}});
+    all.push_back({"mset", nothing(), {set_all(0, {{"s1", text(30, 'n')}, {"s3", text(30, 'o')}, {"s5", text(30, 'p')}})},
+                   {watched(0, {"s1", "s3", "s5"}), watched(0, {"s1"}), watched(0, {"s5", "s1"})}});
+    all.back().nested_max = ~0u;
+    all.push_back({"mset_new_and_old", nothing(), {set_all(0, {{"s1", text(12, 'n')}, {"fresh", text(300, 'o')}, {"s5", text(30, 'p')}})},
+                   {watched(0, {"s1", "fresh", "s5"})}});
+    all.push_back({"mset_same_key", nothing(), {set_all(0, {{"s1", text(30, 'n')}, {"s1", text(30, 'o')}, {"s1", text(31, 'p')}})}, {watched(0, {"s1"})}});
+    all.push_back({"set_and_del_in_one", nothing(), {[](Store& store) {
+                       request(store, [&] { put(store, 0, "s1", Value::of(text(30, 'n'), kSoonMs)), erase(store, 0, "s1"), erase(store, 0, "s4"); });
+                   }}, {watched(0, {"s1", "s4"})}});
+    all.push_back({"abandoned", nothing(), {[](Store& store) {
+                       put(store, 0, "s3", Value::of(text(30, 'n'), kNoExpiry)), erase(store, 0, "s5");
+                       store.abandon();
+                   }, set(0, "s3", text(30, 'm'))}, watch_s3});
+    all.push_back({"append_in_place", append(0, "s3", text(40, 'a')), {append(0, "s3", text(9, 'b'))}, watch_s3});
+    all.push_back({"append_copies", nothing(), {append(0, "s3", text(40, 'a'))}, watch_s3});
+    all.push_back({"append_twice", nothing(), {append(0, "s3", text(60, 'a')), append(0, "s3", text(13, 'b'))}, watch_s3});
+    all.push_back({"oplog_wraps", [](Store& store) { store.memory().root().oplog_tail = 3 * 64 * 1024 - 40; },
+                   {set(0, "s3", text(30, 'n')), set(0, "fresh", text(50, 'o'))}, watch_s3});
+}
+
+void add_index(std::vector<Scenario>& all) {
+    constexpr unsigned kDatabase = 5;
+    const std::string key = "wanted", guest = "guest-of-the-segment";
+    const auto rivals = rivals_of(key, 2 * st::kSlots), neighbours = movable_neighbours_of(key);
+    const auto first_rival = Groups{watched(kDatabase, {rivals.front()}), watched(kDatabase, {key}), watched(kDatabase, {key, rivals.back()})};
+    all.push_back({"first_key", nothing(), {set(kDatabase, key, text(30, 'n'))}, {watched(kDatabase, {key})}});
+    all.push_back({"put_moves", set_each(kDatabase, neighbours, text(20, 'o')), {set(kDatabase, key, text(30, 'n'))},
+                   {watched(kDatabase, {key}), watched(kDatabase, {neighbours[0]}), watched(kDatabase, {key, neighbours[0], neighbours[1]})}});
+    all.push_back({"split", set_each(kDatabase, rivals, text(20, 'o')), {[=](Store& store) { make_room(store, kDatabase, key); }, set(kDatabase, key, text(30, 'n'))},
+                   first_rival});
+    // What a split has left behind is changed at once: who still looks there must not be told of it.
+    all.push_back({"split_then_change", set_each(kDatabase, rivals, text(20, 'o')),
+                   {set(kDatabase, key, text(30, 'n')), set(kDatabase, rivals.front(), text(20, 'p')), set(kDatabase, guest, text(20, 'q'))}, first_rival});
+    all.push_back({"split_alone", [=](Store& store) {
+                       set_each(kDatabase, rivals, text(20, 'o'))(store);
+                       CHECK(store.split(kDatabase, {0}) && store.split(kDatabase, {0}));
+                   }, {[](Store& store) { CHECK(store.split(kDatabase, {~0ull})); }, set(kDatabase, rivals.front(), text(20, 'p'))}, first_rival});
+}
+
+void add_large_values(std::vector<Scenario>& all) {
+    const std::string value = text(kLargeBytes, 'l'), other = text(kLargeBytes + 66'000, 'm');
+    const auto watch = Groups{watched(0, {"large"}), watched(0, {"s3"})};
+    all.push_back({"large_new", nothing(), {set(0, "large2", value)}, {watched(0, {"large2"})}});
+    all.push_back({"large_overwrite", nothing(), {set(0, "large", other, kLaterMs), free_all(1)}, watch});
+    all.push_back({"large_becomes_small", nothing(), {set(0, "large", text(30, 'n')), free_all(1)}, watch});
+    all.push_back({"large_del", nothing(), {del(0, "large"), free_all(1)}, watch});
+    all.push_back({"large_append_in_place", append(0, "large", text(100, 'a')), {append(0, "large", text(90, 'b'))}, watch});
+    all.push_back({"large_append_copies", nothing(), {append(0, "large", text(3'000, 'a')), free_all(2)}, watch});
+    all.push_back({"record_of_large", nothing(), {reply_with(0, "large"), del(0, "large"), release(0), free_all(1)}, watch});
+    all.push_back({"reply_then_del_in_one", nothing(), {take_out(0, "large", false), free_all(3), release(0), free_all(1)}, watch});
+    all.push_back({"del_then_reply_in_one", nothing(), {take_out(0, "large", true), free_all(3), release(0), free_all(1)}, watch});
+    all.push_back({"record_and_overwrite", both(reply_with(0, "large"), reply_with(0, "large")),
+                   {set(0, "large", text(30, 'n')), release(1), free_all(3), release(0), free_all(3)}, watch});
+}
+
+void add_slices(std::vector<Scenario>& all) {
+    all.push_back({"clear", nothing(), {clear(1), free_all(3)}, {watched(1, {"d1"}), watched(0, {"s3"})}});
+    all.push_back({"clear_then_set", nothing(), {clear(1), set(1, "d1", text(30, 'n')), free_all(100)}, {watched(1, {"d1"}), watched(1, {"d1", "d2"})}});
+    all.push_back({"clear_with_reply", reply_with(1, "large"), {clear(1), free_all(2), release(0), free_all(2)}, {}});
+    all.push_back({"expire", nothing(), {expire_next(), expire_next(), set(0, "s3", text(30, 'n'))},
+                   {watched(0, {"e1"}), watched(0, {"e2"})}});
+    all.push_back({"record", reply_of(500), {reply_of(2'000), release(0), release(0), free_all(1)}, {}});
+    all.push_back({"reset_channel", both(reply_of(500), reply_with(0, "large")), {new_channel(8), free_all(2), set(0, "s3", text(30, 'n'))}, {watched(0, {"s3"})}});
+    all.push_back({"give_back", both(both(set(0, "huge", text(70 * st::kPageBytes, 'h')), del(0, "huge")), free_all(100)),
+                   {[](Store& store) { store.give_back_some(3); }, set(0, "large2", text(kLargeBytes, 'n'))}, {}});
+    all.back().pages = 112;
+}
+
+/// A list that goes on behind its page. Only its commit is stepped.
+void add_overflow(std::vector<Scenario>& all) {
+    constexpr unsigned kKeys = 1'400, kDatabase = 5;
+    Scenario scenario{"list_overflow", nothing(), {[](Store& store) {
+                          std::vector<st::KeyPlace> places;
+                          for (unsigned i = 0; i < kKeys; ++i) places.push_back(store.place_of(fmt::format("many{}", i)));
+                          CHECK(store.make_room(kDatabase, places));
+                          store.begin_record();
+                          for (unsigned i = 0; i < kKeys; ++i) put(store, kDatabase, fmt::format("many{}", i), Value::of(fmt::format("v{}", i), kNoExpiry));
+                          store.end_record();
+                          toggle_stepping();
+                          CHECK(store.commit());
+                          toggle_stepping();
+                      }}, {watched(kDatabase, {"many1", "many2", "many700"})}};
+    scenario.image_every = 20;
+    scenario.steps_all = false;
+    scenario.nested_max = 0;
+    scenario.oplog_bytes = 256 * 1024;
+    all.push_back(std::move(scenario));
+}
+
+}  // namespace
+
+void base(Store& store) {
+    new_channel(7)(store);
+    for (unsigned i = 1; i <= 8; ++i) set(0, fmt::format("s{}", i), text(30, static_cast<char>('a' + i)))(store);
+    for (unsigned i = 1; i <= 3; ++i) set(0, fmt::format("e{}", i), text(20 + i, 'e'), i == 3 ? kLaterMs : kSoonMs)(store);
+    for (unsigned i = 1; i <= 5; ++i) set(1, fmt::format("d{}", i), text(10 * i, 'd'), i == 5 ? kLaterMs : kNoExpiry)(store);
+    set(0, "large", text(kLargeBytes, 'L'))(store);
+    set(1, "large", text(kLargeBytes, 'D'))(store);
+    // Free chunks in the middle of pages, and a free page.
+    for (const char* key : {"g1", "g2", "g3", "g4", "g5"}) set(0, key, text(30, 'g'))(store);
+    for (const char* key : {"g4", "g2"}) del(0, key)(store);
+    set(0, "gone", text(kLargeBytes, 'G'))(store), del(0, "gone")(store), free_all(100)(store);
+}
+
+std::vector<Scenario> all_scenarios() {
+    std::vector<Scenario> all;
+    add_small_values(all);
+    add_index(all);
+    add_large_values(all);
+    add_slices(all);
+    add_overflow(all);
+    return all;
+}
+
+}  // namespace millrace::crash
