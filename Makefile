@@ -34,7 +34,7 @@ sources = $(filter-out $(2),$(wildcard $(1)/*.cc))
 objects = $(patsubst %.cc,$(OBJ)/%.o,$(1))
 
 COMMON := $(call objects,$(wildcard common/*.cc))
-MD := $(call objects,$(wildcard md/*.cc))
+MD := $(call objects,$(call sources,md,md/check_main.cc))
 IO_CONN := $(call objects,$(wildcard io_conn/*.cc))
 VIEWSTATS := $(call objects,$(wildcard tools/viewstats/*.cc))
 BENCH := $(call objects,$(call sources,tools/bench,tools/bench/epoll_floor.cc))
@@ -47,7 +47,7 @@ STORM := $(TESTS)/storm_client
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
 DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
-PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/viewstats $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
+PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
 .PHONY: all deps deps-test deps-bench deps-fuzz run test tests bench bench-ring soak fuzz fuzzers install clean
 .DEFAULT_GOAL := all
@@ -57,6 +57,7 @@ tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM)
 
 $(BIN)/md: $(MD) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
+$(BIN)/store-check: $(OBJ)/md/check_main.o $(filter-out %/main.o,$(MD)) $(COMMON)
 $(BIN)/viewstats: $(VIEWSTATS) $(COMMON)
 $(BIN)/millrace-conf: $(OBJ)/tools/millrace_conf.o $(COMMON)
 $(BIN)/millrace-bench: $(BENCH) $(COMMON)
@@ -127,7 +128,7 @@ install: all
 	    "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(EXAMPLEDIR)" \
 	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
 	install tools/millrace $(BIN)/viewstats $(BIN)/millrace-bench "$(DESTDIR)$(BINDIR)"
-	install $(BIN)/md $(BIN)/io_conn $(BIN)/millrace-conf "$(DESTDIR)$(LIBEXECDIR)"
+	install $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/millrace-conf "$(DESTDIR)$(LIBEXECDIR)"
 	install -m 644 tools/supervisor/*.py "$(DESTDIR)$(LIBDIR)/supervisor"
 	install -m 644 tools/man/*.1 "$(DESTDIR)$(MANDIR)/man1"
 	install -m 644 tools/man/*.8 "$(DESTDIR)$(MANDIR)/man8"

@@ -69,7 +69,9 @@ class TakeOver(FreshInstanceCase):
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(0.25)
                 pauses.append(storm.longest_ms())
+            self.store_is_good(instance)        # a busy one
             done = storm.end()
+        self.store_is_good(instance)
         with instance.wire() as wire:
             self.assertEqual(wire.command("GET", "total"), b"$%d\r\n%d\r\n" % (len(str(done["total"])), done["total"]))
         self.assertEqual(instance.pids("io_conn"), io_conns)
@@ -79,6 +81,11 @@ class TakeOver(FreshInstanceCase):
             print("%d kills, %d commands: longest wait median %.1f ms, p99 %.1f ms, worst %.1f ms" % (
                 kills, done["commands"], statistics.median(pauses), sorted(pauses)[int(len(pauses) * 0.99)], max(pauses)))
         return pauses
+
+    def store_is_good(self, instance):
+        checked = instance.control("check")
+        line = [line for line in checked.stdout.splitlines() if " store: " in line]
+        self.assertTrue(line and line[0].startswith("ok "), checked.stdout + checked.stderr)
 
     def test_killed_md(self):
         self.storm(KILLS, both=False)

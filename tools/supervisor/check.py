@@ -5,6 +5,7 @@ start.py uses the look at shared memory too: a full one could not be cured once 
 
 import os
 import resource
+import subprocess
 
 from . import config, listeners, state
 from .errors import Failure
@@ -28,6 +29,8 @@ def run(args):
         ("addresses", lambda: _addresses(options, instance, running)),
         ("open files", lambda: _files(options)),
     ]
+    if os.path.exists(os.path.join(instance.shm_link, "store")):
+        findings.append(("store", lambda: _store(instance)))
     problems = 0
     for subject, examine in findings:
         try:
@@ -97,6 +100,19 @@ def _addresses(options, instance, running):
     opened = listeners.open_all(options, instance.dir)
     listeners.close(opened.items())
     return f"{text} free"
+
+
+def _store(instance):
+    """Every invariant of the data in shared memory, of a live, stopped or dead group."""
+    serving = [each["pid"] for each in state.read(instance).get("processes", [])
+               if each.get("role") == "md" and each.get("pid")]
+    done = subprocess.run([config.program("store-check"), os.path.join(instance.shm_link, "store"), *map(str, serving[:1])],
+                          capture_output=True, stdin=subprocess.DEVNULL, text=True, errors="replace", check=False)
+    text = (done.stdout if done.returncode == 1 else done.stdout + done.stderr).strip()
+    if done.returncode != 0:
+        raise Failure(f"{text.replace(chr(10), '; ')}; keep a copy of {os.path.realpath(instance.shm_link)}/store for the "
+                      "developers, then restart with 'millrace stop' and 'millrace start'")
+    return text
 
 
 def _files(options):

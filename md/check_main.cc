@@ -1,0 +1,131 @@
+// store-check: walks the store of an instance, whether md serves, is stopped or is dead, and reports every broken invariant
+// of common/store_layout.h. Called by `millrace check`.
+//
+//     store-check STORE-FILE [PID-OF-MD]
+//
+// It never changes the store: it copies the memory in use and looks at the copy, so that a list that was committed and not
+// applied can be finished there. The copy has to be of one moment. A quiet md gives it: the commit number is the same before
+// and after. A busy one is stopped (SIGSTOP) for as long as copying takes, and goes on at once.
+// Exit status: 0 good, 1 broken invariants (one line each), 2 the store cannot be read.
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+
+#include "common/check.h"
+#include "common/segment.h"
+#include "md/commit.h"
+#include "md/store_check.h"
+
+namespace {
+
+using namespace millrace;
+using namespace millrace::md;
+
+constexpr unsigned kQuietTries = 5;
+constexpr useconds_t kBetweenTriesUs = 2000;
+
+/// The memory in use of a mapped store, copied to the same offsets.
+class Copy {
+  public:
+    explicit Copy(const StoreMemory& from) : from_(from) {
+        void* memory = mmap(nullptr, from.bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) throw Error("there are no addresses for a copy of the store");
+        base_ = static_cast<std::byte*>(memory);
+    }
+    Copy(const Copy&) = delete;
+    ~Copy() { munmap(base_, from_.bytes()); }
+
+    /// True when the store was the same before and after.
+    bool take() {
+        const uint64_t before = version();
+        madvise(base_, from_.bytes(), MADV_DONTNEED);
+        const uint64_t frontier = from_.load(from_.offset_of(&from_.root().frontier));
+        if (frontier > from_.pages()) throw Error(fmt::format("the store's frontier is page {}, beyond its end", frontier));
+        for (uint64_t page = 0; page < frontier; ++page) {
+            if (page % st::kRegionPages == 0)  // of a region's first page only this much is ever there
+                copy((page << st::kPageShift) + st::kDescriptorsAt, page == 0 ? st::kPageBytes - st::kDescriptorsAt : kPageSize);
+            else if (st::PageState::from(from_.load(st::descriptor_at(page))).kind != st::PageKind::hole)
+                copy(page << st::kPageShift, st::kPageBytes);
+        }
+        copy_overflow();
+        return version() == before && from_.root().committed.load(std::memory_order_acquire) == 0;
+    }
+    StoreMemory memory() const {
+        return {base_, from_.bytes(), [](uint64_t, uint64_t) { return true; }, [](uint64_t, uint64_t) {}};
+    }
+
+  private:
+    uint64_t version() const { return from_.load(from_.offset_of(&from_.root().number)); }
+    void copy(uint64_t offset, uint64_t length) { std::memcpy(base_ + offset, from_.at(offset), length); }
+    /// The rest of a long list lies behind the frontier.
+    void copy_overflow() {
+        const auto& list = *memory().as<st::JournalHeader>(st::kJournalAt);
+        if (memory().root().committed.load(std::memory_order_relaxed) == 0 || list.overflow == 0) return;
+        const uint64_t entries = list.buckets + list.words - st::kJournalEntries;
+        const uint64_t pages = entries / st::kOverflowEntries + 1 + entries / st::kOverflowEntries / (st::kRegionPages - 1) + 1;
+        for (uint64_t page = list.overflow; page < list.overflow + pages && page < from_.pages(); ++page)
+            if (page % st::kRegionPages != 0) copy(page << st::kPageShift, st::kPageBytes);
+    }
+
+    const StoreMemory& from_;
+    std::byte* base_;
+};
+
+/// Stops a process as long as this object lives.
+class Stopped {
+  public:
+    explicit Stopped(pid_t pid) : pid_(pid > 1 && kill(pid, SIGSTOP) == 0 ? pid : 0) {
+        if (pid_ != 0) usleep(kBetweenTriesUs);  // a process on another processor stops at its next interrupt
+    }
+    ~Stopped() {
+        if (pid_ != 0) kill(pid_, SIGCONT);
+    }
+    Stopped(const Stopped&) = delete;
+
+  private:
+    pid_t pid_;
+};
+
+int examine(const std::string& path, pid_t md) {
+    const Segment segment = Segment::attach({path, st::kStoreLayout}, Access::read_only);
+    const StoreMemory store(segment.payload<std::byte>() - kSegmentPayload, segment.size(), nullptr, nullptr);
+    Copy copy(store);
+    bool quiet = false;
+    for (unsigned attempt = 0; attempt < kQuietTries && !quiet; ++attempt) {
+        quiet = copy.take();
+        if (!quiet) usleep(kBetweenTriesUs);
+    }
+    if (!quiet) {
+        const Stopped stopped(md);
+        copy.take();
+    }
+    const StoreMemory memory = copy.memory();
+    const bool finished = Committer(memory).recover();
+    const StoreReport report = check_store(memory);
+    for (const std::string& fault : report.faults) fmt::print("{}\n", fault);
+    if (!report.good()) return 1;
+    fmt::print("{} keys, {} pages in use, {} free, {} given back, {} entries of garbage, {} replies being read{}\n", report.keys,
+               report.pages, report.free_pages, report.holes, report.garbage, report.records,
+               finished ? "; a commit was under way" : "");
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc < 2 || argc > 3) {
+        fmt::print(stderr, "usage: store-check STORE-FILE [PID-OF-MD]\n");
+        return 2;
+    }
+    try {
+        return examine(argv[1], argc == 3 ? static_cast<pid_t>(std::atoi(argv[2])) : 0);
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "{}\n", error.what());
+        return 2;
+    }
+}
