@@ -4,12 +4,15 @@
 //     --dir DIR            the instance folder
 //     --config FILE        all options, as written by `millrace-conf --effective`
 //     --instance HEX       the instance's id, 16 hex digits
-//     --index I            which of its role
+//     --index I            which of its role; md 0 and md 1 are two equal places
 //     --generation G       rises with every process started in this instance; > 0
 //     --restarts R         how often this role and index had to be restarted
-//     --ready-fd N         where the daemon writes "ready\n" once it serves, or "error: SENTENCE\n" before it exits
+//     --ready-fd N         where the daemon writes "ready\n" once it serves, or "error: SENTENCE\n" before it exits; an md
+//                          whose turn it is not writes "standby\n" when it waits for it, keeps the descriptor open, and
+//                          writes "ready\n" when it has taken over
 //     --listen-fd N ...    io_conn only: inherited listening sockets, non-blocking
-// with standard error as its log. The FIFOs and DIR/run/shm exist before any daemon starts.
+// with standard error as its log. The FIFOs (one for both md) and DIR/run/shm exist before any daemon starts. md 1 is started
+// when md 0 has said that it serves, so only one process ever makes the segments.
 // Signals: SIGTERM and SIGINT end it in order; SIGUSR1 tells an io_conn to retire (no new connections, exit when the last
 // one has closed); SIGHUP and SIGPIPE are ignored. Exit status: 0 ordered end, 1 failed (the sentence says why), 2 bad
 // usage, a signal = our bug.

@@ -25,6 +25,12 @@ Segment open_or_make(const std::string& path, uint64_t layout, const DaemonArgum
     return segment;
 }
 
+uint64_t thread_cpu_us() {
+    timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
+
 }  // namespace
 
 Loop::Loop(Daemon& daemon, Lease& lease)
@@ -79,14 +85,32 @@ void Loop::run() {
     take_over();
     daemon_.report_ready();
     log::notice("serving");
-    while (!daemon_.stopping()) {
-        engine_.counters.add(MdCounter::turns);
-        control_->md_turns.fetch_add(1, std::memory_order_relaxed);
-        look_at_roster();
-        const bool served = serve_channels();
-        const bool busy = keep_house();
-        if (!served && !busy) park();
-    }
+    while (!daemon_.stopping()) turn();
+}
+
+void Loop::turn() {
+    begin_turn();
+    look_at_roster();
+    const bool served = serve_channels();
+    const bool busy = keep_house();
+    end_turn();
+    if (!served && !busy) park();
+}
+
+void Loop::begin_turn() {
+    engine_.counters.add(MdCounter::turns);
+    control_->md_turns.fetch_add(1, std::memory_order_relaxed);
+    turn_began_us_ = monotonic_us();
+    if (turn_began_us_ - cpu_read_at_us_ < kCpuClockEveryUs) return;
+    cpu_read_at_us_ = turn_began_us_;
+    cpu_us_ = thread_cpu_us();
+}
+
+void Loop::end_turn() {
+    if (monotonic_us() - turn_began_us_ < kLongTurnUs) return;
+    longest_turn_cpu_us_ = std::max(longest_turn_cpu_us_, thread_cpu_us() - cpu_us_);
+    engine_.counters.set(MdCounter::longest_turn_cpu_us, longest_turn_cpu_us_);
+    cpu_read_at_us_ = 0;
 }
 
 void Loop::look_at_roster() {
@@ -159,6 +183,8 @@ bool Loop::keep_house() {
     const unsigned expired = store.expire_some(wall_ms(), kExpirySliceBuckets);
     engine_.counters.add(MdCounter::expired_keys, expired);
     publish_keyspace(engine_, ~0u);
+    engine_.counters.set(MdCounter::store_bytes, store.taken_bytes());
+    engine_.counters.set(MdCounter::commits, store.memory().root().number);
     if (expired >= kManyExpired) return true;
     next_housekeeping_us_ = now_us + kHousekeepingMs * 1000;
     return more;

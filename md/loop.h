@@ -37,10 +37,16 @@ class Loop {
     static constexpr unsigned kExpirySliceBuckets = 4096;
     static constexpr unsigned kFreeSliceEntries = 256;
     static constexpr unsigned kGiveBackSlicePages = 16;
+    /// The CPU clock is a system call: it is read so often, and turns shorter than kLongTurnUs are not looked at.
+    static constexpr uint64_t kCpuClockEveryUs = 100;
+    static constexpr uint64_t kLongTurnUs = 500;
     /// So many expired keys in one slice mean that there are more.
     static constexpr unsigned kManyExpired = 256;
 
     void open_roster();
+    void turn();
+    void begin_turn();
+    void end_turn();
     void look_at_roster();
     void attach(unsigned index, uint64_t generation);
     void detach(unsigned index);
@@ -65,6 +71,9 @@ class Loop {
     unsigned next_ = 0;
     uint64_t seen_changes_ = ~0ull;
     uint64_t next_housekeeping_us_ = 0;
+    uint64_t turn_began_us_ = 0;
+    uint64_t cpu_us_ = 0, cpu_read_at_us_ = 0;  ///< this thread's CPU time, and when it was read
+    uint64_t longest_turn_cpu_us_ = 0;
 };
 
 }  // namespace millrace::md

@@ -127,7 +127,7 @@ class Walk {
     }
 
     /// False when the item cannot be read.
-    bool reach_item(uint64_t reference) {
+    bool reach_item(uint64_t reference, bool in_garbage = false) {
         if (!reach(reference, "an item", sizeof(st::ItemHeader))) return false;
         const st::ItemHeader header = header_of(reference);
         if ((header.flags & st::kLarge) == 0) {
@@ -145,7 +145,11 @@ class Walk {
         for (uint64_t i = 0; i < item.page_count; ++i)
             whole &= reach(uint64_t{memory_.as<uint32_t>(reference + sizeof item)[i]} << st::kPageShift, "an extent", st::kPageBytes);
         found_pins_[reference] = item.pins;
-        if (!whole || (item.pins & st::kInGarbage) != 0) return false;  // of garbage some extents are gone already
+        if (in_garbage != ((item.pins & st::kInGarbage) != 0)) {
+            fault("the large value at {} is {}in the garbage list and says otherwise", reference, in_garbage ? "" : "not ");
+            return false;
+        }
+        if (!whole || in_garbage) return whole;  // of garbage some extents are gone already
         const uint64_t tail = item.key_length + item.value_length - item.page_count * st::kPageBytes;
         if (item.key_length > item.page_count * st::kPageBytes + st::kPageBytes || (item.tail == 0) != (tail == 0) ||
             (item.tail != 0 && tail > std::min(room_of(item.tail), st::kPageBytes - 1))) {
@@ -233,7 +237,7 @@ class Walk {
                 walk_directory(st::Route::from(cleared.route), cleared.next_entry, cleared.next_bucket, nullptr, nullptr, 0);
             } else if (header.type == st::ItemType::reply_record) {
                 if (!reach_record(at)) return;
-            } else if (!reach_item(at) && (!found_pins_.contains(at) || (found_pins_[at] & st::kInGarbage) == 0)) {
+            } else if (!reach_item(at, true)) {
                 return;
             }
         }
