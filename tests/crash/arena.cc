@@ -1,4 +1,4 @@
-// See arena.h.
+// See arena.h. Used by tests/crash.
 #include "tests/crash/arena.h"
 
 #include <fcntl.h>

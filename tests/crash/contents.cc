@@ -1,4 +1,4 @@
-// See contents.h.
+// See contents.h. Used by tests/crash.
 #include "tests/crash/contents.h"
 
 #include <fmt/format.h>

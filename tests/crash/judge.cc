@@ -1,4 +1,4 @@
-// See judge.h.
+// See judge.h. Used by tests/crash.
 #include "tests/crash/judge.h"
 
 #include <fmt/format.h>

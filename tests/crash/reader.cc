@@ -1,4 +1,4 @@
-// See reader.h.
+// See reader.h. Used by tests/crash.
 #include "tests/crash/reader.h"
 
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-// See scenario.h.
+// See scenario.h. Used by tests/crash.
 #include "tests/crash/scenario.h"
 
 #include <fmt/format.h>
@@ -250,6 +250,33 @@ void add_small_values(std::vector<Scenario>& all) {
                    {set(0, "s3", text(30, 'n')), set(0, "fresh", text(50, 'o'))}, watch_s3});
 }
 
+/// Every pair of small operations on the same key: what the first leaves (a free chunk, room behind a value, a version) is
+/// what the second meets.
+void add_pairs(std::vector<Scenario>& all) {
+    const auto del_if_there = [](Store& store) {
+        request(store, [&] { store.erase(0, "s3", store.place_of("s3")); });
+    };
+    const auto append_or_set = [](Store& store) {
+        make_room(store, 0, "s3");
+        request(store, [&] {
+            Value value = store.find(0, "s3", store.place_of("s3")).value_or(Value{});
+            const std::string bytes = text(11, 'a');
+            value.rest = bytes;
+            put(store, 0, "s3", value);
+        });
+    };
+    const std::vector<std::pair<const char*, Operation>> kinds = {{"set", set(0, "s3", text(30, 'n'))},
+                                                                  {"longer", set(0, "s3", text(400, 'n'))},
+                                                                  {"expiry", set(0, "s3", text(30, 'n'), kLaterMs)},
+                                                                  {"del", del_if_there},
+                                                                  {"append", append_or_set}};
+    for (const auto& [first_name, first] : kinds)
+        for (const auto& [second_name, second] : kinds) {
+            all.push_back({fmt::format("pair_{}_{}", first_name, second_name), nothing(), {first, second}, {watched(0, {"s3"})}});
+            all.back().nested_max = 1;
+        }
+}
+
 void add_index(std::vector<Scenario>& all) {
     constexpr unsigned kDatabase = 5;
     const std::string key = "wanted", guest = "guest-of-the-segment";
@@ -298,6 +325,26 @@ void add_slices(std::vector<Scenario>& all) {
     all.back().pages = 112;
 }
 
+/// The first page of a new region, which brings descriptors of its own; and memory that does not suffice.
+void add_ends_of_memory(std::vector<Scenario>& all) {
+    constexpr unsigned kPagesLeft = 2;
+    const auto fill_region = [](Store& store) {
+        const uint64_t pages = st::kRegionPages - kPagesLeft - store.memory().root().frontier;
+        set(2, "filling", std::string(pages * st::kPageBytes, 'f'))(store);
+    };
+    all.push_back({"second_region", fill_region, {set(0, "large2", text(3 * kLargeBytes, 'n')), del(0, "large2"), free_all(1)}, {watched(0, {"large2"})}});
+    all.back().pages = st::kRegionPages + 16;
+    all.back().image_every = 50;  // images of 16 MiB take their time
+    all.back().nested_max = 0;
+    all.push_back({"no_memory", nothing(), {[](Store& store) {
+                       store.begin_record();
+                       put(store, 0, "s3", Value::of(text(30, 'n'), kNoExpiry));
+                       const std::string key = "larger", bytes(60 * st::kPageBytes, 'x');
+                       CHECK(store.put(0, key, store.place_of(key), Value::of(bytes, kNoExpiry)) == Store::Put::no_memory);
+                       store.abandon();
+                   }, set(0, "s3", text(30, 'm'))}, {watched(0, {"s3"})}});
+}
+
 /// A list that goes on behind its page. Only its commit is stepped.
 void add_overflow(std::vector<Scenario>& all) {
     constexpr unsigned kKeys = 1'400, kDatabase = 5;
@@ -337,9 +384,11 @@ void base(Store& store) {
 std::vector<Scenario> all_scenarios() {
     std::vector<Scenario> all;
     add_small_values(all);
+    add_pairs(all);
     add_index(all);
     add_large_values(all);
     add_slices(all);
+    add_ends_of_memory(all);
     add_overflow(all);
     return all;
 }

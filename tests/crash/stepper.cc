@@ -1,4 +1,4 @@
-// See stepper.h.
+// See stepper.h. Used by tests/crash.
 #include "tests/crash/stepper.h"
 
 #include <dlfcn.h>
