@@ -37,9 +37,9 @@ class Running(InstanceCase):
             self.assertTrue(is_alive(process["pid"]), process)
             self.assertGreaterEqual(process["uptime_s"], 0)
 
-    def test_status_lists_md_and_each_io_conn(self):
+    def test_status_lists_both_md_and_each_io_conn(self):
         processes = self.instance.processes()
-        self.assertIn(("md", 0), [(process["role"], process["index"]) for process in processes])
+        self.assertEqual([(process["role"], process["index"]) for process in processes[:2]], [("md", 0), ("md_standby", 1)])
         self.assertEqual([process["index"] for process in processes if process["role"] == "io_conn"], [0, 1])
         pids = [process["pid"] for process in processes]
         self.assertEqual(len(set(pids)), len(pids))

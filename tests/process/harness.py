@@ -168,6 +168,8 @@ class Instance(_Server):
         if ended.returncode != 0:
             raise Failed("start failed with %d:\n%s%s\n%s" % (
                 ended.returncode, ended.stdout, ended.stderr, self.log_tails()))
+        # `start` returns when clients are served; the standby comes up a moment later.
+        wait_for(lambda: all_up(self), START_SECONDS, "all processes to be up")
         self.remember()
 
     def status(self):
@@ -246,6 +248,12 @@ class Instance(_Server):
         super().destroy()
         for folder in self.shm_folders:
             remove_shared_memory(folder)
+
+
+def all_up(instance):
+    """The processes, once all of them run."""
+    status = instance.status()
+    return status["processes"] if status["state"] == "running" else None
 
 
 Subject = Oracle if SUBJECT_IS_ORACLE else Instance

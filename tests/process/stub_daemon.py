@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -ISB
-"""Stands in for md, io_conn and millrace-conf (by the name under which it is started), so that tests of the supervisor
-can make a daemon fail in a chosen way.
+"""Stands in for md, io_conn, millrace-conf and store-check (by the name under which it is started), so that tests of the
+supervisor can make a daemon fail in a chosen way.
 
 It speaks the supervisor's protocol (tools/supervisor/process.py). The file `behaviour.json` beside the program says how
 each one acts, looked up by "io_conn-1", then "io_conn":
@@ -8,11 +8,17 @@ each one acts, looked up by "io_conn-1", then "io_conn":
     (nothing)  serves: an io_conn answers +PONG on every listening socket and drains when it is told to retire
     crash      a line on stderr, exit status 3, no word on the ready-fd
     error      an `error:` sentence on the ready-fd, exit status 1
-    hang       never says `ready`
+    hang       never says `ready`, nor `standby`
     deaf       serves, and ignores SIGTERM
-    die        says `ready` and dies at once
+    die        says `ready` (or `standby`) and dies at once
     slow       serves, and takes 0.4 s to end
+    late       takes 0.4 s to come up
+    fail       an md that says `standby`, then an `error:` sentence instead of taking over
+
+The two md share a lease as the real ones do: a lock on the file `lease` in shared memory, which dies with its holder.
 """
+
+import fcntl
 
 import json
 import os
@@ -30,6 +36,9 @@ def main():
     role = os.path.basename(sys.argv[0])
     if role == "millrace-conf":
         return configuration(sys.argv[1:])
+    if role == "store-check":
+        print("the store of the stubs is whole")
+        return 0
     if "--version" in sys.argv:
         print("millrace 0.1.0")
         return 0
@@ -93,8 +102,12 @@ def behaviour_of(role, index):
 
 
 def say(arguments, word):
-    os.write(arguments.ready_fd, word.encode() + b"\n")
-    os.close(arguments.ready_fd)
+    try:
+        os.write(arguments.ready_fd, word.encode() + b"\n")
+    except BrokenPipeError:
+        pass            # the supervisor is dead: the daemon goes on all the same
+    if word != "standby":
+        os.close(arguments.ready_fd)
 
 
 def daemon(role, arguments):
@@ -107,14 +120,20 @@ def daemon(role, arguments):
     if behaviour == "error":
         say(arguments, "error: the stub fails as it was told to")
         return 1
-    make_segments(role, arguments)
-    if behaviour != "hang":
-        say(arguments, "ready")
-    if behaviour == "die":
-        return 4
     if behaviour == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    serve(arguments, signals)
+    if behaviour == "late":
+        time.sleep(0.4)
+    if behaviour == "hang":
+        serve(arguments, signals)
+        return 0
+    if role == "io_conn" or take_lease(arguments, signals, behaviour):
+        make_segments(role, arguments)
+        say(arguments, "ready")
+        if behaviour != "die":
+            serve(arguments, signals)
+    if behaviour == "die":
+        return 4
     if behaviour == "slow":
         time.sleep(0.4)
     return 0
@@ -123,11 +142,37 @@ def daemon(role, arguments):
 def make_segments(role, arguments):
     """Files in shared memory as the real daemons make them."""
     index = arguments.index
-    names = ["control", "roster", "counters-md-0"] if role == "md" else [
+    names = ["control", "roster", "counters-md-%d" % index] if role == "md" else [
         "rings-%d" % index, "clients-%d" % index, "counters-io_conn-%d" % index]
     for name in names:
         with open(os.path.join(arguments.dir, "run", "shm", name), "w") as file:
             file.write("segment\n")
+    if role == "md":        # the store is made once; who serves writes to it
+        with open(os.path.join(arguments.dir, "run", "shm", "store"), "a") as file:
+            file.write("pid %d\n" % os.getpid())
+
+
+def take_lease(arguments, signals, behaviour):
+    """Waits for the turn to serve; False when it was told to end (or to die) while it waited. Never closed: see above."""
+    lease = os.open(os.path.join(arguments.dir, "run", "shm", "lease"), os.O_RDWR | os.O_CREAT, 0o600)
+    waits = False
+    while True:
+        try:
+            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if waits and behaviour == "fail":
+                say(arguments, "error: the stub cannot take over, as it was told to")
+                sys.exit(1)
+            return True
+        except BlockingIOError:
+            pass
+        if not waits:
+            waits = True
+            say(arguments, "standby")
+            if behaviour == "die":
+                return False
+        readable, _, _ = select.select([signals.receive], [], [], 0.01)
+        if readable and signal.SIGTERM in signals.take() and signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+            return False
 
 
 class Signals:

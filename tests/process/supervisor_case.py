@@ -27,7 +27,7 @@ class StubGroup:
         atexit.register(self.destroy)
         self.bin = self.root / "bin"
         self.bin.mkdir()
-        for program in ("md", "io_conn", "millrace-conf"):
+        for program in ("md", "io_conn", "millrace-conf", "store-check"):
             (self.bin / program).symlink_to(STUB)
         self.dir = self.root / name
         self.port = free_port()
@@ -64,15 +64,21 @@ class StubGroup:
         self.begun.append(process)
         return process
 
-    def start(self, *arguments, **options):
+    def start(self, *arguments, whole=True, **options):
+        """Starts the group; `whole`: and waits for the standby too, which `start` does not."""
         done = self.run("start", "--port", self.port, "--daemon", *arguments, **options)
         assert done.returncode == 0, done
+        if whole:
+            self.wait_until_whole()
         return done
+
+    def wait_until_whole(self):
+        wait_for(lambda: self.status()["state"] == "running", 20, "the group to run")
 
     def start_in_foreground(self, *arguments, **options):
         """A supervisor that is the test's own child; returns when it serves."""
         process = self.begin("start", "--port", self.port, *arguments, **options)
-        wait_for(lambda: self.status()["state"] == "running", 20, "the group to run")
+        self.wait_until_whole()
         return process
 
     def status(self, folder=None):
@@ -81,7 +87,7 @@ class StubGroup:
         return json.loads(done.stdout)
 
     def pids(self):
-        """{"md-0": pid, ...} of the daemons that live."""
+        """{"md-0": pid, "md_standby-1": pid, ...} of the daemons that live."""
         return {"%s-%d" % (each["role"], each["index"]): each["pid"]
                 for each in self.status()["processes"] if each["pid"]}
 

@@ -21,11 +21,10 @@ from supervisor.slot import Backoff  # noqa: E402
 class Deaths(StubCase):
     def test_what_is_killed_comes_back(self):
         self.group.start()
-        for name in ("io_conn-1", "md-0"):
-            dead = self.group.kill(name)
-            wait_for(lambda: self.group.pids().get(name, dead) != dead
-                     and self.group.status()["state"] == "running", 10, "%s to come back" % name)
-        self.assertEqual([each["restarts"] for each in self.group.status()["processes"]], [1, 0, 1])
+        dead = self.group.kill("io_conn-1")
+        wait_for(lambda: self.group.pids().get("io_conn-1", dead) != dead, 10, "io_conn 1 to come back")
+        self.group.wait_until_whole()
+        self.assertEqual([each["restarts"] for each in self.group.status()["processes"]], [0, 0, 0, 1])
         death = self.group.events("child_died")[0]
         self.assertEqual((death["role"], death["index"], death["cause"]), ("io_conn", "1", "SIGKILL"))
         self.stops()
@@ -33,8 +32,8 @@ class Deaths(StubCase):
     def test_the_first_restart_is_immediate(self):
         self.group.start()
         self.group.kill("io_conn-0")
-        wait_for(lambda: len(self.group.events("child_started")) == 4, 10, "the restart")
-        death, birth = self.group.events("child_died")[0], self.group.events("child_started")[3]
+        wait_for(lambda: len(self.group.events("child_started")) == 5, 10, "the restart")
+        death, birth = self.group.events("child_died")[0], self.group.events("child_started")[4]
         self.assertLess(birth["at"] - death["at"], 0.5)
 
     def test_every_fifo_gets_a_byte(self):
@@ -115,7 +114,7 @@ class FailedStarts(StubCase):
         self.assertEqual(self.group.left_over(), [])
 
     def test_the_reason_of_a_daemon_is_passed_on(self):
-        for name, words in ("md", ["md does not start"]), ("io_conn_1", ["io_conn 1 does not start"]):
+        for name, words in ("md_0", ["md does not start"]), ("io_conn_1", ["io_conn 1 does not start"]):
             self.check({name: "error"}, *words, "the stub fails as it was told to")
             self.check({name: "crash"}, *words, "exit:3", "the stub crashes as it was told to")
 
@@ -176,7 +175,7 @@ class FailedStarts(StubCase):
 
 class Stops(StubCase):
     def test_after_the_kill_of_each_process(self):
-        for name in ("md-0", "io_conn-0", "supervisor"):
+        for name in ("md-0", "md_standby-1", "io_conn-0", "supervisor"):
             with self.subTest(killed=name):
                 self.group.start("--io", 1)
                 self.group.kill(name)
@@ -243,9 +242,11 @@ class DeadSupervisor(StubCase):
         self.group.start("--io", 2)
         before = self.group.pids()
         self.group.kill("supervisor")
-        self.assertIn("3 daemons", self.group.start("--io", 1).stdout)
+        self.assertIn("4 daemons", self.group.start("--io", 1).stdout)
         self.assertFalse(any(is_alive(pid) for pid in before.values()))
-        self.assertEqual([event["role"] for event in self.group.events("leftover_ended")], ["io_conn", "io_conn", "md"])
+        order = [int(event["pid"]) for event in self.group.events("leftover_ended")]
+        self.assertEqual(set(order[:2]), {before["io_conn-0"], before["io_conn-1"]})
+        self.assertEqual(order[2:], [before["md_standby-1"], before["md-0"]])
         self.assertEqual(self.group.status()["state"], "running")
         self.stops()
 
@@ -322,7 +323,7 @@ class Foreground(StubCase):
         self.read(master, "event=stopping")
         os.write(master, b"\x03")
         process.wait(20)
-        self.assertEqual([event["cause"] for event in self.group.events("child_ended")], ["SIGKILL", "SIGKILL"])
+        self.assertEqual([event["cause"] for event in self.group.events("child_ended")], ["SIGKILL"] * 3)
         self.assertEqual(self.group.left_over(), [])
 
     def test_sigterm_and_a_vanished_terminal(self):
@@ -398,7 +399,7 @@ class ControlSocket(StubCase):
         self.group.start("--io", 1)
         self.group.behave(md="hang")
         restarting = self.group.begin("restart")
-        wait_for(lambda: len(self.group.events("child_started")) == 3, 20, "the new md to be started")
+        wait_for(lambda: len(self.group.events("child_started")) == 4, 20, "the new md to be started")
         self.stops()
         _, errors = restarting.communicate(timeout=20)
         self.assertEqual(restarting.returncode, 1)

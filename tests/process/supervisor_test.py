@@ -12,6 +12,9 @@ from harness import CONTROL, free_port, is_alive, run, wait_for
 from supervisor_case import StubCase
 
 
+BOTH_MD = ["md-0", "md_standby-1"]
+
+
 class StartAndStop(StubCase):
     def test_clients_are_served_when_start_returns(self):
         done = self.group.start()
@@ -264,11 +267,12 @@ class Status(StubCase):
         for each in status["processes"]:
             self.assertEqual(set(each), {"role", "index", "pid", "state", "restarts", "uptime_s"})
             self.assertEqual((each["state"], each["restarts"]), ("up", 0))
-        self.assertEqual([(each["role"], each["index"]) for each in status["processes"]], [("md", 0), ("io_conn", 0)])
+        self.assertEqual([(each["role"], each["index"]) for each in status["processes"]], [("md", 0), ("md_standby", 1), ("io_conn", 0)])
 
     def test_for_people(self):
         self.group.start()
         text = self.group.run("status").stdout
+        self.assertRegex(text, r"(?m)^md +0 .* up .*\n^md_standby +1 .* up .*\n^io_conn +0 ")
         for word in ("running", self.group.port, self.group.dir, *self.group.pids().values()):
             self.assertIn(str(word), text)
 
@@ -283,9 +287,9 @@ class Scale(StubCase):
     def test_up_and_down(self):
         self.group.start("--io", 1)
         self.assertIn("4 io_conn serving", self.group.run("scale", 4).stdout)
-        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", "io_conn-1", "io_conn-2", "io_conn-3", "md-0"])
+        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", "io_conn-1", "io_conn-2", "io_conn-3", *BOTH_MD])
         self.group.run("scale", 2)
-        wait_for(lambda: sorted(self.group.pids()) == ["io_conn-0", "io_conn-1", "md-0"], 10, "two to go")
+        wait_for(lambda: sorted(self.group.pids()) == ["io_conn-0", "io_conn-1", *BOTH_MD], 10, "two to go")
         self.assertEqual(sorted(os.listdir(self.group.shm()))[:4],
                          ["clients-0", "clients-1", "control", "counters-io_conn-0"])
         self.assertFalse((self.group.dir / "run" / "io_conn-2.fifo").exists())
@@ -302,14 +306,14 @@ class Scale(StubCase):
             self.group.ask(links[-1])
         kept = next(link for link in links if self.serves(self.group.pids()["io_conn-1"], link))
         self.assertIn("1 draining", self.group.run("scale", 1).stdout)
-        self.assertEqual([each["state"] for each in self.group.status()["processes"]], ["up", "up", "draining"])
+        self.assertEqual([each["state"] for each in self.group.status()["processes"]], ["up", "up", "up", "draining"])
         self.assertEqual(self.group.status()["state"], "running")
         self.assertEqual(self.group.ask(kept), b"+PONG\r\n")
         self.group.run("scale", 2)
-        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", "io_conn-1", "io_conn-2", "md-0"])
+        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", "io_conn-1", "io_conn-2", *BOTH_MD])
         for link in links:
             link.close()
-        wait_for(lambda: sorted(self.group.pids()) == ["io_conn-0", "io_conn-2", "md-0"], 10, "io_conn 1 to end")
+        wait_for(lambda: sorted(self.group.pids()) == ["io_conn-0", "io_conn-2", *BOTH_MD], 10, "io_conn 1 to end")
         self.assertFalse((self.group.shm() / "rings-1").exists())
         self.stops()
 
@@ -326,7 +330,7 @@ class Scale(StubCase):
         self.group.start("--io", 1)
         self.group.behave(io_conn_2="error")
         self.fails(self.group.run("scale", 3), "io_conn 2", "the stub fails as it was told to")
-        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", "md-0"])
+        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", *BOTH_MD])
         self.assertEqual(self.group.status()["state"], "running")
 
 
@@ -346,18 +350,38 @@ class Restart(StubCase):
                 answer = b""
         output, _ = restarting.communicate(timeout=30)
         self.assertEqual(restarting.returncode, 0)
-        self.assertIn("the store is empty", output)
+        self.assertIn("the data stayed", output)
         self.assertIn(answer, (b"+PONG\r\n", b""))      # b"": an old io_conn had accepted it before it ended
+        self.group.wait_until_whole()
         after = self.group.status()
         self.assertEqual(after["supervisor_pid"], before["supervisor_pid"])
         self.assertFalse({each["pid"] for each in before["processes"]} & {each["pid"] for each in after["processes"]})
-        self.assertEqual([each["restarts"] for each in after["processes"]], [1, 1, 1])
+        self.assertEqual([each["restarts"] for each in after["processes"]], [1, 1, 1, 1])
         self.stops()
 
-    def test_io_conn_end_before_md(self):
+    def test_io_conn_end_before_md_and_the_standby_before_the_one_that_serves(self):
         self.group.start("--io", 1)
-        self.group.run("restart")
-        self.assertEqual([event["role"] for event in self.group.events("child_ended")], ["io_conn", "md"])
+        self.group.kill("md-0")
+        self.group.wait_until_whole()
+        self.assertEqual(self.group.run("restart").returncode, 0)
+        order = [(event["role"], event["index"]) for event in self.group.events("child_ended")]
+        self.assertEqual(order, [("io_conn", "0"), ("md", "0"), ("md", "1")])
+        self.group.wait_until_whole()
+        started = [(event["role"], event["index"]) for event in self.group.events("child_started")[-3:]]
+        self.assertEqual(started, [("md", "0"), ("io_conn", "0"), ("md", "1")])
+        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", *BOTH_MD])
+
+    def test_the_store_stays(self):
+        self.group.start("--io", 1)
+        store = self.group.shm() / "store"
+        before = store.read_text()
+        for _ in range(3):
+            self.assertEqual(self.group.run("restart").returncode, 0)
+        self.group.wait_until_whole()
+        after = store.read_text()
+        self.assertTrue(after.startswith(before))
+        self.assertEqual(after.count("pid"), 4)         # no standby took over on the way
+        self.assertEqual(self.group.events("md_took_over"), [])
 
     def test_configuration_is_read_again(self):
         self.group.dir.mkdir()
@@ -365,7 +389,7 @@ class Restart(StubCase):
         self.group.start()
         (self.group.dir / "millrace.conf").write_text("io-conns = 3\nmaxclients = 60\n")
         self.assertEqual(self.group.run("restart").returncode, 0)
-        self.assertEqual(len(self.group.pids()), 4)
+        self.assertEqual(len(self.group.status()["processes"]), 5)
         self.assertIn("maxclients = 60", (self.group.dir / "run" / "effective.conf").read_text())
 
     def test_a_bad_configuration_changes_nothing(self):
@@ -397,7 +421,7 @@ class Restart(StubCase):
         self.group.start("--io", 1)
         self.group.run("scale", 3)
         self.group.run("restart")
-        self.assertEqual(len(self.group.pids()), 4)
+        self.assertEqual(len(self.group.status()["processes"]), 5)
 
     def test_a_daemon_that_does_not_come_back_is_tried_again(self):
         self.group.start("--io", 1)
@@ -405,7 +429,8 @@ class Restart(StubCase):
         self.fails(self.group.run("restart"), "md does not start", "the stub crashes")
         self.assertEqual(self.group.status()["state"], "degraded")
         self.group.behave()
-        wait_for(lambda: "md-0" in self.group.pids(), 10, "md to come back")
+        self.group.wait_until_whole()
+        self.assertEqual(self.group.ping(), b"+PONG\r\n")
 
 
 class Check(StubCase):

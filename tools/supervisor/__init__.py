@@ -10,6 +10,7 @@ Reading order, from what the user types to what a daemon sees:
     supervise.py  the life of the supervisor: signals, the control socket, start and stop of the group
     group.py      the group as a whole: order of start and stop, restart, scale, FIFOs
     slot.py       one place in the group (md 0, io_conn 3): keeps a process alive there
+    pair.py       the two places of md: which one serves, how they appear in status, back-off that costs no service
     process.py    one operating-system process: how it is started, when it is ready, how it ended
     state.py      run/status.json: written by the supervisor, read by `status` even when the supervisor is dead
     leftovers.py  what a killed group leaves: processes, shared memory, files in run/

@@ -109,7 +109,7 @@ def _parser():
     start.add_argument("--daemon", action="store_true", help="go to the background once clients are served")
     _add_settings(start)
     add("stop", "end all processes; nothing stays in shared memory or in run/")
-    add("restart", "replace every process and read the configuration again (in this version the data is lost)")
+    add("restart", "replace every process and read the configuration again; the data stays in shared memory")
     add("status", "say what runs").add_argument("--json", action="store_true", help="for programs")
     add("scale", "change the number of io_conn processes").add_argument(
         "count", type=_count, metavar="N", help=f"1 to {IO_CONN_MAX}")

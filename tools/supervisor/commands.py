@@ -29,10 +29,9 @@ def status(args):
 def restart(args):
     """Replaces every process."""
     instance = _running(args)
-    answer = _ask(instance, {"op": "restart"}, 2 * (STOP_S + KILL_S + READY_S) + ANSWER_S)
+    answer = _ask(instance, {"op": "restart"}, 3 * (STOP_S + KILL_S) + 2 * READY_S + ANSWER_S)
     _check(answer)
-    say("millrace: every process was restarted. In this version the data lives in md's own memory, "
-        "so the store is empty now.")
+    say("millrace: every process was restarted; the data stayed in shared memory")
     return 0
 
 

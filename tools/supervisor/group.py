@@ -1,7 +1,8 @@
 """The group as a whole: the order of start and stop, restart, scale, and waking the daemons when one of them died.
 
-md starts first and ends last, because io_conn need its end of the rings. After a death nobody is told who died:
-every FIFO gets a byte, and each daemon looks for itself what has changed.
+The first md makes the store, so it starts alone and first; its standby starts last, because clients need not wait for it.
+md end last, because io_conn need its end of the rings, and of the two the standby first, or it would take over. After a
+death nobody is told who died: every FIFO gets a byte, and each daemon looks for itself what has changed.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from . import config, listeners, state
 from .errors import Failure
 from .instance import remove_file, write_whole
 from .limits import IO_CONN_MAX
+from .pair import PLACES, Pair
 from .process import Process
 from .slot import Slot
 
@@ -26,6 +28,7 @@ class Group:
         self.launch_data = launch
         self.log = log
         self._slots = {}            # (role, index) -> Slot
+        self._pair = Pair()         # those of md
         self._fifos = {}            # path -> descriptor, kept open so that a writer always finds a reader
         self._generation = launch.first_generation - 1
         self._stopping = False
@@ -34,16 +37,21 @@ class Group:
     # --- what the control socket asks for ---------------------------------------------------------------------------
 
     async def start(self):
-        """Starts md, then all io_conn; returns when clients are served. Raises Failure at the first that cannot."""
-        await self._start_slots([self._add("md", 0)], insist=False)
+        """Starts md, then all io_conn; returns when clients are served. Raises Failure at the first that cannot.
+
+        The standby comes up later; if it cannot, the group serves without it.
+        """
+        first, *others = [self._add("md", index) for index in range(PLACES)]
+        await self._start_slots([first], insist=False)
         wanted = [self._add("io_conn", index) for index in range(self.launch_data.options.io_conns)]
         await self._start_slots(wanted, insist=False)
+        self._start_unawaited(others)
 
     async def stop(self):
-        """Ends everything in order: first those who talk to clients, then md."""
+        """Ends everything in order: first those who talk to clients, then the standby, then md."""
         self._stopping = True
         await self._stop_slots(self._of("io_conn"))
-        await self._stop_slots(self._of("md"))
+        await self._stop_md()
 
     def kill(self):
         """Ends everything at once; stop() then finds nothing to wait for."""
@@ -58,7 +66,7 @@ class Group:
             write_whole(data.instance.effective_conf, text)
             self.log.event("restarting")
             await self._stop_slots(self._of("io_conn"))
-            await self._stop_slots(self._of("md"))
+            await self._stop_md()
         except BaseException:
             listeners.close(item for item in opened.items() if item[0] not in data.listeners)
             raise
@@ -68,8 +76,16 @@ class Group:
         count = options.io_conns if options.io_conns != data.options.io_conns else len(self._serving())
         data.options, data.listeners = options, opened
         self._resize_stopped(count)
-        await self._start_slots(self._of("md"), insist=True)
-        await self._start_slots(self._of("io_conn"), insist=True)
+        first, *others = self._of("md")
+        try:
+            await self._start_slots([first], insist=True)
+            await self._start_slots(self._of("io_conn"), insist=True)
+        except Failure:
+            # All are tried until they come up: nobody else would start those whose turn has not come.
+            self._start_unawaited(slot for slot in self._of("io_conn") if not slot.is_wanted)
+            self._start_unawaited(others)
+            raise
+        self._start_unawaited(others)
 
     async def scale(self, count):
         """Changes the number of io_conn. Gives (serving, draining)."""
@@ -94,16 +110,32 @@ class Group:
         descriptors = [each.fileno() for each in data.listeners.values()] if slot.role == "io_conn" else []
         for descriptor in descriptors:
             argv += ["--listen-fd", str(descriptor)]
-        process = Process(argv, data.instance.daemon_log(slot.role, slot.index), descriptors)
+        process = Process(argv, data.instance.daemon_log(slot.role, slot.index), descriptors, slot.hear)
         self.log.event("child_started", role=slot.role, index=slot.index, pid=process.pid,
                        generation=self._generation, restarts=slot.restarts)
         self._wake_all()
         return process
 
-    def is_up(self, slot, process):
-        """A slot's process serves."""
-        self.log.event("child_ready", role=slot.role, index=slot.index, pid=process.pid)
+    def next_turn(self):
+        """A number for a `ready`, higher than the one before."""
+        return self._pair.next_turn()
+
+    def serves(self, slot, process, took_over):
+        """A slot's process serves; `took_over`: it was a standby before."""
+        if took_over:
+            self.log.event("md_took_over", index=slot.index, pid=process.pid)
+        else:
+            self.log.event("child_ready", role=slot.role, index=slot.index, pid=process.pid)
         self._wake_all()
+
+    def waits(self, slot, process):
+        """A slot's md has everything mapped and waits for its turn."""
+        self.log.event("child_standby", role=slot.role, index=slot.index, pid=process.pid)
+
+    def pausing(self, slot):
+        """A slot is about to wait before its next try."""
+        if slot.role == "md":
+            self._pair.pausing()
 
     def died(self, slot, process, cause, lived_s, reason):
         """A slot's process has ended, on purpose or not. `reason`: why it never served, if so."""
@@ -143,6 +175,8 @@ class Group:
             except OSError as error:
                 raise Failure(f"the FIFO {path} cannot be made: {error.strerror}") from None
         slot = self._slots[role, index] = Slot(role, index, self)
+        if role == "md":
+            self._pair.slots.append(slot)
         return slot
 
     def _forget(self, slot):
@@ -168,8 +202,20 @@ class Group:
         for task in done:
             task.result()
 
+    @staticmethod
+    def _start_unawaited(slots):
+        for slot in slots:
+            slot.start_unawaited()
+
     async def _stop_slots(self, slots):
         await asyncio.gather(*(slot.stop() for slot in slots))
+
+    async def _stop_md(self):
+        """The standby first. Neither comes back, also when the roles change meanwhile."""
+        for slot in self._of("md"):
+            slot.give_up()
+        await self._stop_slots(self._pair.waiting())
+        await self._stop_slots(self._of("md"))
 
     async def _grow(self, more):
         """Adds io_conn at the lowest free indices; if one of them does not start, all the new ones go again."""
@@ -229,17 +275,22 @@ class Group:
 
     def state(self):
         """The word that `status` shows first."""
-        slots = [self._slots.get(("md", 0))] + self._serving()
-        healthy = len(slots) > 1 and all(slot is not None and slot.state == "up" for slot in slots)
-        return "running" if healthy and not self._stopping else "degraded"
+        return "running" if self.all_serve() and self._pair.healthy() else "degraded"
+
+    def all_serve(self):
+        """Whether every client is served: only the standby may be missing."""
+        serving = self._serving()
+        io_conn_up = bool(serving) and all(slot.state == "up" for slot in serving)
+        return not self._stopping and self._pair.serving() is not None and io_conn_up
 
     def record(self):
         """Everything that status.json holds."""
-        processes = [{"role": slot.role, "index": slot.index, "state": slot.state, "restarts": slot.restarts,
+        shown = self._pair.shown() + [(slot, slot.role, slot.state) for slot in self._of("io_conn")]
+        processes = [{"role": role, "index": slot.index, "state": word, "restarts": slot.restarts,
                       "pid": slot.process.pid if slot.process else None,
                       "ticks": slot.process.ticks if slot.process else None}
-                     for slot in self._of("md") + self._of("io_conn")]
-        return state.record(self.launch_data, self.state(), processes, self._generation)
+                     for slot, role, word in shown]
+        return state.record(self.launch_data, self.state(), self.all_serve(), processes, self._generation)
 
     def _write_status(self):
         self._dirty = False

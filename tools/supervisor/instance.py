@@ -43,7 +43,7 @@ class Instance:
         self.shm_link = os.path.join(self.run, "shm")
 
     def fifo(self, role, index):
-        """The wake-up FIFO of a daemon; there is one md, so its FIFO has no number."""
+        """The wake-up FIFO of a daemon; the two md share one, whose reader is the one that serves."""
         return os.path.join(self.run, "md.fifo" if role == "md" else f"{role}-{index}.fifo")
 
     def daemon_log(self, role, index):

@@ -20,10 +20,10 @@ from .procfs import all_pids, arguments, start_ticks
 class Leftover:
     """A daemon without a supervisor. Holds a pidfd, so that a signal can never reach another process."""
 
-    def __init__(self, pid, pidfd, is_md):
+    def __init__(self, pid, pidfd, role):
         self.pid = pid
         self.pidfd = pidfd
-        self.is_md = is_md
+        self.role = role        # of the two md, the one that was recorded as the standby is "md_standby"
 
     def send(self, number):
         """Sends a signal; to a dead process: nothing."""
@@ -63,7 +63,9 @@ def find(instance):
         instance_id = None
     if instance_id is None:
         return []
-    recorded = {each.get("pid"): each.get("ticks") for each in state.read(instance).get("processes", [])}
+    processes = state.read(instance).get("processes", [])
+    recorded = {each.get("pid"): each.get("ticks") for each in processes}
+    standby = {each.get("pid") for each in processes if each.get("role") == "md_standby"}
     found = []
     for pid in all_pids():
         if pid == os.getpid() or not _is_ours(pid, instance, instance_id, recorded):
@@ -76,7 +78,8 @@ def find(instance):
         if start_ticks(pid) is not None and _is_ours(pid, instance, instance_id, recorded):
             # The first words, because a script has its interpreter and options before its name.
             is_md = any(os.path.basename(word) == "md" for word in arguments(pid)[:3])
-            found.append(Leftover(pid, pidfd, is_md))
+            role = "io_conn" if not is_md else "md_standby" if pid in standby else "md"
+            found.append(Leftover(pid, pidfd, role))
         else:
             os.close(pidfd)
     return found
@@ -97,9 +100,10 @@ def _wait_gone(processes, seconds):
 
 
 def end(processes, log):
-    """Ends leftover daemons in order: io_conn first, then md. Gives those that the kernel cannot end."""
+    """Ends leftover daemons in order: io_conn, the standby md, md. Gives those that the kernel cannot end."""
     immortal = []
-    for batch in ([each for each in processes if not each.is_md], [each for each in processes if each.is_md]):
+    for role in ("io_conn", "md_standby", "md"):
+        batch = [each for each in processes if each.role == role]
         for each in batch:
             each.send(signal.SIGTERM)
             each.send(signal.SIGCONT)
@@ -110,7 +114,7 @@ def end(processes, log):
         immortal += _wait_gone(stubborn, KILL_S)
         for each in batch:
             if each not in immortal:
-                log.event("leftover_ended", role="md" if each.is_md else "io_conn", pid=each.pid)
+                log.event("leftover_ended", role="io_conn" if role == "io_conn" else "md", pid=each.pid)
     for each in processes:
         os.close(each.pidfd)
     return immortal

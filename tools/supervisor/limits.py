@@ -13,15 +13,16 @@ def _seconds(variable, default):
 
 
 READY_S = _seconds("MILLRACE_READY_TIMEOUT", 30.0)      # from exec to `ready`
-STOP_S = _seconds("MILLRACE_STOP_TIMEOUT", 5.0)         # from SIGTERM to SIGKILL, for each of the two steps of a stop
+STOP_S = _seconds("MILLRACE_STOP_TIMEOUT", 5.0)         # from SIGTERM to SIGKILL, for each of the three steps of a stop
 ANSWER_S = _seconds("MILLRACE_ANSWER_TIMEOUT", 10.0)    # `stop` kills a supervisor that is silent for so long
 KILL_S = 5.0                # from SIGKILL to giving up on a process that the kernel cannot end
-STOP_TOTAL_S = 30.0         # `stop` waits so long for a supervisor that has said yes
+STOP_TOTAL_S = 40.0         # `stop` waits so long for a supervisor that has said yes
 STOP_PATIENCE_S = 2.0       # after so long `stop` tells a terminal that it is waiting
 REQUEST_S = 5.0             # a client of the control socket has so long to send its line
 PROGRAM_S = 10.0            # millrace-conf and `md --version` have so long to answer
 
 EARLY_DEATH_S = 10.0        # a process that lived longer than this is restarted at once again
+SERVED_S = 0.1              # an md that served for longer than this has its place filled at once if no other md lives
 BACKOFF_FIRST_S = 0.020
 BACKOFF_MAX_S = 1.0
 

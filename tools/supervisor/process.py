@@ -4,7 +4,8 @@ The protocol between the supervisor and a daemon, complete:
 
     command line   --dir DIR --config FILE --instance HEX16 --index I --generation G --restarts R --ready-fd N
                    [--listen-fd N]... (io_conn only)
-    ready-fd       the daemon writes `ready\\n`, or `error: <sentence>\\n` and exits with status 1
+    ready-fd       the daemon writes `ready\\n`, or `error: <sentence>\\n` and exits with status 1; an md that waits for
+                   its turn writes `standby\\n` first, and `ready\\n` when it has taken over, perhaps days later
     stdin, stdout  /dev/null and the log file; stderr is the log file too
     SIGTERM        end in good order; after the time limit comes SIGKILL
     SIGUSR1        (io_conn) accept no more, end when the last connection has closed
@@ -26,16 +27,18 @@ class Process:
     """A started process. Must be made inside the event loop.
 
     exited  a future: how it ended ("SIGKILL", "exit:1")
-    spoke   a future: its word on the ready-fd ("ready", "error: ...", "" when it closed without a word)
+    word    its last word on the ready-fd ("ready", "standby", "error: ..."; "" if it has said nothing)
+    hear    called as hear(process, word) for each of its words, and with "" if it closes the ready-fd without one
     """
 
-    def __init__(self, argv, log_path, listen_fds):
+    def __init__(self, argv, log_path, listen_fds, hear):
         loop = asyncio.get_running_loop()
         self._loop = loop
         self.exited = loop.create_future()
-        self.spoke = loop.create_future()
+        self.word = ""
+        self._hear = hear
         self._log_path = log_path
-        self._word = b""
+        self._unread = b""          # the part of a line that has come so far
         self._log_start = _size(log_path)
         self._ready_fd, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -56,7 +59,7 @@ class Process:
             os.close(self._ready_fd)
             raise
         loop.add_reader(self._pidfd, self._on_exit)
-        loop.add_reader(self._ready_fd, self._on_word)
+        loop.add_reader(self._ready_fd, self._on_words)
 
     def send(self, number):
         """Sends a signal; to a dead process: nothing."""
@@ -89,37 +92,43 @@ class Process:
         return uptime_s(self.ticks) if self.ticks is not None else 0.0
 
     def reason(self):
-        """Why it never served: its own sentence, or how it ended and the last thing that it logged."""
-        word = self.spoke.result() if self.spoke.done() else ""
-        if word.startswith("error: "):
-            return word.removeprefix("error: ")
+        """Why it does not serve: its own sentence, or how it ended and the last thing that it logged."""
+        if self.word.startswith("error: "):
+            return self.word.removeprefix("error: ")
         how = f"it ended with {self.exited.result()}" if self.exited.done() else "it gave no sign of life"
         last = self._last_log_line()
         return f"{how}; its last words: {last}" if last else f"{how} and left no word in {self._log_path}"
 
-    def _on_word(self):
-        """The ready-fd is readable: a line, a part of one, or the end."""
+    def _on_words(self):
+        """The ready-fd is readable: lines, a part of one, or the end. Gives False when nothing was there."""
+        if self._ready_fd is None:
+            return False
         try:
             got = os.read(self._ready_fd, READY_WORD_BYTES_MAX)
         except BlockingIOError:
-            return
-        self._word += got
-        if not got or b"\n" in self._word or len(self._word) >= READY_WORD_BYTES_MAX:
+            return False
+        *lines, self._unread = (self._unread + got).split(b"\n")
+        if not got or len(self._unread) >= READY_WORD_BYTES_MAX:
             self._close_ready()
+            lines += [self._unread] if self._unread or not self.word else []
+        for line in lines:
+            self.word = line.decode("utf-8", "replace").strip()
+            self._hear(self, self.word)
+        return True
 
     def _close_ready(self):
-        if not self.spoke.done():
+        if self._ready_fd is not None:
             self._loop.remove_reader(self._ready_fd)
             os.close(self._ready_fd)
-            self.spoke.set_result(self._word.decode("utf-8", "replace").partition("\n")[0].strip())
+            self._ready_fd = None
 
     def _on_exit(self):
         """The pidfd is readable: the process has ended."""
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         status = self._popen.wait()
-        if not self.spoke.done():
-            self._on_word()         # a last sentence may still be in the pipe
+        while self._on_words():
+            pass                    # a last sentence may still be in the pipe
         self._close_ready()
         self.exited.set_result(_cause(status))
 

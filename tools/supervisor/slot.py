@@ -1,8 +1,8 @@
 """One place in the group, such as md 0 or io_conn 3, and the rule that a process lives there.
 
-States, as `status` shows them:
+States, as `status` shows them (of the two md, pair.py has more to say):
 
-                  started            ready
+                  started        ready, standby
         down ──────────────► starting ────► up ──retire──► draining
           ▲                      │           │                 │
           └──────────────────────┴───────────┴─────────────────┘   the process has ended
@@ -18,12 +18,13 @@ from .limits import BACKOFF_FIRST_S, BACKOFF_MAX_S, EARLY_DEATH_S, READY_S, STOP
 class Backoff:
     """How long to wait before the next try: not at all after the first death, then doubling while it dies early."""
 
-    def __init__(self):
+    def __init__(self, early_s=EARLY_DEATH_S):
+        self._early_s = early_s
         self._early_deaths = 0
 
     def delay_s(self, lived_s):
         """The pause after a process that lived for so long."""
-        if lived_s >= EARLY_DEATH_S:
+        if lived_s >= self._early_s:
             self._early_deaths = 0
         deaths = self._early_deaths
         # Counting on without end would one day overflow the power.
@@ -34,7 +35,7 @@ class Backoff:
 class Slot:
     """Keeps a process alive in one place of the group.
 
-    host  the Group: launch(slot) starts a process, changed() and died() hear what happens here
+    host  the Group: launch(slot) starts a process; serves(), waits(), died(), pausing() and changed() hear what happens
     """
 
     def __init__(self, role, index, host):
@@ -44,32 +45,49 @@ class Slot:
         self.restarts = 0
         self.retiring = False       # set by the group: this place is to go
         self.process = None
+        self.turn = 0               # which `ready` of the group its process has said; 0: it has not, or waits
+        self.next_try = None        # loop time at which a pause ends; None: there is none
         self._host = host
         self._backoff = Backoff()
         self._unwanted = asyncio.Event()
+        self._stir = asyncio.Event()    # the pause is to be looked at again
         self._task = None
         self._verdict = None
+        self._settled = None        # a future: the present process has come up, or failed
 
     @property
     def name(self):
         """As messages call it."""
-        return "md" if self.role == "md" else f"io_conn {self.index}"
+        return "md" if (self.role, self.index) == ("md", 0) else f"{self.role} {self.index}"
 
     async def start(self, insist):
         """Starts it and waits until it serves. Raises Failure with the reason if the first try fails.
 
         insist  go on trying after a failed first try (a restart must not give up); otherwise the place stays empty
         """
-        self._unwanted.clear()
-        self._verdict = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._live(insist))
+        self._begin(insist)
         reason = await asyncio.shield(self._verdict)
         if reason is not None:
             raise Failure(f"{self.name} does not start: {reason}")
 
+    def start_unawaited(self):
+        """Starts it, tries again until it comes up, and is content with an md that waits for its turn."""
+        self._begin(insist=True)
+        self._decide(None)
+
+    def _begin(self, insist):
+        self._unwanted.clear()
+        self._verdict = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._live(insist))
+
+    def give_up(self):
+        """When its process ends, no other one follows."""
+        self._unwanted.set()
+        self._stir.set()
+
     async def stop(self):
         """Ends the process, if any, and what would start the next one. May be called at any time, also twice."""
-        self._unwanted.set()
+        self.give_up()
         process = self.process
         if process is not None and not process.exited.done():
             gone = await process.end(STOP_S, lambda: self._host.log.event(
@@ -83,15 +101,41 @@ class Slot:
 
     def retire(self):
         """Lets it end by itself when its last client has gone. REQUIRES: state is up."""
-        self._unwanted.set()
+        self.give_up()
         self.process.send(signal.SIGUSR1)
         self._enter("draining")
 
     def kill(self):
         """Ends the process at once."""
-        self._unwanted.set()
+        self.give_up()
         if self.process is not None:
             self.process.send(signal.SIGKILL)
+
+    def hurry(self, seconds):
+        """Ends a pause after so many seconds, if it would last longer. REQUIRES: it pauses."""
+        self.next_try = min(self.next_try, asyncio.get_running_loop().time() + seconds)
+        self._stir.set()
+
+    def hear(self, process, word):
+        """A word of the process on its ready-fd. `status` is true from here on."""
+        if process is not self.process or self._unwanted.is_set():
+            return
+        if word == "ready":
+            if self.turn == 0:
+                took_over = self.state == "up"
+                self.turn = self._host.next_turn()
+                self._come_up()
+                self._decide(None)
+                self._host.serves(self, process, took_over)
+        elif word == "standby":
+            self.turn = 0
+            if self._verdict.done():        # else somebody waits for it to serve
+                self._come_up()
+            self._host.waits(self, process)
+        else:
+            # It says that it cannot go on, and has the usual time to end by itself.
+            asyncio.get_running_loop().call_later(STOP_S, process.send, signal.SIGKILL)
+            self._settle()
 
     @property
     def is_wanted(self):
@@ -139,41 +183,37 @@ class Slot:
             self._host.log.event("child_not_started", role=self.role, index=self.index, cause=error)
             self._decide(str(error))
             return 0.0
+        self._settled = asyncio.get_running_loop().create_future()
         self._enter("starting")
-        await self._serve(process)
+        await self._come_up_in_time(process)
         # Shielded: if this task is given up, the process may still end later and say so.
         cause = await asyncio.shield(process.exited)
         lived_s = process.uptime_s()
-        reason = None if self._was_up(process) else process.reason()
-        self._decide(reason)
+        reason = None if process.word in ("ready", "standby") else process.reason()
+        self._decide(reason or "it ended before it served")
         self.process = None
+        self.turn = 0
         self._enter("down")
         self._host.died(self, process, cause, lived_s, reason)
         return lived_s
 
-    @staticmethod
-    def _was_up(process):
-        return process.spoke.done() and process.spoke.result() == "ready"
+    async def _come_up_in_time(self, process):
+        """Waits until it has come up or failed; what does neither is ended."""
+        await asyncio.wait([self._settled, process.exited], timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        if self._settled.done() or process.exited.done() or self._unwanted.is_set():
+            return
+        self._host.log.event("child_not_ready", role=self.role, index=self.index, pid=process.pid,
+                             limit_s=f"{READY_S:g}")
+        self._decide(f"it was not ready within {READY_S:g} s")
+        process.send(signal.SIGKILL)
 
-    async def _serve(self, process):
-        """From the start to `up`; what is not up in time is ended."""
-        await asyncio.wait([process.spoke], timeout=READY_S)
-        if self._unwanted.is_set():
-            return
-        if self._was_up(process):
-            self._enter("up")
-            self._decide(None)
-            self._host.is_up(self, process)
-            return
-        if not process.spoke.done():
-            self._host.log.event("child_not_ready", role=self.role, index=self.index, pid=process.pid,
-                                 limit_s=f"{READY_S:g}")
-            self._decide(f"it was not ready within {READY_S:g} s")
-            process.send(signal.SIGKILL)
-            return
-        # It said that it cannot serve, and has the usual time to end by itself.
-        if not await process.gone_within(STOP_S):
-            process.send(signal.SIGKILL)
+    def _come_up(self):
+        self._enter("up")
+        self._settle()
+
+    def _settle(self):
+        if not self._settled.done():
+            self._settled.set_result(None)
 
     def _decide(self, reason):
         """Tells start() how the first try ended (None: well)."""
@@ -182,8 +222,14 @@ class Slot:
 
     async def _pause(self, seconds):
         """Waits before the next life, but not when it has become unwanted."""
+        loop = asyncio.get_running_loop()
+        self.next_try = loop.time() + seconds
         if seconds > 0:
+            self._host.pausing(self)
+        while not self._unwanted.is_set() and (left := self.next_try - loop.time()) > 0:
+            self._stir.clear()
             try:
-                await asyncio.wait_for(self._unwanted.wait(), seconds)
+                await asyncio.wait_for(self._stir.wait(), left)
             except asyncio.TimeoutError:
                 pass
+        self.next_try = None

@@ -119,11 +119,12 @@ def release(launch):
 
 
 def already_running(instance):
-    """`start` on a running instance says so and changes nothing; only a healthy one is a success."""
+    """`start` on a running instance says so and changes nothing; a success if clients are served."""
     answer = state.report(instance, True)
     where = f"pid {answer['supervisor_pid'] or '?'}, port {answer['port'] if answer['port'] is not None else '?'}"
-    if answer["state"] == "running":
-        say(f"millrace: already running: {instance.dir} ({where})")
+    if answer["state"] == "running" or state.serves(instance):
+        without = "" if answer["state"] == "running" else "; the standby of md is not up (yet): see 'millrace status'"
+        say(f"millrace: already running: {instance.dir} ({where}){without}")
         return 0
     raise Failure(f"already running, but not all of it is up: {instance.dir} ({where}): see 'millrace status'")
 

@@ -12,10 +12,11 @@ from .procfs import start_ticks, uptime_s
 from . import config, listeners
 
 
-def record(launch, word, processes, generation):
-    """The content of the file."""
+def record(launch, word, serves, processes, generation):
+    """The content of the file. `serves`: clients are served, which they may be while a process is missing."""
     return {
         "state": word,
+        "serves": serves,
         "port": launch.options.port,
         "supervisor_pid": launch.supervisor_pid,
         "version": launch.version,
@@ -59,11 +60,28 @@ def _seen(process):
     }
 
 
+def _after_takeover(processes):
+    """Without a supervisor nobody hears that a standby has taken over; but where md is dead, it has."""
+    md, standby = (next((each for each in processes if each["role"] == role), None) for role in ("md", "md_standby"))
+    if md is None or standby is None or md["pid"] is not None or standby["state"] != "up":
+        return processes
+    return [{**standby, "role": "md"}, {**md, "role": "md_standby"}] + [
+        each for each in processes if each is not md and each is not standby]
+
+
+def serves(instance):
+    """Whether the living supervisor has written that clients are served. REQUIRES: there is one."""
+    content = read(instance)
+    return content.get("supervisor_pid") == instance.read_pid() and content.get("serves") is True
+
+
 def report(instance, supervised):
     """What `status --json` prints. `supervised`: a supervisor holds the lock."""
     content = read(instance)
     supervisor = instance.read_pid() if supervised else None
     processes = [_seen(process) for process in content.get("processes", [])]
+    if not supervised:
+        processes = _after_takeover(processes)
     alive = [process for process in processes if process["pid"] is not None]
     # A file of an earlier supervisor says nothing about the one that is just starting.
     current = supervised and content.get("supervisor_pid") == supervisor
@@ -88,10 +106,10 @@ def table(answer, folder):
         first.append(f"supervisor {answer['supervisor_pid'] or 'dead (see millrace(1): start mends it)'}")
     lines = ["   ".join(first + [folder])]
     if answer["processes"]:
-        lines.append(f"{'ROLE':<10}{'INDEX':>6}{'PID':>9}  {'STATE':<9}{'RESTARTS':>9}{'UPTIME':>11}")
+        lines.append(f"{'ROLE':<10}{'INDEX':>7}{'PID':>9}  {'STATE':<9}{'RESTARTS':>9}{'UPTIME':>11}")
     for each in answer["processes"]:
         uptime = duration(each["uptime_s"]) if each["pid"] else "-"
-        lines.append(f"{each['role']:<10}{each['index']:>6}{each['pid'] or '-':>9}  {each['state']:<9}"
+        lines.append(f"{each['role']:<10}{each['index']:>7}{each['pid'] or '-':>9}  {each['state']:<9}"
                      f"{each['restarts']:>9}{uptime:>11}")
     return "\n".join(lines)
 
