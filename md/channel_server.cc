@@ -44,7 +44,7 @@ bool ChannelServer::fail(std::string what) {
     return false;
 }
 
-ChannelServer::Turn ChannelServer::serve() {
+ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
     const uint64_t depth = requests_.depth();
     bool starved = false;
     unsigned taken = 0;
@@ -66,7 +66,14 @@ ChannelServer::Turn ChannelServer::serve() {
             first_enqueued_us_ = 0;
         }
         if (taken % kLookAheadRequests == 0) look_ahead();
+        const uint64_t splits = engine_.store.splits();
         if (!take(frame)) return Turn::faulty;
+        // Splits of the index come in crowds, because all segments fill up alike, and each takes as long as many requests.
+        const bool look_at_clock = taken % kLookAheadRequests == 0 || engine_.store.splits() != splits;
+        if (look_at_clock && monotonic_us() > until_us) {
+            ++taken;
+            break;
+        }
     }
     if (taken > 0) count_batch(taken, started_us, depth);
     if (starved && !replies_.wants_space()) engine_.counters.add(MdCounter::reply_ring_full);

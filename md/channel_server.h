@@ -61,8 +61,9 @@ class ChannelServer {
     ChannelServer(const ChannelServer&) = delete;
 
     enum class Turn { idle, worked, stalled, faulty };
-    /// One turn: at most kBatchRequests messages and the parts that fit. `stalled`: the reply ring is full.
-    Turn serve();
+    /// One turn: at most kBatchRequests messages, and no further one once monotonic_us() has passed `until_us`. `stalled`: the
+    /// reply ring is full.
+    Turn serve(uint64_t until_us);
     /// Whether a turn would find something to do now (for the look before parking).
     bool has_work();
     void wake_always() { bell_.ring_always(); }

@@ -224,6 +224,7 @@ bool Index::double_directory(unsigned database) {
 
 bool Index::split(unsigned database, st::KeyPlace place, const std::function<uint64_t(uint64_t)>& hash_of) {
     CHECK(set_.empty());
+    ++splits_;
     st::Route route = route_of(database);
     if (route.directory == 0) return make_directory(database);
     const uint64_t old = segment_at(route, place.entry(route.depth));

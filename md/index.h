@@ -64,6 +64,7 @@ class Index {
     /// Splits the segment of this place once. False when there is no memory.
     bool split(unsigned database, st::KeyPlace place, const std::function<uint64_t(uint64_t reference)>& hash_of);
 
+    uint64_t splits() const { return splits_; }
     /// Keys in the segment of this place.
     unsigned keys_in_segment(unsigned database, st::KeyPlace place) const;
     /// The segment that a key of this database belongs to; 0 if there is none.
@@ -82,6 +83,8 @@ class Index {
     void prefetch_item(unsigned database, st::KeyPlace place) const;
 
   private:
+    uint64_t splits_ = 0;
+
     bool has_room(unsigned database, st::KeyPlace place) const;
     /// A key in one of the two buckets that could move: its slot and where to.
     struct Move {

@@ -162,7 +162,7 @@ bool Loop::serve_channels() {
     for (unsigned turn = 0, i = next_; turn < highest_; ++turn, i = i + 1 == highest_ ? 0 : i + 1) {
         ChannelServer* channel = channels_[i].get();
         if (channel == nullptr) continue;
-        const ChannelServer::Turn result = channel->serve();
+        const ChannelServer::Turn result = channel->serve(turn_began_us_ + kTurnBudgetUs);
         worked |= result == ChannelServer::Turn::worked;
         if (result != ChannelServer::Turn::faulty) continue;
         log::warning("the channel of io_conn {} is closed: {}; it is served again when that process has restarted", i,

@@ -33,9 +33,11 @@ class Loop {
     static constexpr unsigned kMdPlaces = 2;
     /// Housekeeping runs at least this often, milliseconds.
     static constexpr int kHousekeepingMs = 100;
+    /// A turn takes no further request after so much time.
+    static constexpr uint64_t kTurnBudgetUs = 1000;
     /// Buckets looked at for expired keys in one turn, and entries freed.
     static constexpr unsigned kExpirySliceBuckets = 4096;
-    static constexpr unsigned kFreeSliceEntries = 256;
+    static constexpr unsigned kFreeSliceEntries = 512;
     static constexpr unsigned kGiveBackSlicePages = 16;
     /// The CPU clock is a system call: it is read so often, and turns shorter than kLongTurnUs are not looked at.
     static constexpr uint64_t kCpuClockEveryUs = 100;

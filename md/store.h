@@ -45,6 +45,8 @@ class Store {
     std::optional<Value> find(unsigned database, std::string_view key, st::KeyPlace place) const;
     uint64_t keys(unsigned database) const { return set_.read(&root().databases[database].keys); }
     uint64_t keys_with_expiry(unsigned database) const { return set_.read(&root().databases[database].expires); }
+    /// Splits of the index since this object was made.
+    uint64_t splits() const { return index_.splits(); }
     uint64_t used_bytes() const { return set_.read(&root().used_bytes); }
     /// Bytes of shared memory taken from the system.
     uint64_t taken_bytes() const;
