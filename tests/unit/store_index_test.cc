@@ -180,13 +180,13 @@ TEST_CASE("index: a key goes to its first bucket, to its second, to that of one 
     CHECK(fixture.faults() == "");
 }
 
-TEST_CASE("index: every key is found after every split, while the directory grows to depth 8") {
+TEST_CASE("index: every key is found after every split, while the directory grows to depth 7") {
     Random random;
     INFO("SEED=" << random.seed);
     Fixture fixture;
     std::set<uint64_t> hashes;
     unsigned depth = 0;
-    for (uint64_t splits = 0; fixture.depth() < 8;) {
+    for (uint64_t splits = 0; fixture.depth() < 7;) {
         const uint64_t hash = random_hash(random);
         const uint64_t number = fixture.store.root().number;
         REQUIRE(fixture.insert(hash));
