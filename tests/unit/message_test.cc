@@ -112,7 +112,7 @@ TEST_CASE("message: slot, generation, kind and bytes survive the ring; a frame t
     TestRing ring(kPageSize);
     const ConnectionId id{0xfffffffe, 0x80000001};
     REQUIRE(push_message(ring.producer, frame_kind(MessageKind::reply), id, bytes_of("hello")));
-    REQUIRE(push_message(ring.producer, frame_kind(MessageKind::credit), {5, 6}, {}));
+    REQUIRE(push_message(ring.producer, frame_kind(MessageKind::forget), {5, 6}, {}));
     std::byte* room = claim_message(ring.producer, max_message(ring.producer));
     REQUIRE(room != nullptr);
     std::memcpy(room, "abc", 3);
@@ -136,9 +136,12 @@ TEST_CASE("message: slot, generation, kind and bytes survive the ring; a frame t
     CHECK_FALSE(open_message(ring.frame, message));
 }
 
-TEST_CASE("message kind: flags do not touch it") {
-    const uint32_t kind = frame_kind(MessageKind::reply_part, kFinalPart | kAskCredit);
-    CHECK(message_kind(kind) == MessageKind::reply_part);
-    CHECK((kind & kFinalPart) != 0);
-    CHECK((frame_kind(MessageKind::reply_part) & (kFinalPart | kAskCredit)) == 0);
+TEST_CASE("message kind: every kind survives a frame's header next to the longest length") {
+    constexpr uint32_t kLengthMax = (1u << FrameHeader::kLengthBits) - 1;
+    for (const MessageKind kind : {MessageKind::request, MessageKind::request_fragment, MessageKind::release, MessageKind::forget,
+                                   MessageKind::reply, MessageKind::reply_reference}) {
+        const FrameHeader header = FrameHeader::of(kLengthMax, frame_kind(kind), 0);
+        CHECK(message_kind(header.kind()) == kind);
+        CHECK(header.length() == kLengthMax);
+    }
 }

@@ -1,6 +1,7 @@
 // Plans: nothing changes before commit, reads see the plan's own changes, expired keys are absent; P1 to P4 of md/plan.h.
 #include "md/plan.h"
 
+#include "tests/unit/store_fixture.h"
 #include "tests/unit/unit.h"
 
 using namespace millrace;
@@ -13,19 +14,25 @@ struct Fixture {
     Fixture() { begin(); }
     void begin(int64_t now_ms = 1000, unsigned database = 0) { plan.begin(database, now_ms); }
     void store_now(std::string_view key, std::string_view bytes, int64_t expire_at_ms = kNoExpiry) {
-        store.put(0, key, {md::Blob::of(bytes), static_cast<uint32_t>(bytes.size()), expire_at_ms});
+        REQUIRE(store.set(key, bytes, expire_at_ms));
+    }
+    void commit() {
+        REQUIRE(plan.build());
+        REQUIRE(store->commit());
     }
     std::string planned(std::string_view key) { return text(plan.find(key)); }
-    std::string stored(std::string_view key, unsigned database = 0) const {
-        const md::Value* value = store.find(database, key);
-        return value == nullptr ? "<none>" : std::string(value->bytes());
+    /// What whoever takes the store over now finds.
+    std::string stored(std::string_view key, unsigned database = 0) {
+        const md::Store other(store.space.view());
+        return text(other.find(database, key, other.place_of(key)));
     }
-    static std::string text(const std::optional<md::Value>& value) { return value ? std::string(value->bytes()) : "<none>"; }
+    int64_t expiry(std::string_view key) const { return store.find(key).value().expire_at_ms; }
+    std::string text(const std::optional<md::Value>& value) { return value ? store.bytes_of(*value) : "<none>"; }
 
-    md::Store store{1};
+    TestStore store;
     md::ReplyWriter reply;
     md::PlanStatistics statistics;
-    md::Plan plan{store, reply, statistics};
+    md::Plan plan{*store, reply, statistics};
 };
 
 }  // namespace
@@ -38,7 +45,10 @@ TEST_CASE("plan P1: the store is as before until commit") {
     fixture.plan.erase("old");
     CHECK(fixture.stored("new") == "<none>");
     CHECK(fixture.stored("old") == "value");
-    fixture.plan.commit();
+    REQUIRE(fixture.plan.build());
+    CHECK(fixture.stored("new") == "<none>");
+    CHECK(fixture.stored("old") == "value");
+    REQUIRE(fixture.store->commit());
     CHECK(fixture.stored("new") == "bytes");
     CHECK(fixture.stored("old") == "<none>");
 }
@@ -48,7 +58,7 @@ TEST_CASE("plan P1: a plan that is begun anew changes nothing") {
     fixture.plan.set("k", "v", kNoExpiry);
     fixture.begin();
     CHECK(fixture.planned("k") == "<none>");
-    fixture.plan.commit();
+    fixture.commit();
     CHECK(fixture.stored("k") == "<none>");
 }
 
@@ -56,13 +66,13 @@ TEST_CASE("plan P1: bytes appended and not committed are never seen") {
     Fixture fixture;
     fixture.store_now("k", "");
     fixture.plan.append("k", *fixture.plan.find("k"), "abc");
-    fixture.plan.commit();
+    fixture.commit();
     fixture.begin();
     fixture.plan.append("k", *fixture.plan.find("k"), "lost");
     fixture.begin();
     CHECK(fixture.stored("k") == "abc");
     fixture.plan.append("k", *fixture.plan.find("k"), "de");
-    fixture.plan.commit();
+    fixture.commit();
     CHECK(fixture.stored("k") == "abcde");
 }
 
@@ -71,9 +81,9 @@ TEST_CASE("plan P2: changes are applied in the order in which they were stated")
     fixture.plan.set("k", "first", kNoExpiry);
     fixture.plan.erase("k");
     fixture.plan.set("k", "last", 5000);
-    fixture.plan.commit();
+    fixture.commit();
     CHECK(fixture.stored("k") == "last");
-    CHECK(fixture.store.find(0, "k")->expire_at_ms == 5000);
+    CHECK(fixture.expiry("k") == 5000);
 }
 
 TEST_CASE("plan P3: a read sees the plan's own changes, few or many") {
@@ -83,12 +93,12 @@ TEST_CASE("plan P3: a read sees the plan's own changes, few or many") {
         std::vector<std::string> names;
         for (int i = 0; i < keys; ++i) names.push_back("key" + std::to_string(i));
         for (const std::string& name : names) fixture.plan.set(name, "first", kNoExpiry);
-        for (const std::string& name : names) fixture.plan.set(name, "second " + name, kNoExpiry);
+        for (const std::string& name : names) fixture.plan.set(name, fixture.plan.keep("second " + name), kNoExpiry);
         for (const std::string& name : names) REQUIRE(fixture.planned(name) == "second " + name);
         fixture.plan.erase(names[0]);
         CHECK(fixture.planned(names[0]) == "<none>");
-        fixture.plan.commit();
-        CHECK(fixture.store.keys(0) == static_cast<uint64_t>(keys - 1));
+        fixture.commit();
+        CHECK(fixture.store->keys(0) == static_cast<uint64_t>(keys - 1));
     }
 }
 
@@ -96,7 +106,7 @@ TEST_CASE("plan P3: an append to what was appended in the same plan") {
     Fixture fixture;
     fixture.plan.set("k", "a", kNoExpiry);
     for (int i = 0; i < 20; ++i) fixture.plan.append("k", *fixture.plan.find("k"), "bc");
-    fixture.plan.commit();
+    fixture.commit();
     CHECK(fixture.stored("k").size() == 41);
     CHECK(fixture.stored("k").ends_with("bcbc"));
 }
@@ -119,7 +129,7 @@ TEST_CASE("plan P4: a key whose time is over is absent, counted, and gone after 
     CHECK(fixture.planned("later") == "v");
     CHECK(fixture.statistics.expired == 1);
     CHECK(fixture.stored("k") == "v");
-    fixture.plan.commit();
+    fixture.commit();
     CHECK(fixture.stored("k") == "<none>");
     CHECK(fixture.stored("later") == "v");
 }
@@ -129,19 +139,35 @@ TEST_CASE("plan P4: an expired key that is set again stays") {
     fixture.store_now("k", "old", 500);
     CHECK(fixture.planned("k") == "<none>");
     fixture.plan.set("k", "new", kNoExpiry);
-    fixture.plan.commit();
+    fixture.commit();
     CHECK(fixture.stored("k") == "new");
 }
 
-TEST_CASE("plan: an append keeps the expiry and leaves who holds the old value undisturbed") {
+TEST_CASE("plan: an append keeps the expiry") {
     Fixture fixture;
     fixture.store_now("k", "abc", 5000);
-    const md::Value held = *fixture.plan.find("k");
-    fixture.plan.append("k", held, "def");
-    fixture.plan.commit();
+    fixture.plan.append("k", *fixture.plan.find("k"), "def");
+    fixture.commit();
     CHECK(fixture.stored("k") == "abcdef");
-    CHECK(fixture.store.find(0, "k")->expire_at_ms == 5000);
-    CHECK(held.bytes() == "abc");
+    CHECK(fixture.expiry("k") == 5000);
+}
+
+TEST_CASE("plan: an append that makes a value large, and one to a large value") {
+    Fixture fixture;
+    std::string expected(st::kSmallItemMax - 100, 'a');
+    fixture.store_now("k", expected);
+    for (const char letter : {'b', 'c', 'd'}) {
+        const std::string more(70'000, letter);
+        fixture.begin();
+        fixture.plan.append("k", *fixture.plan.find("k"), more);
+        fixture.plan.append("k", *fixture.plan.find("k"), "!");
+        expected += more + "!";
+        REQUIRE((fixture.planned("k") == expected));
+        fixture.commit();
+        REQUIRE((fixture.stored("k") == expected));
+    }
+    fixture.store.collect();
+    CHECK(fixture.store.faults() == "");
 }
 
 TEST_CASE("plan: reads are counted as hits and misses, looks before a change are not") {
@@ -158,13 +184,52 @@ TEST_CASE("plan: it works on the database it was begun with, clear_all on every 
     Fixture fixture;
     fixture.begin(1000, 7);
     fixture.plan.set("k", "v", kNoExpiry);
-    fixture.plan.commit();
+    fixture.commit();
     CHECK(fixture.stored("k", 7) == "v");
     CHECK(fixture.plan.key_count() == 1);
     fixture.store_now("k", "v");
     fixture.begin();
     fixture.plan.clear_all();
-    fixture.plan.commit();
+    fixture.commit();
     CHECK(fixture.stored("k", 7) == "<none>");
     CHECK(fixture.stored("k") == "<none>");
+}
+
+TEST_CASE("plan: without memory nothing has happened, wherever it ends") {
+    Fixture fixture;
+    fixture.store_now("old", "v");
+    const std::string large(4'000'000, 'x');  // more than a few calls give
+    for (uint64_t calls = 0; calls < 4; ++calls) {
+        CAPTURE(calls);
+        fixture.begin();
+        fixture.store.space.calls_left = calls;
+        fixture.plan.erase("old");
+        fixture.plan.set("new", "v", kNoExpiry);
+        fixture.plan.set("large", large, kNoExpiry);
+        CHECK_FALSE(fixture.plan.build());
+        fixture.store->abandon();
+        CHECK(fixture.stored("old") == "v");
+        CHECK(fixture.stored("new") == "<none>");
+        CHECK(fixture.store.faults() == "");
+    }
+    fixture.store.space.calls_left = TestMemory::kUnlimited;
+    fixture.commit();
+    CHECK(fixture.stored("old") == "<none>");
+    CHECK(fixture.stored("new") == "v");
+}
+
+TEST_CASE("plan: the databases that were changed are noted, those that were read are not") {
+    Fixture fixture;
+    fixture.begin(1000, 3);
+    fixture.plan.read("k");
+    fixture.commit();
+    CHECK(fixture.plan.changes_nothing());
+    CHECK(fixture.statistics.databases_changed == 0);
+    fixture.plan.set("k", "v", kNoExpiry);
+    fixture.commit();
+    CHECK(fixture.statistics.databases_changed == 1u << 3);
+    fixture.begin();
+    fixture.plan.clear_all();
+    fixture.commit();
+    CHECK(fixture.statistics.databases_changed == ~0u);
 }

@@ -1,4 +1,5 @@
 // Replies from md's writer through the ring's encoding to RESP: every kind in both versions, cut anywhere.
+#include <algorithm>
 #include <functional>
 
 #include "common/reply_format.h"
@@ -17,21 +18,33 @@ namespace {
 
 using Write = std::function<void(ReplyWriter&)>;
 
-md::Value value_of(const std::string& bytes) { return {md::Blob::of(bytes), static_cast<uint32_t>(bytes.size()), md::kNoExpiry}; }
+/// A value of a small item, or of a large one: whose bytes are all this letter, wherever its reference leads.
+constexpr char kLargeLetter = 'v';
+md::Value small_value(std::string_view bytes) { return {bytes.data(), 0, bytes.size(), {}, md::kNoExpiry}; }
+md::Value large_value(uint64_t length, std::string_view rest = {}) { return {nullptr, 64, length, rest, md::kNoExpiry}; }
 
-/// The encoding that the writer makes of a reply, in parts or not, all bytes behind each other.
-std::string written(const Write& write, uint32_t room_bytes = 8192, bool* in_parts = nullptr) {
+/// The parts that the writer makes of a reply, or the one piece in the ring.
+std::vector<std::string> pieces_of(const Write& write, uint32_t room_bytes = 8192, bool* in_parts = nullptr) {
     std::vector<std::byte> room(room_bytes);
     ReplyWriter writer;
-    writer.begin(room.data(), room_bytes, 8192);
+    writer.begin(room.data(), room_bytes);
     write(writer);
     if (in_parts != nullptr) *in_parts = writer.in_parts();
-    if (!writer.in_parts()) return std::string(writer.short_reply());
-    std::string all;
-    for (const md::ReplyPart& part : writer.take_parts()) {
-        CHECK(part.fields.size() <= 8192);
-        all += part.fields + std::string(part.blob.data() == nullptr ? "" : part.blob.data(), part.blob_length);
+    if (!writer.in_parts()) return {text_of(std::span(room).first(writer.size()))};
+    std::vector<std::string> pieces;
+    for (const md::ReplyPart& part : writer.parts()) {
+        REQUIRE(part.fields.size() <= ReplyWriter::kPartBytesMax);
+        REQUIRE((part.item != 0 || part.item_length == 0));
+        pieces.push_back(part.fields);
+        if (part.item != 0) pieces.emplace_back(part.item_length, kLargeLetter);
     }
+    return pieces;
+}
+
+/// All bytes of a reply behind each other.
+std::string written(const Write& write, uint32_t room_bytes = 8192, bool* in_parts = nullptr) {
+    std::string all;
+    for (const std::string& piece : pieces_of(write, room_bytes, in_parts)) all += piece;
     return all;
 }
 
@@ -46,6 +59,8 @@ std::string resp_of(const std::vector<std::string>& pieces, bool resp3 = false) 
     return std::string(out.bytes()) + (state.bulk_left == 0 ? "" : "<cut>");
 }
 
+const std::string kRest(1000, kLargeLetter);  ///< behind a large value, as APPEND leaves it
+
 /// A reply with every kind of field.
 void write_everything(ReplyWriter& reply) {
     reply.array(9);
@@ -56,7 +71,7 @@ void write_everything(ReplyWriter& reply) {
     reply.bulk("");
     reply.bulk("a\r\nb");
     reply.null();
-    reply.value(value_of(std::string(5000, 'v')));
+    reply.value(large_value(4000, kRest));
     reply.bulk("end");
 }
 
@@ -113,12 +128,60 @@ TEST_CASE("reply: the same whatever room the ring gave") {
     for (uint32_t room = 0; room < 200; ++room) REQUIRE(resp_of({written(write_everything, room)}) == kEverythingResp2);
 }
 
-TEST_CASE("reply: a value up to the copy limit stays in the ring, a longer one goes by reference") {
-    bool in_parts;
-    written([](auto& r) { r.value(value_of(std::string(ReplyWriter::kCopyLimit, 'v'))); }, 8192, &in_parts);
-    CHECK_FALSE(in_parts);
-    written([](auto& r) { r.value(value_of(std::string(ReplyWriter::kCopyLimit + 1, 'v'))); }, 8192, &in_parts);
-    CHECK(in_parts);
+TEST_CASE("reply: a value of a small item stays in the ring as long as it fits, and is copied into parts beyond that") {
+    constexpr uint32_t kRoom = 8192, kHead = 1 + sizeof(uint32_t);
+    for (const uint32_t length : {0u, 1u, kRoom - kHead, kRoom - kHead + 1, ReplyWriter::kPartBytesMax - kHead,
+                                  ReplyWriter::kPartBytesMax, 100'000u}) {
+        CAPTURE(length);
+        const std::string bytes(length, 's');
+        bool in_parts;
+        CHECK((resp_of(pieces_of([&](auto& r) { r.value(small_value(bytes)); }, kRoom, &in_parts)) ==
+               "$" + std::to_string(length) + "\r\n" + bytes + "\r\n"));
+        CHECK(in_parts == (length + kHead > kRoom));
+        CHECK((resp_of(pieces_of([&](auto& r) { r.bulk(bytes); }, kRoom)) == "$" + std::to_string(length) + "\r\n" + bytes + "\r\n"));
+    }
+}
+
+TEST_CASE("reply: a value of a large item goes by reference, whatever its length") {
+    for (const uint64_t length : {1, 100, 1'000'000}) {
+        CAPTURE(length);
+        std::byte room[64];
+        ReplyWriter writer;
+        writer.begin(room, sizeof room);
+        writer.value(large_value(length));
+        REQUIRE(writer.in_parts());
+        REQUIRE(writer.parts().size() == 1);
+        CHECK(writer.parts()[0].fields.size() == 1 + sizeof(uint32_t));
+        CHECK(writer.parts()[0].item == 64);
+        CHECK(writer.parts()[0].item_length == length);
+    }
+}
+
+TEST_CASE("reply: what follows a large value, and bytes behind it, are in a part of their own") {
+    const auto write = [](ReplyWriter& reply) {
+        reply.array(3);
+        reply.value(large_value(10, "rest"));
+        reply.value(large_value(5));
+        reply.integer(7);
+    };
+    const std::vector<std::string> pieces = pieces_of(write);
+    REQUIRE(pieces.size() == 5);  // fields, large, rest with the next fields, large, integer
+    CHECK(resp_of(pieces) == "*3\r\n$14\r\nvvvvvvvvvvrest\r\n$5\r\nvvvvv\r\n:7\r\n");
+}
+
+TEST_CASE("reply: a writer that has made parts starts anew") {
+    std::byte room[64];
+    ReplyWriter writer;
+    writer.begin(room, sizeof room);
+    writer.bulk(std::string(100, 'x'));
+    REQUIRE(writer.in_parts());
+    writer.begin(room, sizeof room);
+    writer.ok();
+    CHECK_FALSE(writer.in_parts());
+    CHECK(writer.size() == 1);
+    writer.bulk(std::string(100, 'y'));
+    REQUIRE(writer.in_parts());
+    CHECK(writer.parts().size() == 1);
 }
 
 TEST_CASE("reply: many short fields beyond the room become parts of bounded length") {
@@ -129,6 +192,33 @@ TEST_CASE("reply: many short fields beyond the room become parts of bounded leng
     std::string expected = "*5000\r\n";
     for (int i = 0; i < 5000; ++i) expected += ":" + std::to_string(i) + "\r\n";
     CHECK(resp_of({written(write)}) == expected);
+}
+
+TEST_CASE("reply: parts end between fields or inside the bytes of a bulk, and nowhere else") {
+    Random random;
+    INFO("SEED=" << random.seed);
+    for (int round = 0; round < 200; ++round) {
+        const auto write = [&, seed = random.below(1u << 30)](ReplyWriter& reply) {
+            Random fields{static_cast<unsigned>(seed)};
+            for (uint64_t left = 1 + fields.below(60); left > 0; --left) {
+                switch (fields.below(6)) {
+                    case 0: reply.integer(-1); break;
+                    case 1: reply.array(3); break;
+                    case 2: reply.status(fields.bytes(fields.below(300))); break;
+                    case 3: reply.value(small_value(fields.bytes(fields.below(32'000)))); break;
+                    case 4: reply.value(large_value(1 + fields.below(50'000), "rest")); break;
+                    default: reply.bulk(fields.bytes(fields.below(5'000))); break;
+                }
+            }
+        };
+        const std::vector<std::string> pieces = pieces_of(write, static_cast<uint32_t>(random.below(9'000)));
+        std::string all;
+        for (const std::string& piece : pieces) all += piece;
+        const std::vector<size_t> cuts = allowed_cuts(all);
+        size_t at = 0;
+        for (const std::string& piece : pieces) REQUIRE(std::ranges::binary_search(cuts, at += piece.size()));
+        REQUIRE((all == written(write, 0)));
+    }
 }
 
 TEST_CASE("reply: cut in two at every place where a part may end") {
