@@ -187,7 +187,7 @@ std::vector<std::string> movable_neighbours_of(const std::string& key) {
     const st::KeyPlace place = place_of(key);
     std::vector<std::string> keys;
     for (const auto& [here, there] : {std::pair{place.first(), place.second()}, std::pair{place.second(), place.first()}})
-        for (std::string& each : keys_where(fmt::format("near{}-", here), st::kSlots, [here, there](st::KeyPlace other) {
+        for (std::string& each : keys_where(fmt::format("near{}-", here), st::kSlots, [here = here, there = there](st::KeyPlace other) {
                  return other.first() == here && other.second() != there;
              }))
             keys.push_back(std::move(each));
