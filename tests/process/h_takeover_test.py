@@ -18,8 +18,8 @@ CONNECTIONS = 50
 class Storm:
     """The checking client, running."""
 
-    def __init__(self, port, connections=CONNECTIONS):
-        self.process = subprocess.Popen([STORM, str(port), str(connections)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, port, connections=CONNECTIONS, think_us=0):
+        self.process = subprocess.Popen([STORM, str(port), str(connections), str(think_us)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):
         return self

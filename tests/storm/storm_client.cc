@@ -1,9 +1,9 @@
 // A client that cannot be fooled: many connections of mixed load, each of which knows what every answer has to be, while
 // somebody else kills the server's processes.
 //
-//     storm_client PORT CONNECTIONS
+//     storm_client PORT CONNECTIONS [THINK-MICROSECONDS]
 //
-// Each connection sends batches of commands and checks each reply: its own counter rises by exactly one, a counter that all
+// Each connection sends batches of commands, with the given time between them, and checks each reply: its own counter rises by exactly one, a counter that all
 // share rises, its own log grows by exactly one record, what it has set is what it gets, three keys set together are equal,
 // a long value comes back whole. A line `mark` on standard input prints the longest time that any batch has taken since the
 // last mark; `end` lets all batches end, looks at all keys once more and prints what was done. Any error, closed
@@ -21,7 +21,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
+#include <deque>
 #include <memory>
 #include <random>
 #include <string>
@@ -118,7 +118,7 @@ class Connection {
         }
         input_.erase(0, at);
         if (expected_.empty() && !input_.empty()) fail("connection " + name_ + " got a reply that it did not ask for");
-        return expected_.empty() ? monotonic_us() - sent_at_us_ : 0;
+        return expected_.empty() ? std::max<uint64_t>(monotonic_us() - sent_at_us_, 1) : 0;
     }
     /// Asks once more for everything that this connection has written.
     void send_last_look() {
@@ -202,7 +202,7 @@ class Connection {
 
 class Storm {
   public:
-    Storm(uint16_t port, unsigned connections) : epoll_(epoll_create1(0)) {
+    Storm(uint16_t port, unsigned connections, uint64_t think_us) : epoll_(epoll_create1(0)), think_us_(think_us) {
         for (unsigned i = 0; i < connections; ++i) {
             all_.push_back(std::make_unique<Connection>(i, port));
             epoll_event event{EPOLLIN, {.u32 = i}};
@@ -227,9 +227,19 @@ class Storm {
     bool busy() const {
         return std::any_of(all_.begin(), all_.end(), [](const auto& connection) { return !connection->idle(); });
     }
+    /// Sends the batches whose time has come; gives the milliseconds until the next.
+    int send_due() {
+        const uint64_t now_us = monotonic_us();
+        while (!thinking_.empty() && !ending_ && thinking_.front().second <= now_us) {
+            thinking_.front().first->send_batch();
+            thinking_.pop_front();
+        }
+        if (thinking_.empty() || ending_) return 1000;
+        return static_cast<int>((thinking_.front().second - now_us) / 1000 + 1);
+    }
     void turn(bool go_on) {
         epoll_event events[64];
-        const int count = epoll_wait(epoll_, events, 64, 1000);
+        const int count = epoll_wait(epoll_, events, 64, send_due());
         for (int i = 0; i < count; ++i) {
             if (events[i].data.u32 == kInput) {
                 read_order();
@@ -238,7 +248,7 @@ class Storm {
             Connection& connection = *all_[events[i].data.u32];
             const uint64_t took_us = connection.receive();
             longest_us_ = std::max(longest_us_, took_us);
-            if (connection.idle() && go_on && !ending_) connection.send_batch();
+            if (took_us != 0 && go_on && !ending_) thinking_.emplace_back(&connection, monotonic_us() + think_us_);
         }
     }
     void read_order() {
@@ -261,6 +271,8 @@ class Storm {
     }
 
     int epoll_;
+    uint64_t think_us_;
+    std::deque<std::pair<Connection*, uint64_t>> thinking_;  ///< and when they send again, in that order
     std::vector<std::unique_ptr<Connection>> all_;
     std::string orders_;
     uint64_t longest_us_ = 0;
@@ -270,10 +282,12 @@ class Storm {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 3) {
-        std::fprintf(stderr, "usage: storm_client PORT CONNECTIONS\n");
+    if (argc != 3 && argc != 4) {
+        std::fprintf(stderr, "usage: storm_client PORT CONNECTIONS [THINK-MICROSECONDS]\n");
         return 2;
     }
-    Storm(static_cast<uint16_t>(std::atoi(argv[1])), static_cast<unsigned>(std::atoi(argv[2]))).run();
+    Storm(static_cast<uint16_t>(std::atoi(argv[1])), static_cast<unsigned>(std::atoi(argv[2])),
+          argc == 4 ? static_cast<uint64_t>(std::atoll(argv[3])) : 0)
+        .run();
     return 0;
 }

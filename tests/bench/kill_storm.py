@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Kills md again and again under a load of which every reply is checked, and prints how long clients had to wait.
+
+    kill_storm.py [--kills N] [--double N] [--keys N] [--value BYTES] [--connections N] [--think MS]
+
+First the store is filled with --keys keys. Then --kills times, each once `status` shows a standby: the serving md gets SIGKILL;
+then --double times md and standby together. The longest time of any client's batch between shortly before a kill and a quarter
+of a second after it counts as that kill's pause; the same span without a kill is printed beside it. Any error, closed
+connection or wrong reply ends it with status 1.
+"""
+
+import argparse
+import os
+import pathlib
+import signal
+import socket
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "process"))
+
+from h_takeover_test import Storm, md_pids      # noqa: E402
+from harness import Instance, wait_for          # noqa: E402
+
+SPAN_S = 0.25
+BATCH = 200
+
+
+def fill(address, keys, value_bytes):
+    value = b"v" * value_bytes
+    with socket.create_connection(address) as link:
+        for start in range(0, keys, BATCH):
+            count = min(BATCH, keys - start)
+            link.sendall(b"".join(b"*3\r\n$3\r\nSET\r\n$16\r\nf%015d\r\n$%d\r\n%s\r\n" % (key, value_bytes, value)
+                                  for key in range(start, start + count)))
+            left = 5 * count
+            while left > 0:
+                left -= len(link.recv(min(left, 65536)))
+
+
+def line(name, pauses):
+    pauses = sorted(pauses)
+    return "%-28s %4d times: median %7.2f ms, p99 %7.2f ms, worst %7.2f ms" % (
+        name, len(pauses), pauses[len(pauses) // 2], pauses[min(len(pauses) - 1, int(len(pauses) * 0.99))], pauses[-1])
+
+
+def rounds(instance, storm, count, victims):
+    """Pauses without and with kills, in turn."""
+    without, pauses = [], []
+    for number in range(count):
+        pids = wait_for(lambda: md_pids(instance), 30, "md and its standby before kill %d" % number)
+        storm.longest_ms()
+        time.sleep(SPAN_S)
+        without.append(storm.longest_ms())
+        for pid in pids[:victims]:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(SPAN_S)
+        pauses.append(storm.longest_ms())
+    return without, pauses
+
+
+def main():
+    parser = argparse.ArgumentParser(description="kills md under load and prints the clients' pauses")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--double", type=int, default=20)
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--value", type=int, default=64)
+    parser.add_argument("--connections", type=int, default=50)
+    parser.add_argument("--think", type=float, default=10, help="milliseconds from a reply to the next batch of a connection")
+    wanted = parser.parse_args()
+    instance = Instance(io=2)
+    try:
+        fill(instance.address, wanted.keys, wanted.value)
+        stored = (instance.shm_folder() / "store").stat().st_blocks * 512
+        time.sleep(2)       # for the standby to have all of it mapped
+        with Storm(instance.port, wanted.connections, int(wanted.think * 1000)) as storm:
+            without, pauses = rounds(instance, storm, wanted.kills, 1)
+            both_without, both = rounds(instance, storm, wanted.double, 2) if wanted.double else ([], [])
+            done = storm.end()
+        with instance.wire() as wire:
+            total = int(wire.command("GET", "total").split(b"\r\n")[1])
+        print("%.0f MB of store, %d connections, %d commands, every reply right; counter %d of %d" % (
+            stored / 1e6, wanted.connections, done["commands"], total, done["total"]))
+        print(line("without a kill", without + both_without))
+        print(line("md killed", pauses))
+        if both:
+            print(line("md and standby killed", both))
+        if total != done["total"]:
+            raise SystemExit("the counter is wrong")
+        checked = instance.control("check")
+        print([text for text in checked.stdout.splitlines() if " store: " in text][0])
+    finally:
+        instance.control("stop")
+        instance.destroy()
+
+
+if __name__ == "__main__":
+    main()
