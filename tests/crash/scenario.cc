@@ -347,7 +347,7 @@ void add_ends_of_memory(std::vector<Scenario>& all) {
 
 /// A list that goes on behind its page. Only its commit is stepped.
 void add_overflow(std::vector<Scenario>& all) {
-    constexpr unsigned kKeys = 1'400, kDatabase = 5;
+    static constexpr unsigned kKeys = 1'400, kDatabase = 5;
     Scenario scenario{"list_overflow", nothing(), {[](Store& store) {
                           std::vector<st::KeyPlace> places;
                           for (unsigned i = 0; i < kKeys; ++i) places.push_back(store.place_of(fmt::format("many{}", i)));
