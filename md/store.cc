@@ -25,6 +25,8 @@ uint64_t record_word(bool released) {
 }  // namespace
 
 void Store::format(const StoreMemory& memory, uint64_t hash_seed, uint64_t oplog_bytes) {
+    // A ring from whole pages that ends before the second region's descriptors.
+    CHECK(oplog_bytes >= st::kPageBytes && (oplog_bytes & (oplog_bytes - 1)) == 0 && fixed_pages(oplog_bytes) <= st::kRegionPages);
     st::Root& root = *new (memory.at(st::kRootAt)) st::Root{};
     root.hash_seed = hash_seed;
     root.oplog_bytes = oplog_bytes;

@@ -173,6 +173,14 @@ TEST_CASE("store: a new process finds everything, the caches of the old one are 
     CHECK(store.faults() == "");
 }
 
+TEST_CASE("store: an oplog that is not whole pages, or reaches into the second region, is our own bug") {
+    TestStore largest(4096, 8 << 20);
+    CHECK(largest.set("k", "v"));
+    CHECK(largest.faults() == "");
+    for (const uint64_t bytes : {uint64_t{0}, uint64_t{32768}, uint64_t{3} << 16, uint64_t{16} << 20})
+        CHECK_FALSE(survives([&] { TestStore store(4096, bytes); }));
+}
+
 TEST_CASE("store: the seed of the hash is the segment's, so keys go elsewhere in another") {
     TestStore store;
     CHECK(store->place_of("key").hash == store->place_of("key").hash);
