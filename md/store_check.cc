@@ -1,4 +1,4 @@
-// See store_check.h.
+// See store_check.h. Runs in md, `millrace check` and tests.
 #include "md/store_check.h"
 
 #include <fmt/format.h>
