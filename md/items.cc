@@ -78,7 +78,10 @@ uint64_t Items::build_large(std::string_view key, const Value& value) {
     const bool expires = value.expire_at_ms != kNoExpiry;
     write_header(reference, {0, 0, st::ItemType::string, static_cast<uint8_t>(st::kLarge | (expires ? st::kHasExpiry : 0))});
     uint64_t tail = 0;
-    if (tail_bytes != 0 && (tail = allocator_.allocate(tail_bytes)) == 0) return 0;
+    // A tail begins with bytes that a client has chosen. None lies in a chunk of the class of reply records, of which the
+    // first word has to tell (Store::is_record).
+    constexpr uint32_t kTailBytesMin = sizeof(st::ReplyRecord) + 1;
+    if (tail_bytes != 0 && (tail = allocator_.allocate(std::max(tail_bytes, kTailBytesMin))) == 0) return 0;
     auto& item = *memory_.as<st::LargeItem>(reference);
     item.garbage_next = 0;
     item.expire_at_ms = value.expire_at_ms;
