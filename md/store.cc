@@ -73,8 +73,8 @@ bool Store::make_room(unsigned database, std::span<const st::KeyPlace> places) {
         constexpr unsigned kSafeKeys = st::kBuckets * st::kSlots * 8 / 10;
         std::vector<st::KeyPlace> distinct(places.begin(), places.end());
         std::ranges::sort(distinct, {}, &st::KeyPlace::hash);
-        const auto repeated = std::ranges::unique(distinct, {}, &st::KeyPlace::hash);
-        distinct.erase(repeated.begin(), repeated.end());
+        const auto same = [](st::KeyPlace one, st::KeyPlace other) { return one.hash == other.hash; };
+        distinct.erase(std::unique(distinct.begin(), distinct.end(), same), distinct.end());
         for (bool again = true; again;) {
             again = false;
             std::unordered_map<uint64_t, unsigned> arriving;
