@@ -43,6 +43,7 @@ constexpr uint64_t kInstance = 1, kGeneration = 1;
 constexpr uint64_t kOplogBytes = 64 * 1024;
 constexpr uint64_t kStoreBytes = 64ull << 20;
 constexpr uint64_t kUnlimited = ~uint64_t{0};
+constexpr uint64_t kNever = ~uint64_t{0};
 /// Inputs of which one has its store checked, beside those of which something went wrong: a check takes longer than most inputs.
 constexpr unsigned kCheckEvery = 4;
 
@@ -360,7 +361,7 @@ class Run {
 
     void serve() {
         for (unsigned turn = 0; turn < kTurnsMax && !faulty_; ++turn) {
-            const ChannelServer::Turn result = md_->server->serve();
+            const ChannelServer::Turn result = md_->server->serve(choices_.rest().size() % 5 == 0 ? 0 : kNever);
             faulty_ = result == ChannelServer::Turn::faulty;
             CHECK(md_->engine.assembly_budget.used <= kAssemblyBytesMax);
             CHECK(!faulty_ || !md_->server->fault().empty());
