@@ -4,10 +4,10 @@ The daemons settle between them who serves (a lease in shared memory); the super
 one that waits, `ready` from the one that serves. Rules:
 
   - The one whose `ready` came last serves, as long as it lives. Two that have said it: the earlier one has lost the lease,
-    so it is dead, and its death will be heard in a moment.
-  - A place that backs off may wait as long as the other one lives. When neither does, the place that would be tried first
-    is tried without the pause that its own deaths have earned, which may have been those of a standby. Only lives in which
-    nothing was served are slowed down here, or a group that cannot start would spin.
+    by dying (which is heard in a moment) or by handing it over.
+  - A place that backs off may wait as long as the other one lives. When neither does, both are tried without the pauses
+    that their own deaths have earned, which may have been those of a standby. Only lives in which nothing was served are
+    slowed down here, or a group that cannot start would spin.
 """
 
 import asyncio
@@ -57,17 +57,18 @@ class Pair:
         if first is None:
             return []
         state = "starting" if serving is None and first.state == "up" else first.state
-        rest = [(slot, "md_standby", "down" if slot.turn else slot.state) for slot in self.slots if slot is not first]
+        rest = [(slot, "md_standby", "down" if slot.turn and slot.is_dying else slot.state)
+                for slot in self.slots if slot is not first]
         return [(first, "md", state)] + rest
 
     def pausing(self):
-        """A place is about to wait for its next try; cuts that short if no md is left."""
+        """A place is about to wait for its next try; cuts all pauses short if no md is left."""
         if any(slot.state != "down" for slot in self.slots):
             return
         loop = asyncio.get_running_loop()
         served_s = 0.0 if self._served_since is None else loop.time() - self._served_since
         self._served_since = None
-        pausing = [slot for slot in self.slots if slot.next_try is not None]
-        soonest = min(pausing, key=lambda slot: slot.next_try, default=None)
-        if soonest is not None:
-            soonest.hurry(self._gap.delay_s(served_s))
+        delay_s = self._gap.delay_s(served_s)
+        for slot in self.slots:
+            if slot.next_try is not None:
+                slot.hurry(delay_s)

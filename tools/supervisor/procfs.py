@@ -6,17 +6,30 @@ import time
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-def start_ticks(pid):
-    """When the process started, in clock ticks since boot; None if there is no such process or it is a zombie."""
+_EXITING = 0x4      # PF_EXITING of the kernel: set before a dying process lets go of anything
+
+
+def _fields(pid):
+    """What /proc/PID/stat says from the third field on; empty if there is no such process or it is a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The second field is the name in parentheses and may hold anything, so count from the last one.
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
-        return None
-    if not fields or fields[0] in (b"Z", b"X"):
-        return None
-    return int(fields[19])
+        return []
+    return [] if fields and fields[0] in (b"Z", b"X") else fields
+
+
+def start_ticks(pid):
+    """When the process started, in clock ticks since boot; None if there is no such process or it is a zombie."""
+    fields = _fields(pid)
+    return int(fields[19]) if fields else None
+
+
+def is_dying(pid):
+    """Whether the process has ended or is about to: of a large one the memory takes the kernel some time."""
+    fields = _fields(pid)
+    return not fields or bool(int(fields[6]) & _EXITING)
 
 
 def uptime_s(ticks):

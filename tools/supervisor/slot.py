@@ -13,6 +13,7 @@ import signal
 
 from .errors import Failure
 from .limits import BACKOFF_FIRST_S, BACKOFF_MAX_S, EARLY_DEATH_S, READY_S, STOP_S
+from .procfs import is_dying
 
 
 class Backoff:
@@ -45,7 +46,7 @@ class Slot:
         self.restarts = 0
         self.retiring = False       # set by the group: this place is to go
         self.process = None
-        self.turn = 0               # which `ready` of the group its process has said; 0: it has not, or waits
+        self.turn = 0               # the number of its last `ready` in this life; 0: it has said none, or waits again
         self.next_try = None        # loop time at which a pause ends; None: there is none
         self._host = host
         self._backoff = Backoff()
@@ -138,6 +139,11 @@ class Slot:
             self._settle()
 
     @property
+    def is_dying(self):
+        """Whether its process, if any, has ended or is about to, although nobody has said so yet."""
+        return self.process is None or is_dying(self.process.pid)
+
+    @property
     def is_wanted(self):
         """Whether a process is meant to live here."""
         return not self._unwanted.is_set()
@@ -183,6 +189,7 @@ class Slot:
             self._host.log.event("child_not_started", role=self.role, index=self.index, cause=error)
             self._decide(str(error))
             return 0.0
+        self.turn = 0
         self._settled = asyncio.get_running_loop().create_future()
         self._enter("starting")
         await self._come_up_in_time(process)
@@ -192,7 +199,6 @@ class Slot:
         reason = None if process.word in ("ready", "standby") else process.reason()
         self._decide(reason or "it ended before it served")
         self.process = None
-        self.turn = 0
         self._enter("down")
         self._host.died(self, process, cause, lived_s, reason)
         return lived_s
