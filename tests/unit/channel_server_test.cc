@@ -360,6 +360,26 @@ TEST_CASE("channel server: a command that fails at any point of its memory leave
     }
 }
 
+TEST_CASE("channel server: a change whose list has no memory is refused, with one reply in place of the one that was written") {
+    Fixture fixture;
+    constexpr int kKeys = 4000;
+    std::vector<std::string> names;
+    for (int i = 0; i < kKeys; ++i) names.push_back("key" + std::to_string(i));
+    std::vector<std::string_view> pairs;
+    for (const std::string& name : names) pairs.insert(pairs.end(), {name, "v"});
+    REQUIRE(fixture.channel.ask_large(CommandId::mset, pairs) == "+OK\r\n");
+    const std::vector<std::string_view> keys(names.begin(), names.end());
+    fixture.group.space.calls_left = 0;
+    CHECK(fixture.channel.ask_large(CommandId::del, keys) == Fixture::kNoMemory);
+    CHECK(fixture.group.report().keys == kKeys);
+    CHECK(fixture.group.faults() == "");
+    CHECK(fixture.ask(CommandId::get, {"key0"}) == bulk("v"));
+    fixture.group.space.calls_left = TestMemory::kUnlimited;
+    CHECK(fixture.channel.ask_large(CommandId::del, keys) == ":" + std::to_string(kKeys) + "\r\n");
+    CHECK(fixture.group.report().keys == 0);
+    CHECK(fixture.group.faults() == "");
+}
+
 TEST_CASE("channel server: a long reply for which there is no memory is refused, and its command has not happened") {
     Fixture fixture;
     const std::string value(5000, 's');

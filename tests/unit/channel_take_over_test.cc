@@ -307,6 +307,20 @@ TEST_CASE("poison: md killed from outside while it executes a request counts for
     CHECK(fixture.channel.take_resp() == ":1\r\n");
 }
 
+TEST_CASE("poison: a fault of md between two requests is no request's") {
+    Fixture fixture;
+    const st::Root& root = fixture.group.space.view().root();
+    for (int i = 0; i < 5; ++i) {
+        CHECK(fixture.channel.ask(CommandId::incr, {"n"}) == ":" + std::to_string(i + 1) + "\r\n");
+        CHECK(root.executing == 0);
+        fixture.group.space.view().root().faulted = 1;
+        fixture.channel.restart_md();
+        fixture.group.engine().poison.take_over(false);
+        CHECK(root.attempts == 0);
+        CHECK(root.faulted == 0);
+    }
+}
+
 // --- by chance --------------------------------------------------------------------------------------------------------
 
 TEST_CASE("take-over: any requests, with md dying at any time, give what a map gives") {
