@@ -51,6 +51,8 @@ class Daemon {
     void report_ready();
     /// Tells the supervisor, once, that this md has everything mapped and waits for its turn.
     void report_standby();
+    /// Whether report_standby() was called.
+    bool was_standby() const { return standby_reported_; }
     /// SIGTERM or SIGINT has come.
     bool stopping() const { return stop_requested != 0; }
     /// SIGUSR1 has come.

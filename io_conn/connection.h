@@ -32,8 +32,8 @@ struct WaitingReply {
     uint64_t record = 0;  ///< where it lies in the store
 };
 
-/// A request too large for one ring message, on its way in fragments. Kept until it is answered: what md has of it goes
-/// with md.
+/// A request too large for one ring message, on its way in fragments. Kept until its reply has arrived: what md has of it
+/// goes with md.
 struct OutgoingRequest {
     std::string bytes;
     size_t sent = 0;
@@ -61,7 +61,8 @@ struct Connection {
     std::string name;
 
     uint32_t sent = 0;      ///< requests handed to md, modulo 2^32
-    uint32_t answered = 0;  ///< of these, answered
+    uint32_t arrived = 0;   ///< of these, those whose reply md has given
+    uint32_t answered = 0;  ///< of these, those whose reply is in the output as a whole
     uint32_t last_active_s = 0;
     uint32_t deferred_bytes = 0;
     uint32_t waiting_bytes = 0;

@@ -86,7 +86,7 @@ void Server::turn() {
     serve_ready();
     publish();
     take_replies();
-    if (look_for_lost_ && !link_.has_replies()) send_lost_again();
+    if (look_for_lost_) send_lost_again();
     send_dirty();
 }
 
@@ -148,14 +148,17 @@ void Server::on_md_change() {
 }
 
 /// A large request of which a dead md had taken the first fragment, and which it did not execute, goes once more from its
-/// beginning. REQUIRES: all replies of that md have been taken, so a request without one was not executed.
+/// beginning. The mark is read before the look for replies: those to all that was taken before the mark are there then, so a
+/// request without a reply was not executed.
 void Server::send_lost_again() {
+    const uint64_t taken_over_at = link_.taken_over_at();
+    if (link_.has_replies()) return;  // once they are taken
     look_for_lost_ = false;
     for (size_t slot = 0; slot < connections_.slots(); ++slot) {
         Connection& connection = connections_.at(slot);
         if (!connection.open() || connection.outgoing == nullptr) continue;
         OutgoingRequest& outgoing = *connection.outgoing;
-        if (outgoing.sent == 0 || outgoing.first_at >= link_.taken_over_at()) continue;
+        if (outgoing.sent == 0 || outgoing.first_at >= taken_over_at) continue;
         if (outgoing.sent == outgoing.bytes.size()) --connection.sent;
         outgoing.sent = 0;
         make_ready(connection);

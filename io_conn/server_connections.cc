@@ -137,7 +137,7 @@ void Server::close_connection(Connection& connection) {
     connection.deferred_bytes = 0;
     connection.last_command = kCommandCount;
     connection.name = {};
-    connection.sent = connection.answered = 0;
+    connection.sent = connection.arrived = connection.answered = 0;
     connection.database = 0;
     connection.resp3 = connection.readable = connection.hung_up = connection.peer_closed = connection.close_after_replies = false;
     connection.write_blocked = connection.output_limited = connection.md_remembers = false;

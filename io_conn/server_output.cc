@@ -34,6 +34,10 @@ void Server::take_replies() {
 
 void Server::take_reply(Connection& connection, uint32_t frame_kind, std::span<const std::byte> reply) {
     const MessageKind kind = message_kind(frame_kind);
+    // With the reply here, although perhaps not read, the request has been executed: it must not go to another md again.
+    if (++connection.arrived == connection.sent && connection.outgoing != nullptr &&
+        connection.outgoing->sent == connection.outgoing->bytes.size())
+        drop_outgoing(connection);
     if (kind == MessageKind::reply && connection.waiting.empty()) {
         if (encode(connection, reply)) end_reply(connection);
     } else if (kind == MessageKind::reply) {
@@ -98,7 +102,6 @@ void Server::go_on_with_waiting(Connection& connection) {
 /// N1: replies made here that waited for this one follow it.
 void Server::answered_one(Connection& connection) {
     ++connection.answered;
-    if (connection.outgoing != nullptr && connection.in_flight() == 0) drop_outgoing(connection);
     while (!connection.deferred.empty() && connection.deferred.front().after == connection.answered) {
         const std::string& bytes = connection.deferred.front().bytes;
         connection.deferred_bytes -= static_cast<uint32_t>(sizeof(DeferredReply) + bytes.size());

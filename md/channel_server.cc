@@ -34,9 +34,9 @@ ChannelServer::ChannelServer(Engine& engine, unsigned index, Channel channel, ui
       assembly_(engine.assembly_budget),
       reply_room_(std::min(kShortReplyBytes, max_message(replies_))) {
     CHECK(engine.store.channel(index).generation == generation);
-    requests_.announce_take_over();
     replies_.publish();  // what a predecessor committed and did not publish (T5)
     requests_.publish();
+    requests_.announce_take_over();  // last: who sees it sees all replies to what was taken before
 }
 
 bool ChannelServer::fail(std::string what) {

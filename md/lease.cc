@@ -61,6 +61,14 @@ bool Lease::wait_once() {
     return true;
 }
 
+void Lease::hand_over() {
+    const uint64_t epoch = control_->md_epoch.load(std::memory_order_relaxed);
+    held_ = false;
+    pthread_mutex_unlock(&control_->lease);
+    const uint64_t until_us = monotonic_us() + kHandOverPatienceUs;
+    while (control_->md_epoch.load(std::memory_order_relaxed) == epoch && monotonic_us() < until_us) usleep(100);
+}
+
 bool Lease::acquire() {
     const int first = pthread_mutex_trylock(&control_->lease);
     if (first == EOWNERDEAD) pthread_mutex_consistent(&control_->lease);

@@ -31,10 +31,14 @@ class Lease {
     /// Waits until the lease is held; false when the process was told to end meanwhile. Reports `standby` when it has to wait.
     bool acquire();
 
+    /// Gives the lease to whoever waits for it, if anybody does; then acquire() again. For the amnesia mode.
+    void hand_over();
+
     Segment& control_segment() { return control_segment_; }
 
   private:
     static constexpr uint64_t kPollMs = 20;
+    static constexpr uint64_t kHandOverPatienceUs = 50'000;  ///< for somebody else to take the lease
     /// Pages of the store mapped in one poll at most.
     static constexpr uint64_t kPopulatePages = 4096;
 

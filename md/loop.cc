@@ -77,15 +77,21 @@ void Loop::take_over() {
     for (auto& channel : channels_)  // whoever waited for a predecessor has to hear of this one
         if (channel) channel->wake_always();
     if (store_segment_.found())
-        log::notice("the store was taken over with commit {}{}", engine_.store.memory().root().number,
+        log::verbose("the store was taken over with commit {}{}", engine_.store.memory().root().number,
                     engine_.store.recovered() ? ", which was finished" : "");
 }
 
-void Loop::run() {
+void Loop::run(uint64_t limit_us) {
     take_over();
-    daemon_.report_ready();
-    log::notice("serving");
-    while (!daemon_.stopping()) turn();
+    // In amnesia mode the supervisor keeps to what it was told first: roles that change 50 times a second are no news.
+    if (limit_us == 0 || !daemon_.was_standby()) daemon_.report_ready();
+    if (limit_us == 0) log::notice("serving");
+    const uint64_t began_us = monotonic_us();
+    // A large request that has arrived in part starts over with the next md: it must get through at some time.
+    const auto over = [&](uint64_t us) {
+        return us >= limit_us && (engine_.assembly_budget.used == 0 || us >= kLargeRequestPatienceUs);
+    };
+    while (!daemon_.stopping() && (limit_us == 0 || !over(monotonic_us() - began_us))) turn();
 }
 
 void Loop::turn() {

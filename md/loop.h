@@ -25,8 +25,8 @@ class Loop {
     /// REQUIRES: the lease is held as long as this object lives.
     Loop(Daemon& daemon, Lease& lease);
 
-    /// Serves until the supervisor asks for the end.
-    void run();
+    /// Serves until the supervisor asks for the end, or for so many microseconds (0: without a limit).
+    void run(uint64_t limit_us = 0);
 
   private:
     /// Places of md in a group: the one that serves and its standby.
@@ -35,6 +35,8 @@ class Loop {
     static constexpr int kHousekeepingMs = 100;
     /// A turn takes no further request after so much time.
     static constexpr uint64_t kTurnBudgetUs = 1000;
+    /// In amnesia mode a large request under way delays the end by so much at most.
+    static constexpr uint64_t kLargeRequestPatienceUs = 2'000'000;
     /// Buckets looked at for expired keys in one turn, and entries freed.
     static constexpr unsigned kExpirySliceBuckets = 4096;
     static constexpr unsigned kFreeSliceEntries = 512;

@@ -3,6 +3,9 @@
 // supervisor only.
 #include <malloc.h>
 
+#include <cstdint>
+#include <cstdlib>
+
 #include "common/daemon.h"
 #include "md/loop.h"
 
@@ -12,15 +15,24 @@ namespace {
 /// once, because glibc would otherwise raise the limit with each one freed and keep the memory.
 constexpr int kOwnPagesFromBytes = 128 * 1024;
 
+/// Amnesia mode, for tests: md forgets all that it knows and hands over to the standby after so many milliseconds, again and
+/// again. Whatever a client could miss has to be in the store then. 0: it never does.
+uint64_t amnesia_microseconds() {
+    const char* text = std::getenv("MILLRACE_AMNESIA_MS");
+    return text == nullptr ? 0 : static_cast<uint64_t>(std::atol(text)) * 1000;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     mallopt(M_MMAP_THRESHOLD, kOwnPagesFromBytes);
     mallopt(M_TRIM_THRESHOLD, kOwnPagesFromBytes);
     return millrace::run_daemon(argc, argv, "md", [](millrace::Daemon& daemon) {
-        millrace::md::Lease lease(daemon);
-        if (!lease.acquire()) return;
-        millrace::md::Loop loop(daemon, lease);
-        loop.run();
+        const uint64_t amnesia_us = amnesia_microseconds();
+        if (amnesia_us != 0 && daemon.arguments().index != 0) daemon.report_standby();  // whoever has the lease just now
+        for (millrace::md::Lease lease(daemon); lease.acquire(); lease.hand_over()) {
+            millrace::md::Loop(daemon, lease).run(amnesia_us);
+            if (daemon.stopping() || amnesia_us == 0) return;
+        }
     });
 }
