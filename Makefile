@@ -1,7 +1,7 @@
 # millrace: `make run` and `make test` are each enough alone on a fresh Debian 12 with git and make.
 #
 # Variables: SAN=address,undefined or SAN=thread (a sanitizer build in a folder of its own under build/),
-# PREFIX and DESTDIR (install), SECONDS (how long soak and fuzz run), PATTERN (which tests).
+# PREFIX and DESTDIR (install), SECONDS (how long soak and fuzz run), KILLS (of md in soak), PATTERN (which tests).
 
 SHELL := /bin/sh
 CXX ?= g++
@@ -44,6 +44,9 @@ UNIT := $(call objects,$(wildcard tests/unit/*.cc))
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
 RING_BENCH := $(TESTS)/ring_bench
 STORM := $(TESTS)/storm_client
+CRASH := $(TESTS)/store_steps_stress
+CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o \
+    $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog store store_check))
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
 DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
@@ -53,7 +56,8 @@ PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/
 .DEFAULT_GOAL := all
 
 all: $(PROGRAMS)
-tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM)
+# The crash test handles the signals itself that sanitizers need.
+tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(if $(SAN),,$(CRASH))
 
 $(BIN)/md: $(MD) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
@@ -69,8 +73,9 @@ $(FUZZERS): $(TESTS)/%: $(OBJ)/tests/fuzz/%.o $(DAEMON_LIBRARY)
 $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
 $(RING_BENCH): $(OBJ)/tests/bench/ring_bench.o $(COMMON)
 $(STORM): $(OBJ)/tests/storm/storm_client.o
+$(CRASH): $(CRASH_OBJECTS)
 
-$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(STORM) $(FUZZERS):
+$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(STORM) $(CRASH) $(FUZZERS):
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -110,6 +115,14 @@ run: deps
 test: deps-test
 	@$(MAKE) --no-print-directory $(JOBS) tests
 	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/run.py --build "$(BUILD)" $(PATTERN)
+ifeq ($(PATTERN),)
+	@echo "the same with an md that forgets everything 50 times a second:"
+	@MILLRACE_AMNESIA_MS=20 MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/run.py --build "$(BUILD)" process/b_commands process/c_random process/d_protocol
+ifeq ($(SAN),)
+	@echo "bugs put into md on purpose, each of which the crash test has to see:"
+	@tests/crash/mutants.py --build "$(BUILD)/crash-mutants"
+endif
+endif
 
 bench: deps-bench
 	@$(MAKE) --no-print-directory $(JOBS) all
@@ -161,11 +174,12 @@ fuzzers: $(FUZZERS)
 
 # Long versions of what the stress programs show in seconds.
 soak: SECONDS ?= 600
+soak: KILLS ?= 2000
 soak: deps-test
-	@$(MAKE) --no-print-directory $(JOBS) all $(STRESS)
+	@$(MAKE) --no-print-directory $(JOBS) tests
 	$(TESTS)/wakeup_stress --parks 10000000
 	$(TESTS)/ring_stress --seconds $(SECONDS)
-# Kill storms on whole instances go here.
+	tests/bench/kill_storm.py --kills $(KILLS) --double 100
 
 clean:
 	rm -rf build

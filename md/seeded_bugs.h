@@ -1,4 +1,4 @@
-// Bugs put in on purpose, one a build: `make crash` builds the crash test with each of them and expects it to fail.
+// Bugs put in on purpose, one a build: tests/crash/mutants.py builds the crash test with each of them and expects it to fail.
 // A normal build has none; nothing here costs anything there. Runs in md.
 #pragma once
 
@@ -6,7 +6,6 @@ namespace millrace::md {
 
 enum class SeededBug {
     none,
-    // Stores, caught by tests/crash/store_steps:
     commit_before_list,      ///< the commit store comes before the list is complete
     cleared_before_applied,  ///< recovery says that it is done before it is
     even_before_words,       ///< versions are even again before the words are stored
@@ -20,10 +19,6 @@ enum class SeededBug {
     write_in_place,          ///< a visible value is overwritten where it lies
     split_without_touch,     ///< readers of a split segment's buckets are not told
     route_not_validated,     ///< a reader does not look whether its segment is still the one
-    // Channels:
-    reply_before_commit,     ///< the reply's index is published before the commit
-    no_wake_after_recovery,  ///< peers are not told
-    no_room_reserved,        ///< a request starts without room for its reply being sure
 };
 
 #ifdef MILLRACE_SEEDED_BUG

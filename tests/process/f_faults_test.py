@@ -271,6 +271,19 @@ class KilledMd(FreshInstanceCase):
         self.assertEqual(idle.command("GET", "n"), b"$2\r\n12\r\n")
         self.assertEqual(idle.command("STRLEN", "large"), b":900000\r\n")
 
+    def test_a_large_request_whose_reply_is_being_read_is_not_executed_again(self):
+        instance = self.start(io=1)
+        wire = self.connect(instance)
+        value = os.urandom(MEGABYTE)
+        wire.command("SET", "k", value)
+        wire.send(encode("SET", "k", value[::-1], "GET") * 8)
+        wait_for(lambda: sum(instance.counters("io_conn", "replies_received")) >= 2, 10, "the first reply to be there")
+        kill_and_wait(instance, instance.processes("md")[0])
+        for number in range(8):
+            expected = value if number == 0 else value[::-1]
+            self.assertTrue(wire.reply() == b"$%d\r\n%s\r\n" % (MEGABYTE, expected), "reply %d is another" % number)
+        self.assertEqual(wire.command("PING"), b"+PONG\r\n")
+
     def test_a_reply_that_is_being_read_comes_whole(self):
         instance = self.start(io=1)
         other, wire = self.connect(instance), self.connect(instance)
