@@ -150,7 +150,7 @@ void handle_append(Plan& plan, Arguments arguments) {
     const auto [key, bytes] = std::pair(arguments[0], arguments[1]);
     const std::optional<Value> old = plan.find(key);
     const uint64_t length = (old ? old->length() : 0) + bytes.size();
-    if (length > Plan::kValueBytesMax) return plan.reply().error(error_text::kTooLong);
+    if (length > plan.value_bytes_max()) return plan.reply().error(error_text::kTooLong);
     if (old) plan.append(key, *old, bytes);
     else plan.set(key, bytes, kNoExpiry);
     plan.reply().integer(static_cast<int64_t>(length));

@@ -41,6 +41,7 @@ Loop::Loop(Daemon& daemon, Lease& lease)
     engine_.counters = Counters<MdCounter>(paths::counters(daemon.dir(), "md", arguments.index), "md", arguments.index,
                                            arguments.instance, arguments.generation);
     engine_.memory_limit = static_cast<uint64_t>(daemon.options().number(OptionId::maxmemory));
+    engine_.plan.set_value_bytes_max(static_cast<uint64_t>(daemon.options().number(OptionId::proto_max_bulk_len)));
     engine_.assembly_budget.limit = static_cast<uint64_t>(daemon.options().number(OptionId::assembly_memory));
     control_ = lease.control_segment().payload<Control>();
     open_roster();

@@ -36,9 +36,6 @@ struct PlanStatistics {
 
 class Plan {
   public:
-    /// Values never grow beyond this, bytes (the largest proto-max-bulk-len).
-    static constexpr uint64_t kValueBytesMax = 1024 * 1024;
-
     Plan(Store& store, ReplyWriter& reply, PlanStatistics& statistics)
         : store_(store), reply_(reply), statistics_(statistics) {}
 
@@ -53,6 +50,9 @@ class Plan {
     /// Keys in the selected database.
     uint64_t key_count() const { return store_.keys(database_); }
     int64_t now_ms() const { return now_ms_; }
+    /// Values never grow beyond this (proto-max-bulk-len), bytes.
+    uint64_t value_bytes_max() const { return value_bytes_max_; }
+    void set_value_bytes_max(uint64_t bytes) { value_bytes_max_ = bytes; }
 
     // --- changes; keys and bytes have to stay valid until the commit, as the arguments do ---
     /// The key has these bytes and this expiry (kNoExpiry: none).
@@ -98,6 +98,7 @@ class Plan {
     PlanStatistics& statistics_;
     unsigned database_ = 0;
     int64_t now_ms_ = 0;
+    uint64_t value_bytes_max_ = 512ull * 1024 * 1024;
     bool cleared_ = false;  ///< the first change is clear_all
     std::vector<Change> changes_;
     std::vector<st::KeyPlace> places_;
