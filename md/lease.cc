@@ -79,22 +79,22 @@ bool Lease::acquire() {
             held_ = true;
             return true;
         }
-        populate();
-        daemon_.report_standby();  // the first time only
+        if (populate()) daemon_.report_standby();  // the first time only
         watch();
     }
     return false;
 }
 
 /// Maps the pages that the store has in use, some at a time. Memory that the system has not given is not touched: that would
-/// take it.
-void Lease::populate() {
+/// take it. True when nothing is left to map, or there is no store.
+bool Lease::populate() {
     if (store_ == nullptr) {
-        if (access(paths::store(daemon_.dir()).c_str(), F_OK) != 0) return;
+        if (access(paths::store(daemon_.dir()).c_str(), F_OK) != 0) return true;
         try {
             store_ = StoreSegment::watch(paths::store(daemon_.dir()), daemon_.arguments().instance);
         } catch (const Error& error) {
-            return log::warning("the standby cannot map the store: {}", error.what());
+            log::warning("the standby cannot map the store: {}", error.what());
+            return true;
         }
     }
     const StoreMemory memory = store_->memory();
@@ -111,6 +111,7 @@ void Lease::populate() {
         done += end - populated_ + 1;
         populated_ = std::max(end, populated_ + (end == populated_));
     }
+    return populated_ >= frontier;
 }
 
 bool Lease::any_request_waiting() {

@@ -43,7 +43,7 @@ class Lease {
     static constexpr uint64_t kPopulatePages = 4096;
 
     bool wait_once();
-    void populate();
+    bool populate();
     void watch();
     bool any_request_waiting();
 
