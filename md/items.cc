@@ -4,7 +4,6 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <memory>
 
 #include "common/check.h"
 
@@ -13,6 +12,11 @@ namespace millrace::md {
 namespace {
 
 constexpr uint16_t kKeyLengthMax = 0xffff;
+
+/// Where in a small item the key begins, behind the expiry if there is one.
+uint64_t key_offset(const st::ItemHeader& header) {
+    return sizeof header + ((header.flags & st::kHasExpiry) != 0 ? sizeof(int64_t) : 0);
+}
 
 uint64_t large_item_bytes(uint64_t pages) { return round_up(sizeof(st::LargeItem) + pages * sizeof(uint32_t), 8); }
 
@@ -128,7 +132,7 @@ uint64_t Items::build_large(std::string_view key, const Value& value) {
 bool Items::append_in_place(uint64_t reference, const Value& value) {
     st::ItemHeader header = header_of(reference);
     if ((header.flags & st::kLarge) == 0) {
-        const uint64_t start = sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0) + header.key_length;
+        const uint64_t start = key_offset(header) + header.key_length;
         if (header.value_length != value.stored_length) return false;  // changed in this very operation already
         if (start + value.length() > allocator_.capacity_of(reference)) return false;
         value.rest.copy(memory_.as<char>(reference + start + value.stored_length), value.rest.size());  // perhaps nothing: no memcpy
@@ -199,7 +203,7 @@ bool Items::key_equals(uint64_t reference, std::string_view key) const {
     const st::ItemHeader header = header_of(reference);
     if ((header.flags & st::kLarge) == 0) {
         if (header.key_length != key.size()) return false;
-        const uint64_t at = reference + sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0);
+        const uint64_t at = reference + key_offset(header);
         return std::memcmp(memory_.at(at), key.data(), key.size()) == 0;
     }
     return word_of(reference, offsetof(st::LargeItem, key_length)) == key.size() && key_of(reference) == key;
@@ -209,7 +213,7 @@ std::string Items::key_of(uint64_t reference) const {
     const st::ItemHeader header = header_of(reference);
     std::string key;
     if ((header.flags & st::kLarge) == 0) {
-        const uint64_t at = reference + sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0);
+        const uint64_t at = reference + key_offset(header);
         key.assign(memory_.as<char>(at), header.key_length);
     } else {
         key.resize(word_of(reference, offsetof(st::LargeItem, key_length)));
@@ -221,7 +225,7 @@ std::string Items::key_of(uint64_t reference) const {
 uint64_t Items::hash_of(uint64_t reference, uint64_t seed) const {
     const st::ItemHeader header = header_of(reference);
     if ((header.flags & st::kLarge) == 0) {
-        const uint64_t at = reference + sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0);
+        const uint64_t at = reference + key_offset(header);
         return XXH3_64bits_withSeed(memory_.at(at), header.key_length, seed);
     }
     const std::string key = key_of(reference);
@@ -243,7 +247,7 @@ Value Items::value_of(uint64_t reference) const {
         value.large = reference;
         value.stored_length = word_of(reference, offsetof(st::LargeItem, value_length));
     } else {
-        const uint64_t start = sizeof header + ((header.flags & st::kHasExpiry) != 0 ? 8 : 0) + header.key_length;
+        const uint64_t start = key_offset(header) + header.key_length;
         value.small = memory_.as<char>(reference + start);
         value.stored_length = header.value_length;
     }

@@ -1,7 +1,6 @@
 // See lease.h. Runs in md.
 #include "md/lease.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -26,6 +25,14 @@ void make_mutex(pthread_mutex_t& mutex) {
     pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
     pthread_mutex_init(&mutex, &attributes);
     pthread_mutexattr_destroy(&attributes);
+}
+
+/// Whether an attempt at the lease gave it to us, perhaps from a holder that has died.
+bool is_taken(pthread_mutex_t& lease, int result) {
+    if (result == EBUSY || result == ETIMEDOUT) return false;
+    if (result == EOWNERDEAD) pthread_mutex_consistent(&lease);  // E2
+    else if (result != 0) throw Error("the lease of md cannot be taken: " + errno_text(result));
+    return true;
 }
 
 }  // namespace
@@ -54,11 +61,7 @@ bool Lease::wait_once() {
     until.tv_nsec += kPollMs * 1'000'000;
     until.tv_sec += until.tv_nsec / 1'000'000'000;
     until.tv_nsec %= 1'000'000'000;
-    const int result = pthread_mutex_timedlock(&control_->lease, &until);
-    if (result == ETIMEDOUT) return false;
-    if (result == EOWNERDEAD) pthread_mutex_consistent(&control_->lease);  // E2
-    else if (result != 0) throw Error("the lease of md cannot be taken: " + errno_text(result));
-    return true;
+    return is_taken(control_->lease, pthread_mutex_timedlock(&control_->lease, &until));
 }
 
 void Lease::hand_over() {
@@ -70,19 +73,14 @@ void Lease::hand_over() {
 }
 
 bool Lease::acquire() {
-    const int first = pthread_mutex_trylock(&control_->lease);
-    if (first == EOWNERDEAD) pthread_mutex_consistent(&control_->lease);
-    held_ = first == 0 || first == EOWNERDEAD;
-    if (held_) return true;
-    while (!daemon_.stopping()) {
-        if (wait_once()) {
-            held_ = true;
-            return true;
-        }
+    held_ = is_taken(control_->lease, pthread_mutex_trylock(&control_->lease));
+    while (!held_ && !daemon_.stopping()) {
+        held_ = wait_once();
+        if (held_) break;
         if (populate()) daemon_.report_standby();  // the first time only
         watch();
     }
-    return false;
+    return held_;
 }
 
 /// Maps the pages that the store has in use, some at a time. Memory that the system has not given is not touched: that would
