@@ -17,14 +17,19 @@
 //       read again; a ring that breaks them is reported as corrupt and costs its channel, never the process.
 //   R7  Both sides ask for cache lines ahead of use: what moves between two processors is lines, tens of nanoseconds each,
 //       and only several under way at once hide that. It changes no order and touches no word.
+//   R8  A staged producer collects its frames in private memory and copies them to their places before it publishes, or
+//       when that memory is full. Positions count from commit on, so a frame has its place (and its room) before its bytes
+//       are there; nobody may rely on bytes beyond `tail` being in the ring unless the producer writes in place.
 // Publication does not wake anybody: wakeup.h does, with the fence that it needs.
 // A producer that finds the ring full sets `space_wanted` and follows wakeup.h's protocol with it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 
 #include "common/check.h"
@@ -62,6 +67,14 @@ inline constexpr uint64_t kRingCapacityMin = 64 * 1024;              ///< bytes
 inline constexpr uint64_t kRingCapacityMax = 1024ull * 1024 * 1024;  ///< bytes
 inline constexpr uint64_t kMaxFrameShare = 8;                        ///< a frame is at most capacity / this
 static_assert(kRingCapacityMax / kMaxFrameShare <= 1ull << FrameHeader::kLengthBits);
+
+/// R8: bytes that a staged producer collects. A processor can wait for few stores at once; small ones to lines that the
+/// other side still holds fill that queue with one or two lines, while a copy of whole lines has dozens under way. Larger
+/// is no faster, and it should stay in the nearest cache.
+inline constexpr uint32_t kStageBytes = 2048;
+static_assert(kStageBytes < kRingCapacityMin);
+inline constexpr uint32_t kUnstageByWords = 160;  ///< up to this many bytes are copied word by word
+static_assert(kFrameAlignment % sizeof(uint64_t) == 0);
 
 /// R7: how far ahead of the producer and of the consumer lines are asked for, and the size of a line, bytes. Two lines a
 /// message, because a message of 64 bytes takes more than one.
@@ -101,35 +114,41 @@ struct Frame {
     std::span<const std::byte> body;
 };
 
+/// Where a producer writes its frames: `staged` is faster; `in_place` is for one whose successor must find them (R8).
+enum class RingWriting { in_place, staged };
+
 /// The writing end. try_claim, fill, commit, ..., publish.
 class RingProducer {
   public:
     RingProducer() = default;
-    explicit RingProducer(RingView ring) : RingProducer(ring, ring.control->tail.load(std::memory_order_relaxed)) {}
-    /// Goes on at `tail`, up to which a predecessor had committed frames; it may have published fewer.
-    RingProducer(RingView ring, uint64_t tail)
-        : ring_(ring), tail_(tail), published_(ring.control->tail.load(std::memory_order_relaxed)) {
+    RingProducer(RingView ring, RingWriting writing)
+        : RingProducer(ring, writing, ring.control->tail.load(std::memory_order_relaxed)) {}
+    /// Goes on at `tail`, up to which a predecessor that wrote in place had committed frames; it may have published fewer.
+    RingProducer(RingView ring, RingWriting writing, uint64_t tail)
+        : ring_(ring), window_position_(tail), published_(ring.control->tail.load(std::memory_order_relaxed)) {
+        if (writing == RingWriting::staged) stage_ = std::make_unique<std::byte[]>(kStageBytes);
         wants_space_ = ring.control->space_wanted.load(std::memory_order_relaxed) != 0;  // a predecessor's wish
-        head_cache_ = tail_ - ring.capacity;  // full, until the first look says otherwise
+        head_cache_ = tail - ring.capacity;  // full, until the first look says otherwise
     }
 
     uint32_t max_body() const { return ring_.max_body(); }
 
     /// Room for a body of `body_length` <= max_body() bytes, or null while the ring is full. The bytes are nobody
-    /// else's until commit and publish; a second claim without a commit starts over at the same place.
+    /// else's until commit and publish; a second claim without a commit starts over.
     std::byte* try_claim(uint32_t body_length) {
         CHECK(body_length <= max_body());
-        if (!has_room(frame_bytes(body_length))) return nullptr;
-        // R7: stores to lines that are still in the consumer's cache queue up in order behind each other.
-        fetch_to_write(place(tail_) + kWriteAheadBytes);
-        fetch_to_write(place(tail_) + kWriteAheadBytes + kLineBytes);
-        return place(tail_) + sizeof(FrameHeader);
+        const uint64_t bytes = frame_bytes(body_length);
+        if (bytes > static_cast<uint64_t>(limit_ - cursor_) && !open_window(bytes)) return nullptr;
+        const auto* ahead = reinterpret_cast<const std::byte*>(reinterpret_cast<uintptr_t>(cursor_) + write_ahead_);  // R7
+        fetch_to_write(ahead);
+        fetch_to_write(ahead + kLineBytes);
+        return cursor_ + sizeof(FrameHeader);
     }
     /// Ends the claimed message with the length really used (at most the claimed one).
     void commit(uint32_t body_length, uint32_t kind, uint32_t id) {
         const FrameHeader header = FrameHeader::of(body_length, kind, id);
-        std::memcpy(place(tail_), &header, sizeof header);
-        tail_ += frame_bytes(body_length);
+        std::memcpy(cursor_, &header, sizeof header);
+        cursor_ += frame_bytes(body_length);
     }
     /// Claim, copy and commit in one; false while the ring is full.
     bool try_push(uint32_t kind, uint32_t id, std::span<const std::byte> body) {
@@ -141,28 +160,30 @@ class RingProducer {
     }
     /// Makes everything committed visible to the consumer (R1). False when there was nothing new.
     bool publish() {
-        if (published_ == tail_) return false;
-        published_ = tail_;
-        ring_.control->tail.store(tail_, std::memory_order_release);
+        const uint64_t tail = position();
+        if (published_ == tail) return false;
+        if (stage_ != nullptr) close_window();
+        published_ = tail;
+        ring_.control->tail.store(tail, std::memory_order_release);
         return true;
     }
-    bool unpublished() const { return published_ != tail_; }
+    bool unpublished() const { return published_ != position(); }
     /// Where the next frame will begin.
-    uint64_t position() const { return tail_; }
+    uint64_t position() const { return window_position_ + static_cast<uint64_t>(cursor_ - window_); }
     /// Takes frames back that were committed since position() was `tail` and are not published.
-    void rewind(uint64_t tail) { tail_ = tail; }
+    void rewind(uint64_t tail) {
+        if (tail - window_position_ <= static_cast<uint64_t>(cursor_ - window_)) {
+            cursor_ = window_ + (tail - window_position_);
+        } else {
+            window_ = cursor_ = limit_ = nullptr;
+            window_position_ = tail;
+        }
+    }
 
     /// Whether `bytes` of frames fit now.
-    bool has_room(uint64_t bytes) {
-        if (tail_ + bytes - head_cache_ <= ring_.capacity) return true;
-        const uint64_t head = ring_.control->head.load(std::memory_order_acquire);
-        // A head beyond the tail or too far behind is the peer's fault (R6): the ring stays full.
-        if (tail_ - head > ring_.capacity) return false;
-        head_cache_ = head;
-        return tail_ + bytes - head_cache_ <= ring_.capacity;
-    }
+    bool has_room(uint64_t bytes) { return room_for(bytes) >= bytes; }
     /// Bytes not yet consumed, published or not.
-    uint64_t depth() const { return tail_ - ring_.control->head.load(std::memory_order_acquire); }
+    uint64_t depth() const { return position() - ring_.control->head.load(std::memory_order_acquire); }
 
     /// Asks the consumer for a wake-up when space appears (true) or takes that back. See wakeup.h for the fence.
     void want_space(bool wanted) {
@@ -174,8 +195,62 @@ class RingProducer {
   private:
     std::byte* place(uint64_t position) const { return ring_.data + (position & (ring_.capacity - 1)); }
 
+    /// Bytes known to be free, after a look at the consumer's index if they are fewer than `wanted`.
+    uint64_t room_for(uint64_t wanted) {
+        const uint64_t tail = position();
+        if (tail + wanted - head_cache_ > ring_.capacity) {
+            const uint64_t head = ring_.control->head.load(std::memory_order_acquire);
+            // A head beyond the tail or too far behind is the peer's fault (R6): the ring stays full.
+            if (tail - head <= ring_.capacity) head_cache_ = head;
+        }
+        return ring_.capacity - (tail - head_cache_);
+    }
+
+    void unstage(std::byte* to, size_t bytes) const {
+        if (bytes > kUnstageByWords) {
+            std::memcpy(to, stage_.get(), bytes);
+        } else {
+            // The last stores to the stage are still on their way: a wide load of them would have to wait for all.
+            for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
+                uint64_t word;
+                std::memcpy(&word, stage_.get() + at, sizeof word);
+                std::memcpy(to + at, &word, sizeof word);
+            }
+        }
+    }
+    /// Ends the window, and brings what it staged to its place.
+    void close_window() {
+        if (window_ != nullptr && window_ == stage_.get())
+            unstage(place(window_position_), static_cast<size_t>(cursor_ - window_));
+        window_position_ = position();
+        window_ = cursor_ = limit_ = nullptr;
+    }
+    /// Opens a window with room for a frame of so many bytes; false while the ring is full.
+    [[gnu::noinline]] bool open_window(uint64_t bytes) {
+        const uint64_t room = room_for(bytes);
+        if (room < bytes) return false;
+        if (window_ != nullptr) close_window();
+        std::byte* const at = place(window_position_);
+        if (stage_ != nullptr && bytes <= kStageBytes) {
+            window_ = stage_.get();
+            limit_ = window_ + std::min<uint64_t>(room, kStageBytes);
+        } else {
+            window_ = at;
+            limit_ = at + (stage_ == nullptr ? room : bytes);  // the mirror goes on behind the data
+        }
+        cursor_ = window_;
+        write_ahead_ = reinterpret_cast<uintptr_t>(at) - reinterpret_cast<uintptr_t>(window_) + kWriteAheadBytes;
+        return true;
+    }
+
     RingView ring_;
-    uint64_t tail_ = 0;
+    std::unique_ptr<std::byte[]> stage_;  ///< null: in place
+    // The window is the memory in which frames can be written without a further look: a part of the ring, or the stage.
+    std::byte* window_ = nullptr;
+    std::byte* cursor_ = nullptr;   ///< where the next frame begins
+    std::byte* limit_ = nullptr;    ///< end of the window
+    uint64_t window_position_ = 0;  ///< position of the window's begin
+    uintptr_t write_ahead_ = 0;     ///< from the cursor to the line in the ring to ask for
     uint64_t published_ = 0;
     uint64_t head_cache_ = 0;
     bool wants_space_ = false;

@@ -18,7 +18,7 @@ MdLink::MdLink(const Daemon& daemon) {
     line_ = &roster_->lines[arguments.index];
     channel_ = Channel::create(paths::rings(daemon.dir(), arguments.index), arguments.instance, arguments.generation,
                                static_cast<uint64_t>(daemon.options().number(OptionId::ring_size)));
-    requests_ = RingProducer(channel_.requests());
+    requests_ = RingProducer(channel_.requests(), RingWriting::staged);
     replies_ = RingConsumer(channel_.replies());
     fifo_ = Fifo(paths::io_conn_fifo(daemon.dir(), arguments.index));
     bell_ = Bell(control_->md_park, Fifo(paths::md_fifo(daemon.dir())));

@@ -30,7 +30,7 @@ ChannelServer::ChannelServer(Engine& engine, unsigned index, Channel channel, ui
       generation_(generation),
       bell_(std::move(bell)),
       requests_(channel_.requests(), engine.store.channel(index).request_head),
-      replies_(channel_.replies(), engine.store.channel(index).reply_tail),
+      replies_(channel_.replies(), RingWriting::in_place, engine.store.channel(index).reply_tail),
       assembly_(engine.assembly_budget),
       reply_room_(std::min(kShortReplyBytes, max_message(replies_))) {
     CHECK(engine.store.channel(index).generation == generation);

@@ -128,7 +128,7 @@ struct Md {
 class Run {
   public:
     Run(World& world, Choices choices)
-        : world_(world), choices_(choices), requests_(world.ring.requests()), replies_(world.ring.replies()), out_(pool_) {
+        : world_(world), choices_(choices), requests_(world.ring.requests(), RingWriting::staged), replies_(world.ring.replies()), out_(pool_) {
         md_ = std::make_unique<Md>(world_, generation_);
     }
 
@@ -335,7 +335,7 @@ class Run {
     /// The io_conn dies, and another one comes with fresh rings.
     void restart() {
         world_.empty_rings();
-        requests_ = RingProducer(world_.ring.requests());
+        requests_ = RingProducer(world_.ring.requests(), RingWriting::staged);
         replies_ = RingConsumer(world_.ring.replies());
         md_.reset();
         md_ = std::make_unique<Md>(world_, ++generation_);

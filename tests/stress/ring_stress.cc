@@ -138,7 +138,9 @@ bool intact(std::span<const std::byte> body, uint64_t key) {
 class Producer {
   public:
     Producer(Stage& stage, uint64_t incarnation, uint64_t seed)
-        : shared_(stage.shared()), ring_(stage.ring()), fifo_(stage.own_end[kProducerSide]),
+        : shared_(stage.shared()),
+          ring_(stage.ring(), incarnation % 2 == 0 ? RingWriting::in_place : RingWriting::staged),
+          fifo_(stage.own_end[kProducerSide]),
           bell_(shared_.park[kConsumerSide].value, std::move(stage.other_end[kConsumerSide])),
           parker_(shared_.park[kProducerSide].value), random_(seed), incarnation_(incarnation),
           position_(stage.ring().control->tail.load(std::memory_order_relaxed)) {}

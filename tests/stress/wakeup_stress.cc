@@ -99,7 +99,7 @@ template <class Fences>
 class Producer {
   public:
     Producer(Stage& stage, uint64_t seed)
-        : shared_(stage.shared()), ring_(stage.channel.requests()), bell_(shared_.park, std::move(stage.producer_end)), random_(seed) {}
+        : shared_(stage.shared()), ring_(stage.channel.requests(), RingWriting::staged), bell_(shared_.park, std::move(stage.producer_end)), random_(seed) {}
 
     void run() {
         for (uint64_t message = 1; wait_for_consumer(); ++message) {

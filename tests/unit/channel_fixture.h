@@ -95,7 +95,7 @@ class TestChannel {
     void restart_io_conn() {
         server.reset();
         rings = Channel::create(rings_path(), 1, ++generation_, kRingCapacityMin);
-        requests = RingProducer(rings.requests());
+        requests = RingProducer(rings.requests(), RingWriting::in_place);  // so that tests can show a part of what is committed
         replies = RingConsumer(rings.replies());
         attach();
     }

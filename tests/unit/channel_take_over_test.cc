@@ -131,7 +131,7 @@ TEST_CASE("take-over T2: frames behind the committed tail are nobody's, even if 
     TestChannel& channel = fixture.channel;
     REQUIRE(channel.ask(CommandId::set, {"k", "v"}) == "+OK\r\n");
     // md dies after it has written a reply and before its commit: the request is still there, the reply is written again.
-    RingProducer dying(channel.rings.replies(), fixture.group.store().channel(1).reply_tail);
+    RingProducer dying(channel.rings.replies(), RingWriting::in_place, fixture.group.store().channel(1).reply_tail);
     REQUIRE(push_message(dying, frame_kind(MessageKind::reply), TestChannel::kConnection, bytes_of(std::string(500, 'x'))));
     REQUIRE(channel.send(CommandId::get, {"k"}));
     channel.restart_md();

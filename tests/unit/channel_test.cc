@@ -33,7 +33,7 @@ TEST_CASE("channel: what one side pushes, the other takes, in both rings") {
     Channel ours = file.made();
     Channel theirs = Channel::attach(file.path, kInstance, kGeneration);
     CHECK(theirs.requests().capacity == kRingCapacityMin);
-    RingProducer requests(ours.requests()), replies(theirs.replies());
+    RingProducer requests(ours.requests(), RingWriting::staged), replies(theirs.replies(), RingWriting::in_place);
     requests.try_push(1, 1, bytes_of("request"));
     replies.try_push(16, 1, bytes_of("reply"));
     requests.publish();
@@ -93,7 +93,7 @@ TEST_CASE("channel: a new one under the same name leaves the attached old one un
     file.made();
     Channel old = Channel::attach(file.path, kInstance, kGeneration);
     Channel fresh = Channel::create(file.path, kInstance, kGeneration + 1, kRingCapacityMin);
-    RingProducer(fresh.requests()).try_push(1, 1, bytes_of("for the new one"));
+    RingProducer(fresh.requests(), RingWriting::staged).try_push(1, 1, bytes_of("for the new one"));
     CHECK_FALSE(RingConsumer(old.requests()).has_more());
 }
 

@@ -22,7 +22,7 @@ inline std::string text_of(std::span<const std::byte> bytes) {
 
 struct TestRing {
     /// `position`: of both indices at the beginning.
-    explicit TestRing(uint64_t capacity, uint64_t position = 0) {
+    explicit TestRing(uint64_t capacity, uint64_t position = 0, RingWriting its_writing = RingWriting::in_place) : writing(its_writing) {
         std::filesystem::resize_file(folder.write("data", ""), capacity);
         data = MirrorMap(folder.file("data"), 0, capacity);
         view = {&control, data.data(), capacity};
@@ -32,7 +32,7 @@ struct TestRing {
     void restart(uint64_t position) {
         control.tail.store(position);
         control.head.store(position);
-        producer = RingProducer(view);
+        producer = RingProducer(view, writing);
         consumer = RingConsumer(view);
     }
     bool push(std::string_view body, uint32_t kind = 1, uint32_t id = 0) { return producer.try_push(kind, id, bytes_of(body)); }
@@ -46,6 +46,7 @@ struct TestRing {
         return "<corrupt>";
     }
 
+    RingWriting writing;
     Folder folder;
     MirrorMap data;
     RingControl control{};

@@ -16,6 +16,14 @@ namespace {
 constexpr uint64_t kCapacity = kPageSize;
 constexpr uint64_t kFarPosition = 1ull << 40;
 
+/// Either way of writing; what a consumer sees is the same.
+RingWriting any_writing() {
+    RingWriting writing = RingWriting::in_place;
+    SUBCASE("in place") {}
+    SUBCASE("staged") { writing = RingWriting::staged; }
+    return writing;
+}
+
 /// Overwrites the frame header at the ring's start.
 void forge(TestRing& ring, uint32_t length) {
     const FrameHeader header = FrameHeader::of(length, 1, 0);
@@ -25,7 +33,7 @@ void forge(TestRing& ring, uint32_t length) {
 }  // namespace
 
 TEST_CASE("ring R1: nothing is visible before publish, everything after it") {
-    TestRing ring(kCapacity);
+    TestRing ring(kCapacity, 0, any_writing());
     CHECK(ring.push("one", 3, 77));
     CHECK(ring.push("two"));
     CHECK(ring.pop() == "<empty>");
@@ -42,7 +50,7 @@ TEST_CASE("ring R1: nothing is visible before publish, everything after it") {
 }
 
 TEST_CASE("ring R2: space comes back with the consumer's publish and not before") {
-    TestRing ring(kCapacity);
+    TestRing ring(kCapacity, 0, any_writing());
     const std::string body(ring.view.max_body(), 'x');
     while (ring.push(body)) {}
     ring.producer.publish();
@@ -54,7 +62,7 @@ TEST_CASE("ring R2: space comes back with the consumer's publish and not before"
 }
 
 TEST_CASE("ring R4: full is full at every offset, and the depth never exceeds the capacity") {
-    TestRing ring(kCapacity);
+    TestRing ring(kCapacity, 0, any_writing());
     for (uint64_t offset = 0; offset < kCapacity; offset += kFrameAlignment) {
         ring.restart(kFarPosition + offset);
         while (ring.push("12345678")) {}
@@ -70,7 +78,7 @@ TEST_CASE("ring R4: full is full at every offset, and the depth never exceeds th
 TEST_CASE("ring: frames of random lengths wrap at every offset") {
     Random random;
     INFO("SEED=" << random.seed);
-    TestRing ring(kCapacity);
+    TestRing ring(kCapacity, 0, any_writing());
     for (uint64_t offset = 0; offset < kCapacity; offset += kFrameAlignment) {
         ring.restart(kFarPosition - kCapacity + offset);
         std::deque<std::string> sent;
@@ -98,7 +106,7 @@ TEST_CASE("ring: indices that run over 64 bits do no harm") {
 }
 
 TEST_CASE("ring: a frame may be shorter than claimed") {
-    TestRing ring(kCapacity);
+    TestRing ring(kCapacity, 0, any_writing());
     std::byte* room = ring.producer.try_claim(200);
     REQUIRE(room != nullptr);
     std::memcpy(room, "short", 5);
@@ -117,7 +125,7 @@ TEST_CASE("ring: a second claim without a commit starts over") {
 }
 
 TEST_CASE("ring: an empty body is a message") {
-    TestRing ring(kCapacity);
+    TestRing ring(kCapacity, 0, any_writing());
     CHECK(ring.push("", 9));
     ring.producer.publish();
     CHECK(ring.pop() == "");
@@ -138,7 +146,7 @@ TEST_CASE("ring: what is put back is given again") {
 }
 
 TEST_CASE("ring R5: eight frames of the longest body fit at every offset") {
-    TestRing ring(kCapacity);
+    TestRing ring(kCapacity, 0, any_writing());
     const std::string body(ring.view.max_body(), 'm');
     for (uint64_t offset = 0; offset < kCapacity; offset += kFrameAlignment) {
         ring.restart(offset);
@@ -147,7 +155,8 @@ TEST_CASE("ring R5: eight frames of the longest body fit at every offset") {
 }
 
 TEST_CASE("ring R5: a claim beyond the longest body is our own bug") {
-    TestRing ring(kCapacity);
+    TestRing ring(kCapacity, 0, any_writing());
+    ring.push("opened");
     CHECK_FALSE(survives([&] { ring.producer.try_claim(kCapacity / kMaxFrameShare); }));
 }
 
@@ -227,9 +236,57 @@ TEST_CASE("ring: a successor goes on where the indices stand") {
     CHECK(ring.pop() == "taken");
     ring.consumer.publish();
     ring.consumer = RingConsumer(ring.view);
-    ring.producer = RingProducer(ring.view);
+    ring.producer = RingProducer(ring.view, RingWriting::in_place);
     ring.push("new");
     ring.producer.publish();
     CHECK(ring.pop() == "left");
     CHECK(ring.pop() == "new");
+}
+
+TEST_CASE("ring R8: what is staged reaches its place when the stage is full, when a frame is too large for it, and at publish") {
+    TestRing ring(16 * kPageSize, kFarPosition - 100 * kFrameAlignment, RingWriting::staged);
+    const std::string small(100, 's'), large(kStageBytes + 1, 'l');
+    std::deque<std::string> sent;
+    for (unsigned i = 0; i < 3 * kStageBytes / small.size(); ++i) sent.push_back(small + std::to_string(i));
+    sent.push_back(large);
+    sent.insert(sent.end(), {"after", large, large, "last"});
+    for (const std::string& body : sent) REQUIRE(ring.push(body));
+    CHECK(ring.pop() == "<empty>");
+    ring.producer.publish();
+    for (const std::string& body : sent) REQUIRE(ring.pop() == body);
+    CHECK(ring.pop() == "<empty>");
+}
+
+TEST_CASE("ring R8: a large claim that ends small, and a small one after it, keep their order") {
+    TestRing ring(16 * kPageSize, 0, RingWriting::staged);
+    ring.push("staged before");
+    std::byte* room = ring.producer.try_claim(kStageBytes);
+    std::memcpy(room, "short", 5);
+    ring.producer.commit(5, 1, 0);
+    ring.push("staged after");
+    ring.producer.publish();
+    CHECK(ring.pop() == "staged before");
+    CHECK(ring.pop() == "short");
+    CHECK(ring.pop() == "staged after");
+}
+
+TEST_CASE("ring: frames taken back are gone, those before them and after stay") {
+    TestRing ring(16 * kPageSize, kFarPosition, any_writing());
+    const std::string filler(kStageBytes / 2, 'f');
+    ring.push("kept");
+    const uint64_t first = ring.producer.position();
+    SUBCASE("still in the stage") { ring.push("taken back"); }
+    SUBCASE("long since at its place") {
+        for (int i = 0; i < 5; ++i) ring.push(filler);
+    }
+    SUBCASE("partly") {
+        for (int i = 0; i < 2; ++i) ring.push(filler);
+        ring.push("also");
+    }
+    ring.producer.rewind(first);
+    ring.push("new");
+    ring.producer.publish();
+    CHECK(ring.pop() == "kept");
+    CHECK(ring.pop() == "new");
+    CHECK(ring.pop() == "<empty>");
 }

@@ -36,7 +36,7 @@ void produce(TestRing& ring, BasicBell<>& bell) {
 }  // namespace
 
 TEST_CASE("ring and wake-up between two threads: every message once, whole, in order") {
-    TestRing ring(kRingCapacityMin);
+    TestRing ring(kRingCapacityMin, 0, RingWriting::staged);
     std::atomic<uint32_t> park{0};
     BasicParker<> parker(park);
     REQUIRE(mkfifo(ring.folder.file("fifo").c_str(), 0600) == 0);
