@@ -222,8 +222,26 @@ struct Bucket {
         words[word] = (words[word] & ~(kSlotMask << shift)) | bits << shift;
         if (shift > 16) words[word + 1] = (words[word + 1] & ~(kSlotMask >> (64 - shift))) | bits >> (64 - shift);
     }
+    /// The slots in use that have this tag, a bit for each. A slot's reference is 39 bits, of which none is set when it is free.
+    unsigned slots_with_tag(uint8_t tag) const {
+        unsigned found = 0;
+#pragma GCC unroll 9
+        for (unsigned slot = 0; slot < 9; ++slot) {  // unrolled: every shift is a constant
+            const uint64_t bits = slot_bits(slot);
+            found |= static_cast<unsigned>(bits >> 40 == tag && bits << 25 != 0) << slot;
+        }
+        return found;
+    }
+    /// The free slots, a bit for each.
+    unsigned free_slots() const {
+        unsigned found = 0;
+#pragma GCC unroll 9
+        for (unsigned slot = 0; slot < 9; ++slot) found |= static_cast<unsigned>(slot_bits(slot) == 0) << slot;
+        return found;
+    }
     static constexpr uint64_t kSlotMask = (1ull << 48) - 1;
 };
+static_assert(kSlots == 9);
 static_assert(sizeof(Bucket) == kBucketBytes && 8 + kSlots * 6 <= kDepthAt);
 
 /// Where a key may live, from its hash.

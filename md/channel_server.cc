@@ -108,8 +108,8 @@ void ChannelServer::look_ahead() {
     uint64_t at = requests_.position();
     Frame frame;
     for (unsigned i = 1; i < kLookAheadRequests && requests_.peek(at, frame); ++i) note_keys(frame);
-    for (const KeyAhead& key : keys_ahead_) engine_.store.prefetch(key.database, key.place);
-    for (const KeyAhead& key : keys_ahead_) engine_.store.prefetch_item(key.database, key.place);
+    for (KeyAhead& key : keys_ahead_) key.segment = engine_.store.prefetch(key.database, key.place);
+    for (const KeyAhead& key : keys_ahead_) engine_.store.prefetch_item(key.segment, key.place);
 }
 
 /// Finds the keys of a request without taking its word for anything.
@@ -129,7 +129,7 @@ void ChannelServer::note_keys(const Frame& frame) {
         left = left.subspan(sizeof length);
         if (length > left.size() || (row.last_key == 1 && argument > 1)) return;
         if ((argument - 1) % row.key_step == 0)
-            keys_ahead_.push_back({header.database, engine_.store.place_of({reinterpret_cast<const char*>(left.data()), length})});
+            keys_ahead_.push_back({header.database, engine_.store.place_of({reinterpret_cast<const char*>(left.data()), length}), 0});
         left = left.subspan(length);
     }
 }

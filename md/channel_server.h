@@ -102,6 +102,7 @@ class ChannelServer {
     struct KeyAhead {
         unsigned database;
         st::KeyPlace place;
+        uint64_t segment;  ///< of the index
     };
     std::vector<KeyAhead> keys_ahead_;
     uint32_t reply_room_;

@@ -18,11 +18,13 @@ uint64_t nth_page(uint64_t page, uint64_t n) {
     }
 }
 
+uint64_t journal_entry_at(uint64_t index) { return st::kJournalAt + sizeof(st::JournalHeader) + index * sizeof(st::JournalEntry); }
+
 }  // namespace
 
 /// Place of an entry: in the journal's page, then in the overflow's.
 uint64_t Committer::entry_at(uint64_t index, uint64_t overflow) const {
-    if (index < st::kJournalEntries) return st::kJournalAt + sizeof(st::JournalHeader) + index * sizeof(st::JournalEntry);
+    if (index < st::kJournalEntries) return journal_entry_at(index);
     index -= st::kJournalEntries;
     return (nth_page(overflow, index / st::kOverflowEntries) << st::kPageShift) +
            index % st::kOverflowEntries * sizeof(st::JournalEntry);
@@ -41,10 +43,13 @@ bool Committer::reserve(const WriteSet& set) {
 }
 
 void Committer::write_list(const WriteSet& set, uint64_t number) {
-    const uint64_t overflow = set.read(&memory_.root().frontier);
+    const uint64_t count = set.buckets().size() + set.words().size();
+    const bool long_list = count > st::kJournalEntries;
+    const uint64_t overflow = long_list ? set.read(&memory_.root().frontier) : 0;
     uint64_t index = 0;
     const auto put = [&](uint64_t offset, uint64_t value) {
-        const uint64_t at = entry_at(index++, overflow);
+        const uint64_t at = long_list ? entry_at(index, overflow) : journal_entry_at(index);
+        ++index;
         memory_.store(at, offset);
         memory_.store(at + 8, value);
     };
@@ -54,7 +59,7 @@ void Committer::write_list(const WriteSet& set, uint64_t number) {
     memory_.store(memory_.offset_of(&list.number), number);
     memory_.store(memory_.offset_of(&list.buckets), set.buckets().size());
     memory_.store(memory_.offset_of(&list.words), set.words().size());
-    memory_.store(memory_.offset_of(&list.overflow), index > st::kJournalEntries ? overflow : 0);
+    memory_.store(memory_.offset_of(&list.overflow), overflow);
 }
 
 void Committer::commit(WriteSet& set) {
@@ -71,13 +76,15 @@ void Committer::commit(WriteSet& set) {
 
 void Committer::apply(uint64_t number) {
     const st::JournalHeader list = header();
-    const auto offset_of = [&](uint64_t index) { return memory_.load(entry_at(index, list.overflow)); };
+    const bool long_list = list.overflow != 0;
+    const auto place_of = [&](uint64_t index) { return long_list ? entry_at(index, list.overflow) : journal_entry_at(index); };
+    const auto offset_of = [&](uint64_t index) { return memory_.load(place_of(index)); };
     for (uint64_t i = 0; i < list.buckets; ++i) memory_.store(offset_of(i), 2 * number + 1);
     std::atomic_thread_fence(std::memory_order_release);
     if constexpr (kSeededBug == SeededBug::even_before_words)
         for (uint64_t i = 0; i < list.buckets; ++i) memory_.store(offset_of(i), 2 * number);
     for (uint64_t i = list.buckets; i < list.buckets + list.words; ++i) {
-        const uint64_t at = entry_at(i, list.overflow);
+        const uint64_t at = place_of(i);
         memory_.store(memory_.load(at), memory_.load(at + 8));
     }
     std::atomic_thread_fence(std::memory_order_release);

@@ -40,22 +40,20 @@ uint64_t Index::segment_of(unsigned database, st::KeyPlace place) const {
     return route.directory == 0 ? 0 : segment_at(route, place.entry(route.depth));
 }
 
-void Index::prefetch(unsigned database, st::KeyPlace place) const {
+uint64_t Index::prefetch(unsigned database, st::KeyPlace place) const {
     const uint64_t segment = segment_of(database, place);
-    if (segment == 0) return;
+    if (segment == 0) return 0;
     __builtin_prefetch(memory_.at(segment + place.first() * st::kBucketBytes));
     __builtin_prefetch(memory_.at(segment + place.second() * st::kBucketBytes));
+    return segment;
 }
 
-void Index::prefetch_item(unsigned database, st::KeyPlace place) const {
-    const uint64_t segment = segment_of(database, place);
+void Index::prefetch_item(uint64_t segment, st::KeyPlace place) const {
     if (segment == 0) return;
     for (const unsigned which : {place.first(), place.second()}) {
         const st::Bucket& bucket = *memory_.as<st::Bucket>(segment + which * st::kBucketBytes);
-        for (unsigned slot = 0; slot < st::kSlots; ++slot) {
-            const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
-            if (content.reference != 0 && content.tag == place.tag()) __builtin_prefetch(memory_.at(content.reference));
-        }
+        for (unsigned candidates = bucket.slots_with_tag(place.tag()); candidates != 0; candidates &= candidates - 1)
+            __builtin_prefetch(memory_.at(st::Slot::from(bucket.slot_bits(static_cast<unsigned>(__builtin_ctz(candidates)))).reference));
     }
 }
 
@@ -75,9 +73,9 @@ unsigned Index::keys_in_segment(unsigned database, st::KeyPlace place) const {
 }
 
 std::optional<unsigned> Index::free_slot(const st::Bucket& bucket) {
-    for (unsigned slot = 0; slot < st::kSlots; ++slot)
-        if (bucket.slot_bits(slot) == 0) return slot;
-    return std::nullopt;
+    const unsigned free = bucket.free_slots();
+    if (free == 0) return std::nullopt;
+    return static_cast<unsigned>(__builtin_ctz(free));
 }
 
 void Index::replace(const FoundSlot& found, uint64_t reference, bool expires) {

@@ -24,9 +24,6 @@ struct FoundSlot {
 
 class Index {
   public:
-    /// Whether the item at a reference has the key that is looked for.
-    using Matches = std::function<bool(uint64_t reference)>;
-
     Index(const StoreMemory& memory, WriteSet& set, Allocator& allocator, Committer& committer)
         : memory_(memory), set_(set), allocator_(allocator), committer_(committer) {}
 
@@ -39,10 +36,10 @@ class Index {
         for (const unsigned which : buckets) {
             const uint64_t at = segment + which * st::kBucketBytes;
             const st::Bucket bucket = set_.read_bucket(at);
-            for (unsigned slot = 0; slot < st::kSlots; ++slot) {
+            for (unsigned candidates = bucket.slots_with_tag(place.tag()); candidates != 0; candidates &= candidates - 1) {
+                const auto slot = static_cast<unsigned>(__builtin_ctz(candidates));
                 const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
-                if (content.reference != 0 && content.tag == place.tag() && matches(content.reference))
-                    return FoundSlot{at, slot, content};
+                if (matches(content.reference)) return FoundSlot{at, slot, content};
             }
         }
         return std::nullopt;
@@ -77,10 +74,10 @@ class Index {
     }
     /// Frees the chunks and pages of a directory.
     void free_directory(st::Route route);
-    /// Asks for the lines that find() will read.
-    void prefetch(unsigned database, st::KeyPlace place) const;
+    /// Asks for the lines that find() will read; returns the segment, 0 if there is none.
+    uint64_t prefetch(unsigned database, st::KeyPlace place) const;
     /// Asks for the items that find() would compare with; the buckets should be there by now.
-    void prefetch_item(unsigned database, st::KeyPlace place) const;
+    void prefetch_item(uint64_t segment, st::KeyPlace place) const;
 
   private:
     uint64_t splits_ = 0;

@@ -151,6 +151,38 @@ bool Items::append_in_place(uint64_t reference, const Value& value) {
     return true;
 }
 
+bool Items::overwrite(uint64_t reference, const Value& value, bool touched) {
+    if (value.stored_length != 0 || value.large != 0 || value.rest.size() > kOverwriteBytesMax) return false;
+    st::ItemHeader header = header_of(reference);
+    const bool expires = value.expire_at_ms != kNoExpiry;
+    if ((header.flags & st::kLarge) != 0 || ((header.flags & st::kHasExpiry) != 0) != expires) return false;
+    const uint64_t start = key_offset(header) + header.key_length;
+    const auto old_bytes = static_cast<uint32_t>(start + header.value_length);
+    const auto new_bytes = static_cast<uint32_t>(start + value.rest.size());
+    if (new_bytes > st::kSmallItemMax || st::class_for(new_bytes) != st::class_for(old_bytes)) return false;
+    const auto write = [&](uint64_t at, uint64_t word) {
+        if (touched) set_.write(at, word);
+        else set_.write_first(at, word);
+    };
+    if (expires) write(reference + sizeof header, static_cast<uint64_t>(value.expire_at_ms));
+    if (header.value_length != value.rest.size()) {
+        header.value_length = static_cast<uint32_t>(value.rest.size());
+        write_header(reference, header);
+    }
+    const char* from = value.rest.data();
+    for (uint64_t at = reference + start, left = value.rest.size(); left > 0;) {
+        const uint64_t within = at % 8, count = std::min(left, 8 - within);
+        uint64_t word = count == 8 ? 0 : set_.read(at - within);
+        if (count == 8) std::memcpy(&word, from, 8);
+        else std::memcpy(reinterpret_cast<char*>(&word) + within, from, count);
+        write(at - within, word);
+        at += count;
+        from += count;
+        left -= count;
+    }
+    return true;
+}
+
 void Items::push_garbage(uint64_t reference) {
     const uint64_t& head = memory_.root().garbage;
     set_.write(reference + offsetof(st::LargeItem, garbage_next), set_.read(&head));

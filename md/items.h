@@ -23,6 +23,9 @@ class Items {
     /// Lengthens the item's value where it lies, if there is room behind it: only its length changes when committed.
     /// REQUIRES: `value` is that item's value with more behind it.
     bool append_in_place(uint64_t reference, const Value& value);
+    /// Gives a small item another value of nearly the same length where it lies, through the write set. False: the value
+    /// needs another chunk. `touched`: whether this operation may have written words of the item before.
+    bool overwrite(uint64_t reference, const Value& value, bool touched);
     /// Frees an item that no slot refers to any more: a small one now, a large one through the garbage list.
     void release(uint64_t reference);
     /// Frees up to `limit` extents of an item taken from the garbage list; true when it does not belong there any more.
@@ -47,6 +50,8 @@ class Items {
 
   private:
     static constexpr uint64_t kPagesAt = sizeof(st::LargeItem);
+    /// Bytes of a value that is overwritten where it lies: up to here its words in the list cost less than another chunk.
+    static constexpr uint64_t kOverwriteBytesMax = 128;
 
     bool is_large(uint64_t reference) const { return (header_of(reference).flags & st::kLarge) != 0; }
     st::ItemHeader header_of(uint64_t reference) const {

@@ -16,6 +16,7 @@ void Oplog::begin() {
 }
 
 void Oplog::put(const void* bytes, uint64_t count) {
+    if (count == 0) return;
     const auto* from = static_cast<const char*>(bytes);
     while (count > 0) {
         const uint64_t within = at_ & (capacity() - 1);
@@ -56,7 +57,7 @@ void Oplog::end(uint64_t number) {
     const uint64_t end = std::exchange(at_, start_);
     put(&record, sizeof record);
     if constexpr (kSeededBug == SeededBug::oplog_tail_direct) memory_.store(memory_.offset_of(&memory_.root().oplog_tail), end);
-    else set_.write(&memory_.root().oplog_tail, end);
+    else set_.write_first(&memory_.root().oplog_tail, end);
 }
 
 }  // namespace millrace::md

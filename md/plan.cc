@@ -117,8 +117,8 @@ Store::Put Plan::build_once(st::KeyPlace& full) {
 bool Plan::build() {
     if (changes_.empty()) return true;
     statistics_.databases_changed |= 1u << database_;
-    // After a clear_all the room that matters is made while building.
-    if (!cleared_ && !make_room()) return false;
+    // Few keys get their room when one is found to be missing, and after a clear_all it is made while building.
+    if (!cleared_ && changes_.size() > kRoomAheadMin && !make_room()) return false;
     for (unsigned splits = 0; splits < kSplitsMax; ++splits) {
         st::KeyPlace full{};
         const Store::Put outcome = build_once(full);

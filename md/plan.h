@@ -83,6 +83,8 @@ class Plan {
     };
     /// Plans with more changes than this are searched by hash.
     static constexpr size_t kLinearSearchMax = 16;
+    /// Plans with more changes than this make room for all keys before they are built.
+    static constexpr size_t kRoomAheadMin = 16;
     /// Splits that one operation may cause while it is built, beyond those made for it before.
     static constexpr unsigned kSplitsMax = 1000;
 

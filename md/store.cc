@@ -113,6 +113,11 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
             return Put::done;
         }
     }
+    if (found && items_.overwrite(found->content.reference, value, set_.touched(found->bucket_at))) {
+        set_.touch_bucket(found->bucket_at);
+        oplog_.add_set(database, key, value);
+        return Put::done;
+    }
     const uint64_t item = items_.build(key, value);
     if (item == 0) return Put::no_memory;
     if (found) {
@@ -124,7 +129,8 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
             memory_.store(memory_.offset_of(&root().databases[database].keys), keys(database) + 1);
         else set_.add(&root().databases[database].keys, 1);
     }
-    set_.add(&root().databases[database].expires, uint64_t{expires} - uint64_t{expired_before});
+    if (expires != expired_before)
+        set_.add(&root().databases[database].expires, uint64_t{expires} - uint64_t{expired_before});
     oplog_.add_set(database, key, value);
     return Put::done;
 }
@@ -170,8 +176,8 @@ bool Store::clear(unsigned database) {
 void Store::set_cursors(unsigned channel, uint64_t request_head, uint64_t reply_tail) {
     const st::ChannelWords& words = root().channels[channel];
     if constexpr (kSeededBug == SeededBug::cursors_direct) memory_.store(memory_.offset_of(&words.request_head), request_head);
-    set_.write(&words.request_head, request_head);
-    set_.write(&words.reply_tail, reply_tail);
+    set_.write_first(&words.request_head, request_head);
+    set_.write_first(&words.reply_tail, reply_tail);
 }
 
 uint64_t Store::add_record(unsigned channel, std::span<const ReplyPart> parts) {

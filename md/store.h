@@ -1,7 +1,7 @@
 // The store: 16 databases of string values with expiry, in a segment that outlives md. Runs in md.
 //
 // Layout and invariants: common/store_layout.h. This class puts the parts together: index, items, allocator, the write set
-// of the operation under way, and its commit. An operation is: make_room() for each new key (commits of their own), then
+// of the operation under way, and its commit. An operation is: make_room() if it puts many keys (commits of their own), then
 // put, erase, clear, records and cursors in any order, then commit() - or abandon(), and nothing has happened.
 // Nothing here takes long: an expired key is removed when it is met or in slices, a cleared database, a large value and a
 // released reply are taken out of reach at once and freed in slices, each slice a commit of its own.
@@ -50,13 +50,14 @@ class Store {
     uint64_t used_bytes() const { return set_.read(&root().used_bytes); }
     /// Bytes of shared memory taken from the system.
     uint64_t taken_bytes() const;
-    /// Asks for the cache lines that find() will read.
-    void prefetch(unsigned database, st::KeyPlace place) const { index_.prefetch(database, place); }
+    /// Asks for the cache lines that find() will read; returns the index segment.
+    uint64_t prefetch(unsigned database, st::KeyPlace place) const { return index_.prefetch(database, place); }
     /// The same for the item, once the buckets are there.
-    void prefetch_item(unsigned database, st::KeyPlace place) const { index_.prefetch_item(database, place); }
+    void prefetch_item(uint64_t segment, st::KeyPlace place) const { index_.prefetch_item(segment, place); }
 
     // --- changing ---
     /// Makes sure that the keys have slots, each split a commit of its own. False: no memory. REQUIRES: no operation.
+    /// One that puts few keys need not ask: put() says when a slot is missing, which is seldom.
     bool make_room(unsigned database, std::span<const st::KeyPlace> places);
     enum class Put { done, no_memory, no_slot };
     /// no_slot: abandon, split() and start again.
@@ -73,6 +74,7 @@ class Store {
     bool release_record(unsigned channel, uint64_t record);
     /// A channel is new: its cursors are 0 and the records of the one before go.
     void reset_channel(unsigned channel, uint64_t generation);
+    /// Once an operation, as reset_channel() is.
     void set_cursors(unsigned channel, uint64_t request_head, uint64_t reply_tail);
     const st::ChannelWords& channel(unsigned channel) const { return root().channels[channel]; }
 

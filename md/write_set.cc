@@ -34,21 +34,24 @@ void WriteSet::rehash(size_t slots) {
 }
 
 void WriteSet::write(uint64_t offset, uint64_t value) {
-    const uint64_t bit = filter_bit(offset);
-    if ((filter_ & bit) != 0) {
+    if ((filter_ & filter_bit(offset)) != 0) {
         if (const size_t at = find(offset); at != kNone) {
             words_[at].value = value;
             return;
         }
     }
-    filter_ |= bit;
-    words_.push_back({offset, value});
-    if (words_.size() <= kLinearMax) return;
+    write_first(offset, value);
+}
+
+/// Makes the last word known to the table, and the others if there was none.
+void WriteSet::enter_last() {
     if (2 * words_.size() > table_.size()) return rehash(std::max<size_t>(kTableMin, 4 * table_.size()));
-    size_t at = hash(offset) >> 20 & (table_.size() - 1);
+    size_t at = hash(words_.back().offset) >> 20 & (table_.size() - 1);
     while (table_[at] != 0) at = (at + 1) & (table_.size() - 1);
     table_[at] = static_cast<uint32_t>(words_.size());
 }
+
+bool WriteSet::touched(uint64_t offset) const { return std::ranges::find(buckets_, offset) != buckets_.end(); }
 
 void WriteSet::write_bucket(uint64_t offset, const st::Bucket& bucket) {
     touch_bucket(offset);

@@ -25,6 +25,13 @@ class WriteSet {
         return at == kNone ? memory_.load(offset) : words_[at].value;
     }
     void write(uint64_t offset, uint64_t value);
+    /// The same for a word that this operation has not written yet: spares the look for it.
+    void write_first(uint64_t offset, uint64_t value) {
+        filter_ |= filter_bit(offset);
+        words_.push_back({offset, value});
+        if (words_.size() > kLinearMax) enter_last();
+    }
+    void write_first(const uint64_t* word, uint64_t value) { write_first(memory_.offset_of(word), value); }
     uint64_t read(const uint64_t* word) const { return read(memory_.offset_of(word)); }
     void write(const uint64_t* word, uint64_t value) { write(memory_.offset_of(word), value); }
     void add(const uint64_t* word, uint64_t difference) { write(word, read(word) + difference); }
@@ -41,6 +48,8 @@ class WriteSet {
     }
     /// Changes a bucket: its version will be that of the commit (T3).
     void write_bucket(uint64_t offset, const st::Bucket& bucket);
+    /// Whether the bucket is changed or touched already, and with it perhaps what its slots refer to.
+    bool touched(uint64_t offset) const;
     /// The bucket's version will be that of the commit, whatever else changes: who has read it must look again.
     void touch_bucket(uint64_t offset);
 
@@ -56,6 +65,7 @@ class WriteSet {
     static uint64_t hash(uint64_t offset) { return (offset >> 3) * 0x9e3779b97f4a7c15ull; }
     static uint64_t filter_bit(uint64_t offset) { return 1ull << (hash(offset) >> 58); }
     size_t find(uint64_t offset) const;
+    void enter_last();
     void rehash(size_t slots);
 
     const StoreMemory& memory_;
