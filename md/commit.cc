@@ -2,6 +2,7 @@
 #include "md/commit.h"
 
 #include <atomic>
+#include <cstring>
 
 #include "common/check.h"
 #include "md/seeded_bugs.h"
@@ -18,13 +19,13 @@ uint64_t nth_page(uint64_t page, uint64_t n) {
     }
 }
 
-uint64_t journal_entry_at(uint64_t index) { return st::kJournalAt + sizeof(st::JournalHeader) + index * sizeof(st::JournalEntry); }
+uint64_t entry_in_journal(uint64_t index) { return st::kJournalAt + sizeof(st::JournalHeader) + index * sizeof(st::JournalEntry); }
 
 }  // namespace
 
 /// Place of an entry: in the journal's page, then in the overflow's.
 uint64_t Committer::entry_at(uint64_t index, uint64_t overflow) const {
-    if (index < st::kJournalEntries) return journal_entry_at(index);
+    if (index < st::kJournalEntries) return entry_in_journal(index);
     index -= st::kJournalEntries;
     return (nth_page(overflow, index / st::kOverflowEntries) << st::kPageShift) +
            index % st::kOverflowEntries * sizeof(st::JournalEntry);
@@ -43,22 +44,23 @@ bool Committer::reserve(const WriteSet& set) {
 }
 
 void Committer::write_list(const WriteSet& set, uint64_t number) {
-    const uint64_t count = set.buckets().size() + set.words().size();
-    const bool long_list = count > st::kJournalEntries;
-    const uint64_t overflow = long_list ? set.read(&memory_.root().frontier) : 0;
-    uint64_t index = 0;
-    const auto put = [&](uint64_t offset, uint64_t value) {
-        const uint64_t at = long_list ? entry_at(index, overflow) : journal_entry_at(index);
-        ++index;
-        memory_.store(at, offset);
-        memory_.store(at + 8, value);
-    };
-    for (const uint64_t bucket : set.buckets()) put(bucket, 0);
-    for (const st::JournalEntry& word : set.words()) put(word.offset, word.value);
+    const uint64_t buckets = set.buckets().size(), words = set.words().size();
+    uint64_t overflow = 0;
+    if (buckets + words <= st::kJournalEntries) {
+        auto* entry = memory_.as<st::JournalEntry>(entry_in_journal(0));
+        for (const uint64_t bucket : set.buckets()) *entry++ = {bucket, 0};
+        if (words != 0) std::memcpy(entry, set.words().data(), words * sizeof *entry);
+    } else {
+        overflow = set.read(&memory_.root().frontier);
+        uint64_t index = 0;
+        const auto put = [&](st::JournalEntry entry) { *memory_.as<st::JournalEntry>(entry_at(index++, overflow)) = entry; };
+        for (const uint64_t bucket : set.buckets()) put({bucket, 0});
+        for (const st::JournalEntry& word : set.words()) put(word);
+    }
     st::JournalHeader& list = header();
     memory_.store(memory_.offset_of(&list.number), number);
-    memory_.store(memory_.offset_of(&list.buckets), set.buckets().size());
-    memory_.store(memory_.offset_of(&list.words), set.words().size());
+    memory_.store(memory_.offset_of(&list.buckets), buckets);
+    memory_.store(memory_.offset_of(&list.words), words);
     memory_.store(memory_.offset_of(&list.overflow), overflow);
 }
 
@@ -77,15 +79,20 @@ void Committer::commit(WriteSet& set) {
 void Committer::apply(uint64_t number) {
     const st::JournalHeader list = header();
     const bool long_list = list.overflow != 0;
-    const auto place_of = [&](uint64_t index) { return long_list ? entry_at(index, list.overflow) : journal_entry_at(index); };
+    const auto place_of = [&](uint64_t index) { return long_list ? entry_at(index, list.overflow) : entry_in_journal(index); };
     const auto offset_of = [&](uint64_t index) { return memory_.load(place_of(index)); };
     for (uint64_t i = 0; i < list.buckets; ++i) memory_.store(offset_of(i), 2 * number + 1);
     std::atomic_thread_fence(std::memory_order_release);
     if constexpr (kSeededBug == SeededBug::even_before_words)
         for (uint64_t i = 0; i < list.buckets; ++i) memory_.store(offset_of(i), 2 * number);
-    for (uint64_t i = list.buckets; i < list.buckets + list.words; ++i) {
-        const uint64_t at = place_of(i);
-        memory_.store(memory_.load(at), memory_.load(at + 8));
+    if (!long_list) {
+        const auto* entry = memory_.as<st::JournalEntry>(entry_in_journal(list.buckets));
+        for (const auto* const end = entry + list.words; entry != end; ++entry) memory_.store(entry->offset, entry->value);
+    } else {
+        for (uint64_t i = list.buckets; i < list.buckets + list.words; ++i) {
+            const auto& entry = *memory_.as<st::JournalEntry>(place_of(i));
+            memory_.store(entry.offset, entry.value);
+        }
     }
     std::atomic_thread_fence(std::memory_order_release);
     for (uint64_t i = 0; i < list.buckets; ++i) memory_.store(offset_of(i), 2 * number);

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 
 #include "common/check.h"
 
@@ -160,25 +161,23 @@ bool Items::overwrite(uint64_t reference, const Value& value, bool touched) {
     const auto old_bytes = static_cast<uint32_t>(start + header.value_length);
     const auto new_bytes = static_cast<uint32_t>(start + value.rest.size());
     if (new_bytes > st::kSmallItemMax || st::class_for(new_bytes) != st::class_for(old_bytes)) return false;
-    const auto write = [&](uint64_t at, uint64_t word) {
-        if (touched) set_.write(at, word);
-        else set_.write_first(at, word);
-    };
-    if (expires) write(reference + sizeof header, static_cast<uint64_t>(value.expire_at_ms));
+    if (expires) set_.write(reference + sizeof header, static_cast<uint64_t>(value.expire_at_ms));
     if (header.value_length != value.rest.size()) {
         header.value_length = static_cast<uint32_t>(value.rest.size());
         write_header(reference, header);
     }
-    const char* from = value.rest.data();
-    for (uint64_t at = reference + start, left = value.rest.size(); left > 0;) {
-        const uint64_t within = at % 8, count = std::min(left, 8 - within);
-        uint64_t word = count == 8 ? 0 : set_.read(at - within);
-        if (count == 8) std::memcpy(&word, from, 8);
-        else std::memcpy(reinterpret_cast<char*>(&word) + within, from, count);
-        write(at - within, word);
-        at += count;
-        from += count;
-        left -= count;
+    if (value.rest.empty()) return true;
+    // The words that hold the value, with what else is in the first and the last of them.
+    std::array<uint64_t, kOverwriteBytesMax / 8 + 1> words;
+    const uint64_t begin = reference + start, first = begin / 8 * 8, last = (begin + value.rest.size() - 1) / 8 * 8;
+    const size_t count = (last - first) / 8 + 1;
+    words[0] = set_.read(first);
+    words[count - 1] = set_.read(last);
+    std::memcpy(reinterpret_cast<char*>(words.data()) + (begin - first), value.rest.data(), value.rest.size());
+    if (!touched) {
+        set_.write_first(first, std::span(words.data(), count));
+    } else {
+        for (size_t i = 0; i < count; ++i) set_.write(first + 8 * i, words[i]);
     }
     return true;
 }

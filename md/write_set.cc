@@ -43,6 +43,19 @@ void WriteSet::write(uint64_t offset, uint64_t value) {
     write_first(offset, value);
 }
 
+void WriteSet::write_first(uint64_t offset, std::span<const uint64_t> values) {
+    const size_t before = words_.size();
+    if (before + values.size() > kLinearMax) {
+        for (size_t i = 0; i < values.size(); ++i) write_first(offset + 8 * i, values[i]);
+        return;
+    }
+    words_.resize(before + values.size());
+    for (size_t i = 0; i < values.size(); ++i) {
+        filter_ |= filter_bit(offset + 8 * i);
+        words_[before + i] = {offset + 8 * i, values[i]};
+    }
+}
+
 /// Makes the last word known to the table, and the others if there was none.
 void WriteSet::enter_last() {
     if (2 * words_.size() > table_.size()) return rehash(std::max<size_t>(kTableMin, 4 * table_.size()));

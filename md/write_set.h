@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "md/store_memory.h"
@@ -32,6 +33,8 @@ class WriteSet {
         if (words_.size() > kLinearMax) enter_last();
     }
     void write_first(const uint64_t* word, uint64_t value) { write_first(memory_.offset_of(word), value); }
+    /// The same for a run of words that follow each other.
+    void write_first(uint64_t offset, std::span<const uint64_t> values);
     uint64_t read(const uint64_t* word) const { return read(memory_.offset_of(word)); }
     void write(const uint64_t* word, uint64_t value) { write(memory_.offset_of(word), value); }
     void add(const uint64_t* word, uint64_t difference) { write(word, read(word) + difference); }
