@@ -268,6 +268,35 @@ struct Route {
     uint64_t word() const { return directory | uint64_t{depth} << 56; }
 };
 
+// --- what a key costs -------------------------------------------------------------------------------------------------
+
+/// Bytes over key and value, for a key of 16 bytes with a value of 64, item by item. tests/bench/memory.py measures it.
+namespace budget {
+inline constexpr double kKeys = 1e6;             ///< from here on; fixed parts weigh more in smaller stores
+inline constexpr uint32_t kEntry = sizeof(ItemHeader) + 16 + 64;
+inline constexpr double kHeader = sizeof(ItemHeader);
+/// Classes are 8 bytes apart up to 128, so an entry of a multiple of 8 wastes nothing.
+inline constexpr double kRounding = class_bytes(class_for(kEntry)) - kEntry;
+/// What is left of a page behind its last chunk, and its descriptor.
+inline constexpr double kPageShare =
+    static_cast<double>(kPageBytes % class_bytes(class_for(kEntry)) + sizeof(PageDescriptor)) / (kPageBytes / class_bytes(class_for(kEntry)));
+/// Six bytes a slot, a version of eight and two spare bytes for nine slots. A segment is 99.5 % full when it splits, and
+/// its halves are half full then; segments fill alike, but do not all split at the same time, so the whole index is never
+/// worse than 13.1 bytes a key (tests/model/README.md).
+inline constexpr double kFillAtSplit = 0.995;
+inline constexpr double kIndexBest = kIndexSegmentBytes / (kBuckets * kSlots * kFillAtSplit);
+inline constexpr double kIndexWorst = 13.1;
+/// Four bytes a segment, which hold for a directory that was doubled for the first of its splits: eight.
+inline constexpr double kDirectory = 2 * sizeof(uint32_t) / (kBuckets * kSlots * kFillAtSplit / 2);
+/// Page 0, the journal, the oplog ring; and beside the store two rings of the default size for each of two io_conn, counters
+/// and client rows.
+inline constexpr double kFixed = (2.0 * kPageBytes + 256 * 1024 + 2 * 2 * 1024 * 1024 + 256 * 1024) / kKeys;
+/// Pages taken from the system ahead of need: at most 16.
+inline constexpr double kAhead = 16.0 * kPageBytes / kKeys;
+inline constexpr double kWorst = kHeader + kRounding + kPageShare + kIndexWorst + kDirectory + kFixed + kAhead;
+static_assert(kWorst <= 28);
+}  // namespace budget
+
 // --- root -------------------------------------------------------------------------------------------------------------
 
 struct DatabaseWords {

@@ -54,14 +54,24 @@ uint64_t Allocator::fresh_page() {
     return page;
 }
 
-uint64_t Allocator::allocate_page() {
-    if (const uint64_t page = pop_page(root().free_pages); page != 0) return page;
+/// A page that has no memory yet, with memory now.
+uint64_t Allocator::page_from_system() {
     const uint64_t hole = set_.read(&root().holes) & 0xffffffff;
-    if (hole != 0) {
-        if (!memory_.back(hole << st::kPageShift, st::kPageBytes)) return 0;
-        return pop_page(root().holes);
-    }
+    if (hole != 0 && memory_.back(hole << st::kPageShift, st::kPageBytes)) return pop_page(root().holes);
     return fresh_page();
+}
+
+uint64_t Allocator::allocate_page(Need need) {
+    if (free_page_count() > reserve_) return pop_page(root().free_pages);
+    if (const uint64_t page = page_from_system(); page != 0) return page;
+    return need == Need::urgent ? pop_page(root().free_pages) : 0;
+}
+
+bool Allocator::fill_reserve() {
+    if (free_page_count() >= reserve_) return false;
+    const uint64_t page = page_from_system();
+    if (page != 0) push_page(root().free_pages, page, st::PageKind::free);
+    return page != 0;
 }
 
 void Allocator::link_partial(unsigned size_class, uint64_t page) {
@@ -81,11 +91,11 @@ void Allocator::unlink_partial(unsigned size_class, uint64_t page) {
     else set_.write(&root().partial[size_class], next);
 }
 
-uint64_t Allocator::allocate_chunk(unsigned size_class) {
+uint64_t Allocator::allocate_chunk(unsigned size_class, Need need) {
     uint64_t page = set_.read(&root().partial[size_class]);
     st::PageState state;
     if (page == 0) {
-        page = allocate_page();
+        page = allocate_page(need);
         if (page == 0) return 0;
         state = {st::PageKind::slab, static_cast<uint8_t>(size_class), 0, 0, 0};
         link_partial(size_class, page);
@@ -108,11 +118,11 @@ uint64_t Allocator::allocate_chunk(unsigned size_class) {
     return start + uint64_t{index} * bytes;
 }
 
-uint64_t Allocator::allocate(uint32_t bytes) {
+uint64_t Allocator::allocate(uint32_t bytes, Need need) {
     CHECK(bytes <= st::kPageBytes);
     if constexpr (kSeededBug == SeededBug::reuse_in_operation) settle();
-    if (bytes <= st::kChunkBytesMax) return allocate_chunk(st::class_for(bytes));
-    const uint64_t page = allocate_page();
+    if (bytes <= st::kChunkBytesMax) return allocate_chunk(st::class_for(bytes), need);
+    const uint64_t page = allocate_page(need);
     if (page == 0) return 0;
     set_state(page, {st::PageKind::whole, 0, 1, 0, 0});
     set_.add(&root().used_bytes, st::kPageBytes);

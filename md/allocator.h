@@ -15,10 +15,14 @@ class Allocator {
   public:
     Allocator(const StoreMemory& memory, WriteSet& set);
 
+    /// Free pages to keep for what must go on when there is no memory: replies of reads, and clearing. 0 at first.
+    void set_reserve(uint64_t pages) { reserve_ = pages; }
+    enum class Need { ordinary, urgent };
+
     /// A chunk of at least `bytes`; 0 when there is no memory. More than kChunkBytesMax (at most a page): a whole page.
-    uint64_t allocate(uint32_t bytes);
+    uint64_t allocate(uint32_t bytes, Need need = Need::ordinary);
     /// A chunk for an index segment; 0 when there is no memory.
-    uint64_t allocate_index_segment() { return allocate_chunk(st::kIndexClass); }
+    uint64_t allocate_index_segment() { return allocate_chunk(st::kIndexClass, Need::ordinary); }
     /// Frees a chunk or whole page once the operation's allocations are all made: at settle().
     void free(uint64_t reference) { freed_.push_back(reference); }
     /// Puts what was freed back. Nothing may be allocated after it in the same operation.
@@ -26,6 +30,8 @@ class Allocator {
     /// Forgets what was to be freed: the operation is given up.
     void abandon() { freed_.clear(); }
 
+    /// Takes a page from the system for the reserve, as a write set of its own. False: it is full, or there is no memory.
+    bool fill_reserve();
     /// Bytes that the chunk has, used or not.
     uint32_t capacity_of(uint64_t reference) const;
 
@@ -51,8 +57,9 @@ class Allocator {
     uint64_t pop_page(const uint64_t& list);
     void push_page(const uint64_t& list, uint64_t page, st::PageKind kind);
     uint64_t fresh_page();
-    uint64_t allocate_page();
-    uint64_t allocate_chunk(unsigned size_class);
+    uint64_t page_from_system();
+    uint64_t allocate_page(Need need);
+    uint64_t allocate_chunk(unsigned size_class, Need need);
     void link_partial(unsigned size_class, uint64_t page);
     void unlink_partial(unsigned size_class, uint64_t page);
     void put_back(uint64_t reference);
@@ -61,6 +68,7 @@ class Allocator {
     WriteSet& set_;
     std::vector<uint64_t> freed_;
     std::vector<uint64_t> retired_;
+    uint64_t reserve_ = 0;
     uint64_t backed_;  ///< pages below this number are backed by the system, or were once
 };
 

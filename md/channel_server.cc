@@ -32,16 +32,17 @@ ChannelServer::ChannelServer(Engine& engine, unsigned index, Channel channel, ui
       requests_(channel_.requests(), engine.store.channel(index).request_head),
       replies_(channel_.replies(), RingWriting::in_place, engine.store.channel(index).reply_tail),
       assembly_(engine.assembly_budget),
-      reply_room_(std::min(kShortReplyBytes, max_message(replies_))) {
+      reply_room_(std::min(kShortReplyBytes, max_message(replies_))),
+      room_wanted_(reply_room_) {
     CHECK(engine.store.channel(index).generation == generation);
     replies_.publish();  // what a predecessor committed and did not publish (T5)
     requests_.publish();
     requests_.announce_take_over();  // last: who sees it sees all replies to what was taken before
 }
 
-bool ChannelServer::fail(std::string what) {
+ChannelServer::Taken ChannelServer::fail(std::string what) {
     fault_ = std::move(what);
-    return false;
+    return Taken::faulty;
 }
 
 ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
@@ -50,7 +51,7 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
     unsigned taken = 0;
     uint64_t started_us = 0;
     for (Frame frame; taken < kBatchRequests; ++taken) {
-        if (!replies_.has_room(message_frame_bytes(reply_room_))) {
+        if (!replies_.has_room(message_frame_bytes(room_wanted_))) {
             starved = true;
             break;
         }
@@ -67,7 +68,14 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
         }
         if (taken % kLookAheadRequests == 0) look_ahead();
         const uint64_t splits = engine_.store.splits();
-        if (!take(frame)) return Turn::faulty;
+        const Taken outcome = take(frame);
+        if (outcome == Taken::faulty) return Turn::faulty;
+        if (outcome == Taken::not_yet) {
+            requests_.put_back(frame);
+            starved = true;
+            break;
+        }
+        room_wanted_ = reply_room_;
         // Splits of the index come in crowds, because all segments fill up alike, and each takes as long as many requests.
         const bool look_at_clock = taken % kLookAheadRequests == 0 || engine_.store.splits() != splits;
         if (look_at_clock && monotonic_us() > until_us) {
@@ -97,7 +105,7 @@ bool ChannelServer::publish() {
 }
 
 bool ChannelServer::has_work() {
-    if (replies_.wants_space()) return replies_.has_room(message_frame_bytes(reply_room_));
+    if (replies_.wants_space()) return replies_.has_room(message_frame_bytes(room_wanted_));
     return requests_.has_more();
 }
 
@@ -134,19 +142,19 @@ void ChannelServer::note_keys(const Frame& frame) {
     }
 }
 
-bool ChannelServer::take(const Frame& frame) {
+ChannelServer::Taken ChannelServer::take(const Frame& frame) {
     Message message;
     if (!open_message(frame, message)) return fail("a message is shorter than any can be");
     const ConnectionId connection = message.id;
     if (connection.slot >= kConnectionSlotsMax) return fail("a message is about a connection slot that cannot be");
     switch (message_kind(frame.kind)) {
-        case MessageKind::request: return execute(connection, message.bytes);
+        case MessageKind::request: return execute(connection, message.bytes, true);
         case MessageKind::request_fragment: return take_fragment(connection, message.bytes);
         case MessageKind::release: return release(message.bytes);
         case MessageKind::forget:
             assembly_.forget(connection);
             consume();
-            return true;
+            return Taken::done;
         default: return fail(fmt::format("a message of kind {} came, which is not one for md", frame.kind));
     }
 }
@@ -165,36 +173,37 @@ void ChannelServer::consume() {
     CHECK(committed);
 }
 
-bool ChannelServer::release(std::span<const std::byte> body) {
+ChannelServer::Taken ChannelServer::release(std::span<const std::byte> body) {
     uint64_t record;
     if (body.size() != sizeof record) return fail("a release of a reply has another length");
     std::memcpy(&record, body.data(), sizeof record);
     if (!engine_.store.release_record(index_, record)) return fail("a reply is released that is not this io_conn's");
     consume();
-    return true;
+    return Taken::done;
 }
 
-bool ChannelServer::take_fragment(ConnectionId connection, std::span<const std::byte> body) {
+ChannelServer::Taken ChannelServer::take_fragment(ConnectionId connection, std::span<const std::byte> body) {
     engine_.counters.add(MdCounter::request_fragments);
     switch (assembly_.add(connection, body)) {
-        case Assembly::Outcome::waiting: consume(); return true;
+        case Assembly::Outcome::waiting: consume(); return Taken::done;
         case Assembly::Outcome::complete: {
-            const bool good = execute(connection, assembly_.request());
+            const Taken outcome = execute(connection, assembly_.request(), false);
             assembly_.drop_request();
-            return good;
+            return outcome;
         }
         case Assembly::Outcome::refused: break;
     }
     engine_.counters.add(MdCounter::assembly_refused);
     refuse(connection, "OOM request not taken: the memory for requests in progress (assembly-memory) is used up");
-    return true;
+    return Taken::done;
 }
 
 bool ChannelServer::out_of_memory(const CommandRow& row) const {
     return engine_.memory_limit != 0 && row.is(command_flag::denyoom) && engine_.store.used_bytes() > engine_.memory_limit;
 }
 
-bool ChannelServer::execute(ConnectionId connection, std::span<const std::byte> request) {
+/// `may_wait`: whether the request can be taken again later, when there is more room for its reply.
+ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<const std::byte> request, bool may_wait) {
     RequestHeader header;
     if (!parse_request(request, header, arguments_)) return fail("a request's lengths do not add up");
     const Handler handler = handler_of(static_cast<CommandId>(header.command));
@@ -205,22 +214,28 @@ bool ChannelServer::execute(ConnectionId connection, std::span<const std::byte> 
     if (first_enqueued_us_ == 0) first_enqueued_us_ = header.enqueued_us;
     if (out_of_memory(row)) {
         refuse(connection, "OOM command not allowed when used memory > 'maxmemory'.");
-        return true;
+        return Taken::done;
     }
     const uint64_t name = Poison::name_of(index_, generation_, requests_.position());
     if (engine_.poison.is_poison(name)) {
         log::warning("a {} command is set aside: md has failed {} times while executing it", row.name, Poison::kAttemptsMax);
         refuse(connection, "ERR the server has failed repeatedly while executing this command; it is set aside");
-        return true;
+        return Taken::done;
     }
     engine_.poison.begin(name);
     begin_reply();
     engine_.plan.begin(header.database, now_ms_);
     handler(engine_.plan, arguments_);
-    if (!engine_.plan.build() || !finish_reply(connection) || !commit())
+    const Finished finished = engine_.plan.build() ? finish_reply(connection, may_wait) : Finished::no_memory;
+    if (finished == Finished::not_yet) {
+        engine_.store.abandon();
+        replies_.rewind(reply_begins_);
+        claimed_ = nullptr;
+    } else if (finished == Finished::no_memory || !commit()) {
         refuse(connection, "OOM the system has no shared memory left for this command");
+    }
     engine_.poison.end();
-    return true;
+    return finished == Finished::not_yet ? Taken::not_yet : Taken::done;
 }
 
 void ChannelServer::begin_reply() {
@@ -230,18 +245,43 @@ void ChannelServer::begin_reply() {
     engine_.reply.begin(claimed_, reply_room_);
 }
 
-/// Puts the reply's frame behind the committed tail; a long reply becomes a record. False: there was no memory for it.
-bool ChannelServer::finish_reply(ConnectionId connection) {
+/// Puts the reply's frame behind the committed tail; a long reply becomes a record in the store. Without memory for that the
+/// ring is the way out if the reply can be a message, and its reader makes room for it (not_yet): reading goes on when memory
+/// is full. It is not the usual way, because io_conn has to hold such a reply for a client that does not read.
+ChannelServer::Finished ChannelServer::finish_reply(ConnectionId connection, bool may_wait) {
     ReplyWriter& reply = engine_.reply;
     if (!reply.in_parts()) {
         commit_message(replies_, claimed_, reply.size(), frame_kind(MessageKind::reply), connection);
-        return true;
+        return Finished::done;
     }
     const uint64_t record = engine_.store.add_record(index_, reply.parts());
-    if (record == 0) return false;
-    engine_.counters.add(MdCounter::large_replies);
-    std::memcpy(claimed_, &record, sizeof record);
-    commit_message(replies_, claimed_, sizeof record, frame_kind(MessageKind::reply_reference), connection);
+    if (record != 0) {
+        engine_.counters.add(MdCounter::large_replies);
+        std::memcpy(claimed_, &record, sizeof record);
+        commit_message(replies_, claimed_, sizeof record, frame_kind(MessageKind::reply_reference), connection);
+        return Finished::done;
+    }
+    engine_.store.abandon();  // half a record, and the plan's changes, which are built again
+    const uint64_t bytes = reply.total_bytes();
+    if (bytes > max_message(replies_) || !engine_.plan.build()) return Finished::no_memory;
+    if (put_into_ring(connection, static_cast<uint32_t>(bytes))) return Finished::done;
+    if (!may_wait) return Finished::no_memory;
+    room_wanted_ = static_cast<uint32_t>(bytes);
+    return Finished::not_yet;
+}
+
+/// A reply in parts as one message; false when the ring has no room for it now.
+bool ChannelServer::put_into_ring(ConnectionId connection, uint32_t bytes) {
+    std::byte* room = claim_message(replies_, bytes);
+    if (room == nullptr) return false;
+    std::byte* at = room;
+    for (const ReplyPart& part : engine_.reply.parts()) {
+        at = std::ranges::copy(std::as_bytes(std::span(part.fields)), at).out;
+        if (part.item == 0) continue;
+        engine_.store.read_large_value(part.item, part.item_length, reinterpret_cast<char*>(at));
+        at += part.item_length;
+    }
+    commit_message(replies_, room, bytes, frame_kind(MessageKind::reply), connection);
     return true;
 }
 
@@ -251,8 +291,8 @@ void ChannelServer::refuse(ConnectionId connection, std::string_view error) {
     if (claimed_ != nullptr) replies_.rewind(reply_begins_);
     begin_reply();
     engine_.reply.error(error);
-    const bool finished = finish_reply(connection);
-    CHECK(finished);
+    const Finished finished = finish_reply(connection, false);
+    CHECK(finished == Finished::done);
     consume();
 }
 

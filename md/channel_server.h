@@ -53,7 +53,7 @@ class ChannelServer {
     /// Requests whose keys' cache lines are asked for together, before they are executed one after the other.
     static constexpr unsigned kLookAheadRequests = 16;
     static constexpr unsigned kLookAheadKeys = 64;
-    /// A reply up to this many bytes goes straight into the ring; its room is sure before a request starts.
+    /// A reply up to this many bytes is written straight into the ring; its room is sure before a request starts.
     static constexpr uint32_t kShortReplyBytes = 8 * 1024;
 
     /// Goes on where the store says that the channel `index` is; the store knows it under this generation.
@@ -75,17 +75,21 @@ class ChannelServer {
   private:
     void look_ahead();
     void note_keys(const Frame& frame);
-    bool take(const Frame& frame);
-    bool execute(ConnectionId connection, std::span<const std::byte> request);
-    bool take_fragment(ConnectionId connection, std::span<const std::byte> body);
-    bool release(std::span<const std::byte> body);
+    /// What became of a message. `not_yet`: nothing has happened, its reply needs more room in the ring than there is.
+    enum class Taken { done, not_yet, faulty };
+    enum class Finished { done, not_yet, no_memory };
+    Taken take(const Frame& frame);
+    Taken execute(ConnectionId connection, std::span<const std::byte> request, bool may_wait);
+    Taken take_fragment(ConnectionId connection, std::span<const std::byte> body);
+    Taken release(std::span<const std::byte> body);
     bool out_of_memory(const CommandRow& row) const;
     void begin_reply();
-    bool finish_reply(ConnectionId connection);
+    Finished finish_reply(ConnectionId connection, bool may_wait);
+    bool put_into_ring(ConnectionId connection, uint32_t bytes);
     void refuse(ConnectionId connection, std::string_view error);
     bool commit();
     void consume();
-    bool fail(std::string what);
+    Taken fail(std::string what);
     bool publish();
     void publish_gauges();
     void count_batch(unsigned requests, uint64_t started_us, uint64_t depth);
@@ -106,6 +110,7 @@ class ChannelServer {
     };
     std::vector<KeyAhead> keys_ahead_;
     uint32_t reply_room_;
+    uint32_t room_wanted_;  ///< of the reply ring before a request is taken: reply_room_, or more for one that did not suffice
     uint32_t first_enqueued_us_ = 0;
     int64_t now_ms_ = 0;
     std::byte* claimed_ = nullptr;    ///< room of a reply that is not committed yet, or null

@@ -40,6 +40,7 @@ Loop::Loop(Daemon& daemon, Lease& lease)
     const DaemonArguments& arguments = daemon.arguments();
     engine_.counters = Counters<MdCounter>(paths::counters(daemon.dir(), "md", arguments.index), "md", arguments.index,
                                            arguments.instance, arguments.generation);
+    engine_.store.set_reserve(kReservePages);
     engine_.memory_limit = static_cast<uint64_t>(daemon.options().number(OptionId::maxmemory));
     engine_.plan.set_value_bytes_max(static_cast<uint64_t>(daemon.options().number(OptionId::proto_max_bulk_len)));
     engine_.assembly_budget.limit = static_cast<uint64_t>(daemon.options().number(OptionId::assembly_memory));
@@ -187,6 +188,7 @@ bool Loop::keep_house() {
     const bool more = store.free_some(kFreeSliceEntries) || store.give_back_some(kGiveBackSlicePages);
     const uint64_t now_us = monotonic_us();
     if (now_us < next_housekeeping_us_) return more;
+    while (store.fill_reserve_some()) {}
     const unsigned expired = store.expire_some(wall_ms(), kExpirySliceBuckets);
     engine_.counters.add(MdCounter::expired_keys, expired);
     publish_keyspace(engine_, ~0u);

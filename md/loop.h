@@ -39,6 +39,7 @@ class Loop {
     static constexpr uint64_t kLargeRequestPatienceUs = 2'000'000;
     /// Buckets looked at for expired keys in one turn, and entries freed.
     static constexpr unsigned kExpirySliceBuckets = 4096;
+    static constexpr uint64_t kReservePages = 8;  ///< of the store, for replies and clearing when there is no memory
     static constexpr unsigned kFreeSliceEntries = 512;
     static constexpr unsigned kGiveBackSlicePages = 16;
     /// The CPU clock is a system call: it is read so often, and turns shorter than kLongTurnUs are not looked at.

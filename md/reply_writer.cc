@@ -40,6 +40,13 @@ char* ReplyWriter::reserve(uint32_t bytes) {
     return fields.data() + fields.size() - bytes;
 }
 
+uint64_t ReplyWriter::total_bytes() const {
+    if (!in_parts_) return size();
+    uint64_t bytes = 0;
+    for (const ReplyPart& part : parts_) bytes += part.fields.size() + part.item_length;
+    return bytes;
+}
+
 void ReplyWriter::integer(int64_t value) {
     char* at = reserve(1 + sizeof value);
     *at = static_cast<char>(ReplyTag::integer);

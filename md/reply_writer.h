@@ -37,6 +37,8 @@ class ReplyWriter {
     bool in_parts() const { return in_parts_; }
     uint32_t size() const { return static_cast<uint32_t>(at_ - room_); }
     const std::vector<ReplyPart>& parts() const { return parts_; }
+    /// Bytes of the whole reply, those of values by reference included.
+    uint64_t total_bytes() const;
 
   private:
     void start_parts();

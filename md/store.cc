@@ -154,7 +154,7 @@ bool Store::clear(unsigned database) {
     const st::DatabaseWords& words = root().databases[database];
     const uint64_t route = set_.read(&words.route);
     if (route == 0) return true;
-    const uint64_t garbage = allocator_.allocate(sizeof(st::ClearedDatabase));
+    const uint64_t garbage = allocator_.allocate(sizeof(st::ClearedDatabase), Allocator::Need::urgent);
     if (garbage == 0) return false;
     const st::ItemHeader header{0, 0, st::ItemType::cleared_database, 0};
     uint64_t first;
@@ -181,13 +181,13 @@ void Store::set_cursors(unsigned channel, uint64_t request_head, uint64_t reply_
 }
 
 uint64_t Store::add_record(unsigned channel, std::span<const ReplyPart> parts) {
-    const uint64_t record = allocator_.allocate(sizeof(st::ReplyRecord));
+    const uint64_t record = allocator_.allocate(sizeof(st::ReplyRecord), Allocator::Need::urgent);
     if (record == 0) return 0;
     set_.write(record, record_word(false));
     uint64_t next = 0;
     for (size_t i = parts.size(); i-- > 0;) {
         const ReplyPart& part = parts[i];
-        const uint64_t chunk = allocator_.allocate(static_cast<uint32_t>(sizeof(st::ReplyChunk) + part.fields.size()));
+        const uint64_t chunk = allocator_.allocate(static_cast<uint32_t>(sizeof(st::ReplyChunk) + part.fields.size()), Allocator::Need::urgent);
         if (chunk == 0) return 0;
         set_.write(chunk, next);  // T4
         auto& body = *memory_.as<st::ReplyChunk>(chunk);
@@ -365,6 +365,8 @@ bool Store::free_some(unsigned limit) {
     if (!done) items_.push_garbage(garbage);
     return commit();
 }
+
+bool Store::fill_reserve_some() { return allocator_.fill_reserve() && commit(); }
 
 bool Store::give_back_some(unsigned limit) {
     const unsigned count = allocator_.retire_free_pages(kFreePagesKept, limit);

@@ -68,6 +68,8 @@ class Store {
     /// False: no memory.
     bool clear(unsigned database);
 
+    /// Copies the first bytes of a large item's value.
+    void read_large_value(uint64_t item, uint64_t length, char* out) const { items_.read_large_value(item, length, out); }
     /// Builds a reply record of a channel; 0: no memory.
     uint64_t add_record(unsigned channel, std::span<const ReplyPart> parts);
     /// False if the channel has no such record.
@@ -91,6 +93,10 @@ class Store {
     bool any_expiry() const;
     /// Frees up to `limit` entries or extents; true when some are left.
     bool free_some(unsigned limit);
+    /// Pages that are kept for reading and clearing when there is no memory any more.
+    void set_reserve(uint64_t pages) { allocator_.set_reserve(pages); }
+    /// Takes a page for the reserve; true when there may be more to take.
+    bool fill_reserve_some();
     /// Gives up to `limit` free pages back to the system; true when there may be more.
     bool give_back_some(unsigned limit);
 

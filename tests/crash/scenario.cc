@@ -233,6 +233,15 @@ void add_small_values(std::vector<Scenario>& all) {
     all.push_back({"mset", nothing(), {set_all(0, {{"s1", text(30, 'n')}, {"s3", text(30, 'o')}, {"s5", text(30, 'p')}})},
                    {watched(0, {"s1", "s3", "s5"}), watched(0, {"s1"}), watched(0, {"s5", "s1"})}});
     all.back().nested_max = ~0u;
+    // Values too long to be overwritten where they lie: a chunk each for the old and the new ones, of one class.
+    const std::string old_bytes = text(200, 'a');
+    const auto three_old = set_all(0, {{"s1", old_bytes}, {"s3", old_bytes}, {"s5", old_bytes}});
+    all.push_back({"set_other_chunk", set(0, "s3", old_bytes), {set(0, "s3", text(201, 'n')), set(0, "s3", text(199, 'o'))}, watch_s3});
+    all.push_back({"mset_other_chunks", three_old, {set_all(0, {{"s1", text(200, 'n')}, {"s3", text(201, 'o')}, {"s5", text(202, 'p')}})},
+                   {watched(0, {"s1", "s3", "s5"}), watched(0, {"s1"}), watched(0, {"s5", "s1"})}});
+    all.push_back({"mset_same_key_twice", three_old, {set_all(0, {{"s1", text(200, 'n')}, {"s1", text(201, 'o')}})}, {watched(0, {"s1"})}});
+    all.push_back({"overwrite_in_class", set(0, "s3", text(97, 'a')), {set(0, "s3", text(101, 'n')), set(0, "s3", text(98, 'o'))}, watch_s3});
+    all.push_back({"overwrite_expiry", nothing(), {set(0, "e1", text(30, 'n'), kLaterMs), set(0, "e1", text(30, 'o'), kSoonMs)}, {watched(0, {"e1"})}});
     all.push_back({"mset_new_and_old", nothing(), {set_all(0, {{"s1", text(12, 'n')}, {"fresh", text(300, 'o')}, {"s5", text(30, 'p')}})},
                    {watched(0, {"s1", "fresh", "s5"})}});
     all.push_back({"mset_same_key", nothing(), {set_all(0, {{"s1", text(30, 'n')}, {"s1", text(30, 'o')}, {"s1", text(31, 'p')}})}, {watched(0, {"s1"})}});

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""What freeing much at once costs: DEL, overwrite and FLUSHALL of many gigabytes of keys, and of one value of 512 MB.
+
+    freeing.py [--gigabytes N] [--value BYTES]
+
+For each case the store is filled, then another client measures its own latency (a SET and a GET at a time, every half
+millisecond) before and during the case. Printed: how long the freeing commands took, until when the memory was back with the
+system, and the p99 of the other client before and during.
+"""
+
+import argparse
+import pathlib
+import socket
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "process"))
+
+from harness import Instance, wait_for      # noqa: E402
+
+PAUSE_S = 0.0005
+CALM_S = 3.0
+LARGE_BYTES = 512 * 1024 * 1024 - 1024
+KEYS_PER_DEL = 100
+
+
+class Prober(threading.Thread):
+    """A client that measures how long its own requests take, in a thread of its own."""
+
+    def __init__(self, instance):
+        super().__init__(daemon=True)
+        self.link = socket.create_connection(instance.address)
+        self.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.waits, self.ended = [], False
+        self.start()
+
+    def run(self):
+        while not self.ended:
+            began = time.perf_counter()
+            self.link.sendall(b"*3\r\n$3\r\nSET\r\n$5\r\nprobe\r\n$1\r\n1\r\n*2\r\n$3\r\nGET\r\n$5\r\nprobe\r\n")
+            receive(self.link, len(b"+OK\r\n$1\r\n1\r\n"))
+            self.waits.append(time.perf_counter() - began)
+            time.sleep(PAUSE_S)
+
+    def take(self):
+        """p99 and worst of what was measured since the last call, milliseconds."""
+        waits, self.waits = sorted(self.waits), []
+        return waits[int(len(waits) * 0.99)] * 1e3, waits[-1] * 1e3
+
+
+def receive(link, count):
+    while count > 0:
+        piece = link.recv(min(count, 1 << 20))
+        if not piece:
+            raise SystemExit("the server closed a connection")
+        count -= len(piece)
+
+
+def command(*words):
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+def send(link, requests, reply_bytes):
+    """Seconds until all replies were there."""
+    began = time.perf_counter()
+    link.sendall(requests)
+    receive(link, reply_bytes)
+    return time.perf_counter() - began
+
+
+def fill(link, keys, value):
+    batch = 64
+    for start in range(0, keys, batch):
+        names = range(start, min(keys, start + batch))
+        send(link, b"".join(command(b"SET", b"key:%012d" % key, value) for key in names), 5 * len(names))
+
+
+def delete_all(link, keys):
+    worst = 0.0
+    for start in range(0, keys, KEYS_PER_DEL):
+        names = [b"key:%012d" % key for key in range(start, min(keys, start + KEYS_PER_DEL))]
+        worst = max(worst, send(link, command(b"DEL", *names), len(b":%d\r\n" % len(names))))
+    return "%d DELs of %d keys, the slowest %.1f ms" % (-(-keys // KEYS_PER_DEL), KEYS_PER_DEL, worst * 1e3)
+
+
+def overwrite_all(link, keys):
+    worst = 0.0
+    for key in range(keys):
+        worst = max(worst, send(link, command(b"SET", b"key:%012d" % key, b"short"), 5))
+    return "%d SETs, the slowest %.1f ms" % (keys, worst * 1e3)
+
+
+def one(link, *words):
+    return "%.2f ms" % (send(link, command(*words), 5 if words[0] != b"DEL" else 4) * 1e3)
+
+
+def taken(instance):
+    return sum(path.stat().st_blocks for path in instance.shm_folder().iterdir()) * 512
+
+
+def case(name, prepare, free):
+    """One case on an instance of its own."""
+    instance = Instance(io=2, proto_max_bulk_len="512mb")
+    try:
+        with socket.create_connection(instance.address) as link:
+            empty = taken(instance)
+            prepare(link)
+            full = taken(instance)
+            prober = Prober(instance)
+            time.sleep(CALM_S)
+            before = prober.take()
+            began = time.perf_counter()
+            what = free(link)
+            answered = time.perf_counter() - began
+            goal = empty + (full - empty) // 20
+            wait_for(lambda: taken(instance) < goal, 120, "the memory to be given back")
+            back = time.perf_counter() - began
+            prober.ended = True
+            prober.join()
+            during = prober.take()
+        print("%-34s %6.0f MB: %s; answered in %.3f s, memory back after %.2f s; others' p99 %.2f -> %.2f ms, worst %.2f -> %.2f ms"
+              % (name, (full - empty) / 1e6, what, answered, back, before[0], during[0], before[1], during[1]), flush=True)
+    finally:
+        instance.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="what freeing much memory at once costs")
+    parser.add_argument("--gigabytes", type=float, default=10)
+    parser.add_argument("--value", type=int, default=10_000, help="bytes of a value (default 10000)")
+    wanted = parser.parse_args()
+    value = b"v" * wanted.value
+    keys = int(wanted.gigabytes * 1e9 / (wanted.value + 16))
+    large = b"l" * LARGE_BYTES
+
+    def prepare_many(link):
+        fill(link, keys, value)
+
+    def prepare_large(link):
+        send(link, command(b"SET", b"large", large), 5)
+
+    case("FLUSHALL of many keys", prepare_many, lambda link: one(link, b"FLUSHALL"))
+    case("DEL of many keys", prepare_many, lambda link: delete_all(link, keys))
+    case("many keys overwritten", prepare_many, lambda link: overwrite_all(link, keys))
+    case("FLUSHALL of one large value", prepare_large, lambda link: one(link, b"FLUSHALL"))
+    case("DEL of one large value", prepare_large, lambda link: one(link, b"DEL", b"large"))
+    case("one large value overwritten", prepare_large, lambda link: one(link, b"SET", b"large", b"short"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The store's segment damaged while no md runs, and shared memory that is full: a sentence, a fallback, and no harm beyond it."""
+
+import ctypes
+import os
+import signal
+import struct
+import subprocess
+import time
+import unittest
+
+from h_takeover_test import md_pids
+from harness import FreshInstanceCase, all_up, needs_millrace, wait_for
+from wire import WireClosed, WireTimeout, decode, encode
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+SMALL_SHM_BYTES = 48 * 1024 * 1024
+VALUE = "v" * 10_000
+LARGE = "l" * 500_000
+KEY_COUNT = 1000
+RING_BYTES = 1 << 20
+
+
+def enter_mount_namespace():
+    """From here on this process and its children see mounts of their own; False where the system does not allow it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() == 0:
+        if libc.unshare(CLONE_NEWNS) != 0:
+            return False
+    else:
+        ids = os.geteuid(), os.getegid()
+        if libc.unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0:
+            return False
+        for name, text in (("setgroups", "deny"), ("uid_map", "0 %d 1" % ids[0]), ("gid_map", "0 %d 1" % ids[1])):
+            with open("/proc/self/" + name, "w") as file:
+                file.write(text)
+    return subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True, check=False).returncode == 0
+
+
+def value_of(instance, *command):
+    """The decoded reply of a command on a connection of its own; None when there is none yet."""
+    try:
+        with instance.wire(timeout=5) as wire:
+            value = decode(wire.command(*command))
+            return value.decode() if isinstance(value, bytes) else value
+    except (OSError, WireClosed, WireTimeout):
+        return None
+
+
+@needs_millrace
+class DamagedStore(FreshInstanceCase):
+    def damage(self, change):
+        """Fills a store, ends both md without anybody starting another, changes the file, and lets the group go on."""
+        instance = self.start()
+        with instance.wire() as wire:
+            for number in range(100):
+                wire.command("SET", "k%d" % number, "v")
+        both = wait_for(lambda: md_pids(instance), 20, "md and its standby")
+        supervisor = instance.status()["supervisor_pid"]
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            for pid in both:
+                os.kill(pid, signal.SIGKILL)
+            path = instance.shm_folder() / "store"
+            with open(path, "r+b") as file:
+                change(file)
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+        wait_for(lambda: set(md_pids(instance) or both).isdisjoint(both), 30, "two other md")
+        wait_for(lambda: all_up(instance), 30, "all processes")
+        instance.remember()
+        return instance
+
+    def begins_empty(self, change, sentence):
+        instance = self.damage(change)
+        self.assertEqual(wait_for(lambda: value_of(instance, "SET", "new", "1"), 20, "a client to be served"), "OK")
+        self.assertEqual(value_of(instance, "DBSIZE"), 1)
+        self.assertTrue((instance.shm_folder() / "store.refused").exists())
+        logs = instance.log_tails(200)
+        self.assertIn(sentence, logs)
+        self.assertIn("put aside as", logs)
+        restarts = sum(process["restarts"] for process in instance.processes("md") + instance.processes("md_standby"))
+        self.assertLessEqual(restarts, 4, "md was started again and again")
+        # What follows is an instance like any other: a killed md is not noticed.
+        os.kill(md_pids(instance)[0], signal.SIGKILL)
+        self.assertEqual(value_of(instance, "GET", "new"), "1")
+
+    def test_a_flipped_bit_in_the_magic_number(self):
+        def change(file):
+            first = file.read(1)
+            file.seek(0)
+            file.write(bytes([first[0] ^ 1]))
+        self.begins_empty(change, "it is not a millrace segment")
+
+    def test_another_layout(self):
+        def change(file):
+            file.seek(8)
+            word = struct.unpack("<Q", file.read(8))[0]
+            file.seek(8)
+            file.write(struct.pack("<Q", word ^ 1))
+        self.begins_empty(change, "another layout")
+
+    def test_another_instance(self):
+        with_another = self.start()
+        with open(with_another.shm_folder() / "store", "rb") as file:
+            header = file.read(4096)
+        self.begins_empty(lambda file: file.write(header), "it belongs to instance")
+
+    def test_truncated(self):
+        self.begins_empty(lambda file: file.truncate(100 * 4096), "its header says")
+
+    def test_nothing_left_of_it(self):
+        self.begins_empty(lambda file: file.truncate(0), "is no segment's")
+
+
+@needs_millrace
+class FullSharedMemory(FreshInstanceCase):
+    def setUp(self):
+        if not enter_mount_namespace():
+            self.skipTest("the system allows no mount namespace")
+
+    def test_writers_are_told_reads_go_on_and_freed_memory_is_used_again(self):
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d,mode=1777" % SMALL_SHM_BYTES, "millrace-test", "/mnt"],
+                                 capture_output=True, text=True, check=False)
+        self.assertEqual(mounted.returncode, 0, mounted.stderr)
+        folder = "/mnt"
+        instance = self.start(io=1, shm_dir=folder, ring_size=RING_BYTES)
+        with instance.wire() as wire:
+            wire.command("SET", "large before", LARGE)
+            stored = 0
+            while True:
+                reply = wire.command("SET", "k%d" % stored, VALUE)
+                if reply.startswith(b"-"):
+                    break
+                stored += 1
+                self.assertLess(stored, SMALL_SHM_BYTES // len(VALUE), "the memory never became full")
+            self.assertTrue(reply.startswith(b"-OOM "), reply)
+            self.assertGreater(stored, KEY_COUNT)
+            # Small and large, new and old: every write is told, nothing is lost by it.
+            for command in (("SET", "large", "x" * 900_000), ("APPEND", "k0", VALUE), ("MSET", "a", VALUE, "b", VALUE)):
+                self.assertTrue(wire.command(*command).startswith(b"-OOM "), command)
+            for number in (0, stored // 2, stored - 1):
+                self.assertEqual(decode(wire.command("GET", "k%d" % number)), VALUE.encode())
+            self.assertEqual(decode(wire.command("GET", "large before")), LARGE.encode())
+            self.assertEqual(decode(wire.command("DBSIZE")), stored + 1)
+            # Many at once, more than the ring can hold, and their reader slow.
+            count = 2 * RING_BYTES // len(VALUE)
+            wire.send(b"".join(encode("GET", "k%d" % number) for number in range(count)))
+            time.sleep(0.2)
+            for number in range(count):
+                self.assertEqual(decode(wire.reply()), VALUE.encode(), "GET number %d of a pipeline" % number)
+            # Neither does it hinder a take-over.
+            os.kill(wait_for(lambda: md_pids(instance), 20, "md and its standby")[0], signal.SIGKILL)
+            self.assertEqual(decode(wire.command("GET", "k1")), VALUE.encode())
+            self.assertEqual(decode(wire.command("DEL", *["k%d" % number for number in range(stored // 2)])), stored // 2)
+            again = wait_for(lambda: wire.command("SET", "again", VALUE) == b"+OK\r\n", 10, "freed memory to be usable")
+            self.assertTrue(again)
+            for number in range(stored // 4):
+                self.assertEqual(wire.command("SET", "n%d" % number, VALUE), b"+OK\r\n")
+            self.assertEqual(decode(wire.command("DBSIZE")), stored - stored // 2 + 2 + stored // 4)
+        checked = instance.control("check")
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
