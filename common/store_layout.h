@@ -345,14 +345,16 @@ struct JournalHeader {
     uint64_t number;
     uint64_t buckets;   ///< entries of which only the offset counts
     uint64_t words;
-    uint64_t overflow;  ///< page number, 0 = none
+    uint64_t overflow;  ///< page number, 0 = none, kOverflowInTable: the pages are free ones, because there is no other memory
+    std::array<uint32_t, 32> overflow_pages;  ///< their numbers
 };
+inline constexpr uint64_t kOverflowInTable = ~uint64_t{0};
 inline constexpr uint64_t kJournalEntries = (kPageBytes - sizeof(JournalHeader)) / sizeof(JournalEntry);
 inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
     layout_hash("store-2", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
                             offsetof(Root, partial), offsetof(Root, channels), sizeof(LargeItem), sizeof(ReplyRecord),
-                            sizeof(ClearedDatabase), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt});
+                            sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt});
 
 }  // namespace millrace::store

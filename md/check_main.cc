@@ -62,10 +62,10 @@ class Copy {
   private:
     uint64_t version() const { return from_.load(from_.offset_of(&from_.root().number)); }
     void copy(uint64_t offset, uint64_t length) { std::memcpy(base_ + offset, from_.at(offset), length); }
-    /// The rest of a long list lies behind the frontier.
+    /// The rest of a long list lies behind the frontier, or in free pages, which are copied anyway.
     void copy_overflow() {
         const auto& list = *memory().as<st::JournalHeader>(st::kJournalAt);
-        if (memory().root().committed.load(std::memory_order_relaxed) == 0 || list.overflow == 0) return;
+        if (memory().root().committed.load(std::memory_order_relaxed) == 0 || list.overflow == 0 || list.overflow == st::kOverflowInTable) return;
         const uint64_t entries = list.buckets + list.words - st::kJournalEntries;
         const uint64_t pages = entries / st::kOverflowEntries + 1 + entries / st::kOverflowEntries / (st::kRegionPages - 1) + 1;
         for (uint64_t page = list.overflow; page < list.overflow + pages && page < from_.pages(); ++page)

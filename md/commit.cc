@@ -27,33 +27,54 @@ uint64_t entry_in_journal(uint64_t index) { return st::kJournalAt + sizeof(st::J
 uint64_t Committer::entry_at(uint64_t index, uint64_t overflow) const {
     if (index < st::kJournalEntries) return entry_in_journal(index);
     index -= st::kJournalEntries;
-    return (nth_page(overflow, index / st::kOverflowEntries) << st::kPageShift) +
-           index % st::kOverflowEntries * sizeof(st::JournalEntry);
+    const uint64_t nth = index / st::kOverflowEntries;
+    const uint64_t page = overflow == st::kOverflowInTable ? header().overflow_pages[nth] : nth_page(overflow, nth);
+    return (page << st::kPageShift) + index % st::kOverflowEntries * sizeof(st::JournalEntry);
 }
 
 bool Committer::reserve(const WriteSet& set) {
+    overflow_ = 0;
     const uint64_t entries = set.words().size() + set.buckets().size();
     if (entries <= st::kJournalEntries) return true;
+    const uint64_t pages = (entries - st::kJournalEntries + st::kOverflowEntries - 1) / st::kOverflowEntries;
+    return back_behind_frontier(set, pages) || choose_free_pages(set, pages);
+}
+
+bool Committer::back_behind_frontier(const WriteSet& set, uint64_t pages) {
     const uint64_t first = set.read(&memory_.root().frontier);
-    const uint64_t count = (entries - st::kJournalEntries + st::kOverflowEntries - 1) / st::kOverflowEntries;
-    for (uint64_t i = 0; i < count; ++i) {
+    for (uint64_t i = 0; i < pages; ++i) {
         const uint64_t page = nth_page(first, i);
         if (page >= memory_.pages() || !memory_.back(page << st::kPageShift, st::kPageBytes)) return false;
     }
+    overflow_ = first;
+    return true;
+}
+
+/// Free pages before the operation and after it, which it has not used meanwhile: their descriptors are not in the set. What
+/// is freed by it holds what must stay whole until the commit, and what it has taken may have words in the list.
+bool Committer::choose_free_pages(const WriteSet& set, uint64_t pages) {
+    auto& table = header().overflow_pages;
+    if (pages > table.size()) return false;
+    uint64_t chosen = 0;
+    for (uint64_t page = memory_.root().free_pages & 0xffffffff; page != 0 && chosen < pages;) {
+        const uint64_t descriptor = st::descriptor_at(page);
+        if (!set.has(descriptor)) table[chosen++] = static_cast<uint32_t>(page);
+        page = memory_.as<st::PageDescriptor>(descriptor)->next;
+    }
+    if (chosen < pages) return false;
+    overflow_ = st::kOverflowInTable;
     return true;
 }
 
 void Committer::write_list(const WriteSet& set, uint64_t number) {
     const uint64_t buckets = set.buckets().size(), words = set.words().size();
-    uint64_t overflow = 0;
     if (buckets + words <= st::kJournalEntries) {
         auto* entry = memory_.as<st::JournalEntry>(entry_in_journal(0));
         for (const uint64_t bucket : set.buckets()) *entry++ = {bucket, 0};
         if (words != 0) std::memcpy(entry, set.words().data(), words * sizeof *entry);
     } else {
-        overflow = set.read(&memory_.root().frontier);
         uint64_t index = 0;
-        const auto put = [&](st::JournalEntry entry) { *memory_.as<st::JournalEntry>(entry_at(index++, overflow)) = entry; };
+        const auto put = [&](st::JournalEntry entry) { *memory_.as<st::JournalEntry>(entry_at(index++, overflow_)) = entry; };
         for (const uint64_t bucket : set.buckets()) put({bucket, 0});
         for (const st::JournalEntry& word : set.words()) put(word);
     }
@@ -61,7 +82,7 @@ void Committer::write_list(const WriteSet& set, uint64_t number) {
     memory_.store(memory_.offset_of(&list.number), number);
     memory_.store(memory_.offset_of(&list.buckets), buckets);
     memory_.store(memory_.offset_of(&list.words), words);
-    memory_.store(memory_.offset_of(&list.overflow), overflow);
+    memory_.store(memory_.offset_of(&list.overflow), overflow_);
 }
 
 void Committer::commit(WriteSet& set) {
@@ -77,7 +98,7 @@ void Committer::commit(WriteSet& set) {
 }
 
 void Committer::apply(uint64_t number) {
-    const st::JournalHeader list = header();
+    const st::JournalHeader& list = header();
     const bool long_list = list.overflow != 0;
     const auto place_of = [&](uint64_t index) { return long_list ? entry_at(index, list.overflow) : entry_in_journal(index); };
     const auto offset_of = [&](uint64_t index) { return memory_.load(place_of(index)); };

@@ -19,7 +19,8 @@ class Committer {
 
     /// The number that the next commit will have.
     uint64_t next_number() const { return memory_.load(memory_.offset_of(&memory_.root().number)) + 1; }
-    /// Whether the journal has room for the set, taking memory for long lists. Asked before commit().
+    /// Whether the journal has room for the set, taking memory for long lists; without any, free pages that the set leaves
+    /// alone. Asked before commit().
     bool reserve(const WriteSet& set);
     /// Commits and applies; clears the set. REQUIRES: reserve(set).
     void commit(WriteSet& set);
@@ -29,10 +30,13 @@ class Committer {
   private:
     st::JournalHeader& header() const { return *memory_.as<st::JournalHeader>(st::kJournalAt); }
     uint64_t entry_at(uint64_t index, uint64_t overflow) const;
+    bool back_behind_frontier(const WriteSet& set, uint64_t pages);
+    bool choose_free_pages(const WriteSet& set, uint64_t pages);
     void write_list(const WriteSet& set, uint64_t number);
     void apply(uint64_t number);
 
     const StoreMemory& memory_;
+    uint64_t overflow_ = 0;  ///< what reserve() has found for the list's overflow, as in JournalHeader
 };
 
 }  // namespace millrace::md

@@ -51,6 +51,8 @@ class WriteSet {
     }
     /// Changes a bucket: its version will be that of the commit (T3).
     void write_bucket(uint64_t offset, const st::Bucket& bucket);
+    /// Whether the word is going to change.
+    bool has(uint64_t offset) const { return (filter_ & filter_bit(offset)) != 0 && find(offset) != kNone; }
     /// Whether the bucket is changed or touched already, and with it perhaps what its slots refer to.
     bool touched(uint64_t offset) const;
     /// The bucket's version will be that of the commit, whatever else changes: who has read it must look again.

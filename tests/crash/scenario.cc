@@ -372,6 +372,36 @@ void add_overflow(std::vector<Scenario>& all) {
     scenario.steps_all = false;
     scenario.nested_max = 0;
     scenario.oplog_bytes = 256 * 1024;
+    all.push_back(scenario);
+
+    // The same with no memory but free pages: the list goes into those that the operation leaves alone.
+    scenario.name = "list_in_free_pages";
+    scenario.pages = 96;
+    scenario.prepare = [](Store& store) {
+        for (unsigned i = 0; i < kKeys; ++i) set(kDatabase, fmt::format("many{}", i), fmt::format("v{}", i))(store);
+        const std::string bytes(3 * st::kPageBytes, 'x');
+        unsigned fillers = 0;
+        for (bool full = false; !full; ++fillers) {
+            const std::string key = fmt::format("filler{}", fillers);
+            CHECK(store.make_room(0, std::array{store.place_of(key)}));
+            store.begin_record();
+            full = store.put(0, key, store.place_of(key), Value::of(bytes, kNoExpiry)) != Store::Put::done;
+            if (full) store.abandon();
+            else store.end_record(), CHECK(store.commit());
+        }
+        CHECK(fillers > 3);
+        for (const char* key : {"filler0", "filler1"}) del(0, key)(store);
+        free_all(100)(store);
+    };
+    scenario.operations = {[](Store& store) {
+        store.begin_record();
+        for (unsigned i = 0; i < kKeys; ++i) erase(store, kDatabase, fmt::format("many{}", i));
+        store.end_record();
+        toggle_stepping();
+        CHECK(store.commit());
+        toggle_stepping();
+        CHECK(store.memory().as<st::JournalHeader>(st::kJournalAt)->overflow == st::kOverflowInTable);
+    }};
     all.push_back(std::move(scenario));
 }
 

@@ -86,7 +86,8 @@ class TestChannel {
   public:
     using Turn = md::ChannelServer::Turn;
 
-    TestChannel(Group& group, unsigned index) : group_(group), index_(index), fifo_path_(group.folder.file("fifo-" + std::to_string(index))) {
+    TestChannel(Group& group, unsigned index, uint64_t ring_bytes = kRingCapacityMin)
+        : group_(group), index_(index), ring_bytes_(ring_bytes), fifo_path_(group.folder.file("fifo-" + std::to_string(index))) {
         mkfifo(fifo_path_.c_str(), 0600);
         fifo_ = Fifo(fifo_path_);
         restart_io_conn();
@@ -94,7 +95,7 @@ class TestChannel {
     /// The io_conn ends; another one makes fresh rings, and md attaches them.
     void restart_io_conn() {
         server.reset();
-        rings = Channel::create(rings_path(), 1, ++generation_, kRingCapacityMin);
+        rings = Channel::create(rings_path(), 1, ++generation_, ring_bytes_);
         requests = RingProducer(rings.requests(), RingWriting::in_place);  // so that tests can show a part of what is committed
         replies = RingConsumer(rings.replies());
         attach();
@@ -248,6 +249,7 @@ class TestChannel {
 
     Group& group_;
     unsigned index_;
+    uint64_t ring_bytes_;
     std::string fifo_path_;
     Fifo fifo_;
     uint64_t generation_ = 0;

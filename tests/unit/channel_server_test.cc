@@ -16,7 +16,8 @@ namespace {
 const std::string kLarge(150'000, 'L');  ///< two extents and a tail
 
 struct Fixture {
-    explicit Fixture(uint64_t pages = TestMemory::kPagesDefault) : group(pages), channel(group, 1) {}
+    explicit Fixture(uint64_t pages = TestMemory::kPagesDefault, uint64_t ring_bytes = kRingCapacityMin)
+        : group(pages), channel(group, 1, ring_bytes) {}
 
     std::string ask(CommandId command, const std::vector<std::string_view>& arguments) { return channel.ask(command, arguments); }
     /// GET of a large value: the record that it becomes.
@@ -377,6 +378,32 @@ TEST_CASE("channel server: a change whose list has no memory is refused, with on
     fixture.group.space.calls_left = TestMemory::kUnlimited;
     CHECK(fixture.channel.ask_large(CommandId::del, keys) == ":" + std::to_string(kKeys) + "\r\n");
     CHECK(fixture.group.report().keys == 0);
+    CHECK(fixture.group.faults() == "");
+}
+
+TEST_CASE("channel server: without memory for records, long replies go through the ring, and wait for room in it") {
+    Fixture fixture(TestMemory::kPagesDefault, 4 * kRingCapacityMin);
+    const std::string value(7000, 'r');
+    REQUIRE(fixture.ask(CommandId::set, {"read", value}) == "+OK\r\n");
+    const std::vector<std::string_view> four_times(4, "read");
+    fixture.fill();
+    // Too long for the room that every reply has: a record or a message, of which the ring has room for a few.
+    const std::string reply = "*4\r\n" + bulk(value) + bulk(value) + bulk(value) + bulk(value);
+    constexpr int kRequests = 30;
+    for (int i = 0; i < kRequests; ++i) REQUIRE(fixture.channel.push(MessageKind::request, TestChannel::request(CommandId::mget, four_times)));
+    fixture.channel.requests.publish();
+    int answered = 0;
+    bool stalled = false;
+    for (int turn = 0; turn < 10 * kRequests && answered < kRequests; ++turn) {
+        stalled |= fixture.channel.serve() == Turn::stalled;
+        for (const Reply& taken : fixture.channel.take_replies()) {
+            REQUIRE((taken.resp == reply));
+            CHECK(taken.record == 0);
+            ++answered;
+        }
+    }
+    CHECK(answered == kRequests);
+    CHECK(stalled);
     CHECK(fixture.group.faults() == "");
 }
 

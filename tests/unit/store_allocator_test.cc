@@ -303,6 +303,29 @@ TEST_CASE("allocator: the segment's last page is used, and after it there is not
     }
 }
 
+TEST_CASE("allocator: the reserve is for what is urgent, and is filled again from what is freed or from the system") {
+    constexpr uint64_t kReserve = 3;
+    Fixture fixture(20);
+    fixture.allocator.set_reserve(kReserve);
+    while (fixture.allocator.fill_reserve()) fixture.commit();
+    CHECK(fixture.free_pages() == kReserve);
+    std::vector<uint64_t> taken;
+    while (const uint64_t page = fixture.take(st::kPageBytes)) taken.push_back(page);
+    CHECK(fixture.free_pages() == kReserve);
+    CHECK(fixture.take(16) == 0);
+    CHECK(fixture.allocator.allocate(16, md::Allocator::Need::urgent) != 0);
+    fixture.commit();
+    CHECK(fixture.free_pages() == kReserve - 1);
+    CHECK_FALSE(fixture.allocator.fill_reserve());
+    CHECK(fixture.take(st::kPageBytes) == 0);
+    fixture.give(taken[0]);
+    CHECK(fixture.free_pages() == kReserve);
+    CHECK(fixture.take(st::kPageBytes) == 0);
+    fixture.give(taken[1]);
+    CHECK(fixture.take(st::kPageBytes) != 0);
+    CHECK(fixture.list_faults() == "");
+}
+
 TEST_CASE("allocator: the system has a page but not several") {
     Fixture fixture;
     fixture.store.space.longest = st::kPageBytes;

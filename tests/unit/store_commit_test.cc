@@ -131,7 +131,7 @@ TEST_CASE("commit T1: a list written by hand is applied, once or many times, wit
         memory.store(place_of_entry(memory, i + 1) + 8, i * i);
         memory.store(word_at(i), 5);
     }
-    header_of(memory) = {number, 1, 50, 0};
+    header_of(memory) = {number, 1, 50, 0, {}};
     store.root().number = number - 1;
     for (int round = 0; round < 3; ++round) {
         store.root().committed = number;
