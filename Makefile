@@ -119,8 +119,8 @@ ifeq ($(PATTERN),)
 	@echo "the same with an md that forgets everything 50 times a second:"
 	@MILLRACE_AMNESIA_MS=20 MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/run.py --build "$(BUILD)" process/b_commands process/c_random process/d_protocol
 ifeq ($(SAN),)
-	@echo "bugs put into md on purpose, each of which the crash test has to see:"
-	@tests/crash/mutants.py --build "$(BUILD)/crash-mutants"
+	@echo "bugs put into md on purpose, each of which the crash test or the unit tests have to see:"
+	@tests/crash/mutants.py --build "$(BUILD)/crash-mutants" --unit "$(UNIT) $(UNIT_LIBRARY)"
 endif
 endif
 

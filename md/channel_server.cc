@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "md/handlers.h"
+#include "md/seeded_bugs.h"
 
 namespace millrace::md {
 
@@ -37,7 +38,8 @@ ChannelServer::ChannelServer(Engine& engine, unsigned index, Channel channel, ui
     CHECK(engine.store.channel(index).generation == generation);
     replies_.publish();  // what a predecessor committed and did not publish (T5)
     requests_.publish();
-    requests_.announce_take_over();  // last: who sees it sees all replies to what was taken before
+    if constexpr (kSeededBug != SeededBug::taken_not_announced)
+        requests_.announce_take_over();  // last: who sees it sees all replies to what was taken before
 }
 
 ChannelServer::Taken ChannelServer::fail(std::string what) {
@@ -51,7 +53,7 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
     unsigned taken = 0;
     uint64_t started_us = 0;
     for (Frame frame; taken < kBatchRequests; ++taken) {
-        if (!replies_.has_room(message_frame_bytes(room_wanted_))) {
+        if (kSeededBug != SeededBug::room_not_reserved && !replies_.has_room(message_frame_bytes(room_wanted_))) {
             starved = true;
             break;
         }
@@ -102,6 +104,11 @@ bool ChannelServer::publish() {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if ((published || requests_.producer_wants_space()) && bell_.ring()) engine_.counters.add(MdCounter::wakeups_sent);
     return true;
+}
+
+void ChannelServer::wake_always() {
+    if constexpr (kSeededBug == SeededBug::wake_only_the_parked) bell_.ring();
+    else bell_.ring_always();
 }
 
 bool ChannelServer::has_work() {
@@ -227,6 +234,7 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     engine_.plan.begin(header.database, now_ms_);
     handler(engine_.plan, arguments_);
     const Finished finished = engine_.plan.build() ? finish_reply(connection, may_wait) : Finished::no_memory;
+    if constexpr (kSeededBug == SeededBug::reply_before_commit) replies_.publish();
     if (finished == Finished::not_yet) {
         engine_.store.abandon();
         replies_.rewind(reply_begins_);

@@ -66,7 +66,8 @@ class ChannelServer {
     Turn serve(uint64_t until_us);
     /// Whether a turn would find something to do now (for the look before parking).
     bool has_work();
-    void wake_always() { bell_.ring_always(); }
+    /// Wakes the io_conn whatever it has said: who died may have been about to.
+    void wake_always();
 
     uint64_t generation() const { return generation_; }
     /// After Turn::faulty: what was wrong.

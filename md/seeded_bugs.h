@@ -1,4 +1,5 @@
-// Bugs put in on purpose, one a build: tests/crash/mutants.py builds the crash test with each of them and expects it to fail.
+// Bugs put in on purpose, one a build: tests/crash/mutants.py builds the crash test, or for those of channel_server.cc the
+// unit tests of channels, with each of them and expects it to fail.
 // A normal build has none; nothing here costs anything there. Runs in md.
 #pragma once
 
@@ -19,6 +20,11 @@ enum class SeededBug {
     write_in_place,          ///< a visible value is overwritten where it lies
     split_without_touch,     ///< readers of a split segment's buckets are not told
     route_not_validated,     ///< a reader does not look whether its segment is still the one
+    // of channel_server.cc:
+    reply_before_commit,     ///< a reply is published before its operation is committed
+    room_not_reserved,       ///< a request is taken although the reply ring may be full
+    wake_only_the_parked,    ///< after a take-over only those are woken who said that they sleep
+    taken_not_announced,     ///< an io_conn is not told which messages the dead md had taken
 };
 
 #ifdef MILLRACE_SEEDED_BUG

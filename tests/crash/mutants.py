@@ -1,16 +1,19 @@
 #!/usr/bin/python3
 """Shows that store_steps sees what it is there to see: builds it with each bug of md/seeded_bugs.h that a store can have,
-one a build, and requires that it fails; and that it passes without any.
+one a build, and requires that it fails; and that it passes without any. The same for the unit tests of channels with each bug
+of channel_server.cc, whose other objects are those of the usual build.
 
-    mutants.py [--build FOLDER] [--jobs N] [BUG...]
+    mutants.py [--build FOLDER] [--jobs N] [--unit "OBJECT..."] [BUG...]
 
-FOLDER (default: build/crash-mutants) is for objects and programs. The last line is PASS or FAIL.
+FOLDER (default: build/crash-mutants) is for objects and programs. Without --unit the bugs of channels are left out. The last
+line is PASS or FAIL.
 """
 
 import argparse
 import concurrent.futures
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -24,14 +27,15 @@ SHARED = ["tests/crash/arena.cc", "tests/crash/contents.cc", "tests/crash/judge.
           "tests/crash/stepper.cc", "tests/crash/store_steps.cc", "common/check.cc"]
 FLAGS = ["-I.", "-std=c++20", "-O0", "-Wall", "-Wextra", "-DSPDLOG_COMPILED_LIB", "-DSPDLOG_FMT_EXTERNAL"]
 LIBRARIES = ["-lfmt", "-lxxhash"]
+UNIT_LIBRARIES = ["-lspdlog", "-lfmt", "-levent_core", "-lxxhash", "-lpthread"]
 RUN_SECONDS = 300
 
 
-def bugs_of_stores():
-    """The names in the enumeration, but for the first, which is none."""
+def seeded_bugs():
+    """The names in the enumeration, but for the first, which is none: those of stores, and those of channels."""
     text = (ROOT / "md/seeded_bugs.h").read_text(encoding="utf-8")
-    section = re.search(r"    none,\n(.*?)};", text, re.DOTALL).group(1)
-    return re.findall(r"^\s*(\w+),", section, re.MULTILINE)
+    sections = re.search(r"    none,\n(.*?)// of channel_server.cc:(.*?)};", text, re.DOTALL).groups()
+    return [re.findall(r"^\s*(\w+),", section, re.MULTILINE) for section in sections]
 
 
 def compile_object(compiler, target, arguments, source=None):
@@ -60,10 +64,20 @@ def build(compiler, folder, shared, bug):
     return program
 
 
-def run(program):
+def build_unit(compiler, folder, objects, bug):
+    """The unit tests with a bug of channels."""
+    part = folder / (bug + ".o")
+    compile_object(compiler, part, ["-DMILLRACE_SEEDED_BUG=" + bug, "md/channel_server.cc"])
+    program = folder / ("unit_" + bug)
+    others = [path for path in objects if not path.endswith("/md/channel_server.o")]
+    subprocess.run([compiler, "-o", program, *others, part, *UNIT_LIBRARIES], cwd=ROOT, check=True)
+    return program
+
+
+def run(arguments):
     """How the program ended, and the lines that say why."""
     try:
-        done = subprocess.run([program, "--first-failure"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=RUN_SECONDS,
+        done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=RUN_SECONDS,
                               errors="replace", check=False)
     except subprocess.TimeoutExpired:
         return None, ["no end after %d s" % RUN_SECONDS]
@@ -72,12 +86,13 @@ def run(program):
     return done.returncode, reasons
 
 
-def verdict(compiler, folder, shared, bug):
-    """Whether the outcome is the right one, and a line about it."""
+def verdict(arguments, bug):
+    """Whether the outcome of the program is the right one, and a line about it."""
     began = time.monotonic()
-    status, reasons = run(build(compiler, folder, shared, bug))
-    right = status == (1 if bug else 0)
-    outcome = {0: "passes", 1: "fails"}.get(status, "ended with %s" % status)
+    status, reasons = run(arguments)
+    # A bug of channels may end in one of md's own CHECKs, which is seen as well.
+    right = status in ((1, -signal.SIGABRT) if bug else (0,))
+    outcome = {0: "passes", 1: "fails", -signal.SIGABRT: "is seen by md itself"}.get(status, "ended with %s" % status)
     line = "%s %-24s %s (%.0f s)" % ("ok   " if right else "WRONG", bug or "(no bug)", outcome, time.monotonic() - began)
     return right, line + "".join("\n        " + reason[:200] for reason in reasons[:1] if status != 0)
 
@@ -86,16 +101,24 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", type=Path, default=ROOT / "build/crash-mutants")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--unit", default="", help="the objects of the unit tests")
     parser.add_argument("bugs", nargs="*", metavar="BUG")
     options = parser.parse_args()
     compiler = os.environ.get("CXX", "g++")
     folder = options.build.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     shared = shared_objects(compiler, folder)
-    bugs = options.bugs or [None, *bugs_of_stores()]
+    of_stores, of_channels = seeded_bugs()
+    bugs = options.bugs or [None, *of_stores, *(of_channels if options.unit else [])]
+
+    def judge(bug):
+        if bug in of_channels:
+            return verdict([build_unit(compiler, folder, options.unit.split(), bug), "-tc=channel server*,take-over*", "-m"], bug)
+        return verdict([build(compiler, folder, shared, bug), "--first-failure"], bug)
+
     wrong = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for right, line in pool.map(lambda bug: verdict(compiler, folder, shared, bug), bugs):
+        for right, line in pool.map(judge, bugs):
             print(line, flush=True)
             wrong += not right
     print("%s: %d builds, %d of them with the wrong outcome" % ("FAIL" if wrong else "PASS", len(bugs), wrong))

@@ -371,7 +371,16 @@ TEST_CASE("channel server: a change whose list has no memory is refused, with on
     REQUIRE(fixture.channel.ask_large(CommandId::mset, pairs) == "+OK\r\n");
     const std::vector<std::string_view> keys(names.begin(), names.end());
     fixture.group.space.calls_left = 0;
+    // The commit asks for memory when the reply is written: nobody may see it yet (T1).
+    const uint64_t tail_before = fixture.channel.published().reply_tail;
+    unsigned looks = 0;
+    fixture.group.space.on_call = [&] {
+        ++looks;
+        CHECK(fixture.channel.published().reply_tail == tail_before);
+    };
     CHECK(fixture.channel.ask_large(CommandId::del, keys) == Fixture::kNoMemory);
+    CHECK(looks > 0);
+    fixture.group.space.on_call = nullptr;
     CHECK(fixture.group.report().keys == kKeys);
     CHECK(fixture.group.faults() == "");
     CHECK(fixture.ask(CommandId::get, {"key0"}) == bulk("v"));

@@ -122,6 +122,7 @@ TEST_CASE("take-over T5: what was committed and not published is published by th
     CHECK(channel.rings.requests().control->taken_over_at == after.request_head);
     CHECK(channel.take_resp() == ":1\r\n");
     channel.fifo().drain();
+    channel.park = 2;  // not parked, as far as it has said
     channel.server->wake_always();
     CHECK(channel.fifo().wait(0));
 }

@@ -46,6 +46,7 @@ class TestMemory {
     uint64_t longest = kUnlimited;  ///< bytes that back() gives at once
     uint64_t calls = 0;             ///< of back(), ever
     uint64_t given_back = 0;        ///< bytes, ever
+    std::function<void()> on_call;  ///< at each call of back(), which comes in the middle of an operation
     static constexpr uint64_t kUnlimited = ~uint64_t{0};
 
     /// All that is backed, to be put back later: what a process that died would have left behind.
@@ -76,6 +77,7 @@ class TestMemory {
 
     bool back(uint64_t at, uint64_t length) {
         ++calls;
+        if (on_call) on_call();
         if (calls_left == 0 || length > longest || at + length > bytes_) return false;
         if (calls_left != kUnlimited) --calls_left;
         back_now(at, length, kRubbish);
