@@ -106,14 +106,16 @@ Segment Segment::create(const SegmentSpec& spec) {
     CHECK(grown >= kSegmentPayload && grown <= size);
     const std::string unfinished = spec.path + kUnfinishedSuffix;
     unlink(unfinished.c_str());
-    {
+    for (bool taken = false; !taken;) {
         Descriptor fd(open(unfinished.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, kSegmentMode));
         if (fd.get() < 0) fail_to_make(unfinished, grown, errno);
         int error_number = take_memory(fd.get(), grown);
         if (error_number == 0 && ftruncate(fd.get(), static_cast<off_t>(size)) != 0) error_number = errno;
-        if (error_number != 0) {
+        taken = error_number == 0;
+        if (!taken) {
             unlink(unfinished.c_str());
-            fail_to_make(unfinished, grown, error_number);
+            // What a dead predecessor has left in its place is not needed any more, and may be the memory that is missing.
+            if (error_number != ENOSPC || unlink(spec.path.c_str()) != 0) fail_to_make(unfinished, grown, error_number);
         }
     }
     Segment segment;
@@ -129,6 +131,8 @@ void Segment::publish() {
     if (rename(unfinished.c_str(), path_.c_str()) != 0)
         throw Error(fmt::format("cannot publish the segment {}: {}", path_, errno_text(errno)));
 }
+
+void Segment::discard() { unlink((path_ + kUnfinishedSuffix).c_str()); }
 
 Segment Segment::attach(const SegmentSpec& spec, Access access) {
     struct stat info;

@@ -16,12 +16,11 @@ MdLink::MdLink(const Daemon& daemon) {
     control_ = control_segment_.payload<Control>();
     roster_ = roster_segment_.payload<Roster>();
     line_ = &roster_->lines[arguments.index];
-    channel_ = Channel::create(paths::rings(daemon.dir(), arguments.index), arguments.instance, arguments.generation,
-                               static_cast<uint64_t>(daemon.options().number(OptionId::ring_size)));
+    bell_ = Bell(control_->md_park, Fifo(paths::md_fifo(daemon.dir())));
+    make_channel(daemon);
     requests_ = RingProducer(channel_.requests(), RingWriting::staged);
     replies_ = RingConsumer(channel_.replies());
     fifo_ = Fifo(paths::io_conn_fifo(daemon.dir(), arguments.index));
-    bell_ = Bell(control_->md_park, Fifo(paths::md_fifo(daemon.dir())));
     parker_ = Parker(line_->park);
     epoch_ = control_->md_epoch.load(std::memory_order_acquire);
     store_ = StoreView(paths::store(daemon.dir()), arguments.instance);
@@ -30,6 +29,25 @@ MdLink::MdLink(const Daemon& daemon) {
     line_->state.store(static_cast<uint32_t>(IoConnState::serving), std::memory_order_relaxed);
     line_->generation.store(arguments.generation, std::memory_order_release);
     announce(IoConnState::serving);
+}
+
+/// md holds the rings of a dead predecessor until it hears that they are nobody's, and when shared memory is full theirs is
+/// the memory for the new ones.
+void MdLink::make_channel(const Daemon& daemon) {
+    const DaemonArguments& arguments = daemon.arguments();
+    line_->generation.store(0, std::memory_order_release);
+    roster_->changes.fetch_add(1, std::memory_order_acq_rel);
+    bell_.ring_always();
+    for (unsigned attempt = 1;; ++attempt) {
+        try {
+            channel_ = Channel::create(paths::rings(daemon.dir(), arguments.index), arguments.instance, arguments.generation,
+                                       static_cast<uint64_t>(daemon.options().number(OptionId::ring_size)));
+            return;
+        } catch (const Error&) {
+            if (attempt == kChannelAttempts) throw;
+            usleep(kChannelPauseUs);
+        }
+    }
 }
 
 void MdLink::announce(IoConnState state) {

@@ -68,6 +68,11 @@ class MdLink {
     void announce(IoConnState state);
 
   private:
+    static constexpr unsigned kChannelAttempts = 50;
+    static constexpr unsigned kChannelPauseUs = 10'000;
+
+    void make_channel(const Daemon& daemon);
+
     Segment control_segment_, roster_segment_;
     const Control* control_ = nullptr;
     Roster* roster_ = nullptr;

@@ -209,8 +209,8 @@ bool ChannelServer::out_of_memory(const CommandRow& row) const {
     return engine_.memory_limit != 0 && row.is(command_flag::denyoom) && engine_.store.used_bytes() > engine_.memory_limit;
 }
 
-/// `may_wait`: whether the request can be taken again later, when there is more room for its reply.
-ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<const std::byte> request, bool may_wait) {
+/// `in_ring`: it lies in the ring as one message, and so can be taken again later, when there is more room for its reply.
+ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<const std::byte> request, bool in_ring) {
     RequestHeader header;
     if (!parse_request(request, header, arguments_)) return fail("a request's lengths do not add up");
     const Handler handler = handler_of(static_cast<CommandId>(header.command));
@@ -223,7 +223,8 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
         refuse(connection, "OOM command not allowed when used memory > 'maxmemory'.");
         return Taken::done;
     }
-    const uint64_t name = Poison::name_of(index_, generation_, requests_.position());
+    const uint64_t name = in_ring ? Poison::name_of(index_, generation_, requests_.position())
+                                  : Poison::name_of(index_, generation_, connection, request);
     if (engine_.poison.is_poison(name)) {
         log::warning("a {} command is set aside: md has failed {} times while executing it", row.name, Poison::kAttemptsMax);
         refuse(connection, "ERR the server has failed repeatedly while executing this command; it is set aside");
@@ -233,7 +234,7 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     begin_reply();
     engine_.plan.begin(header.database, now_ms_);
     handler(engine_.plan, arguments_);
-    const Finished finished = engine_.plan.build() ? finish_reply(connection, may_wait) : Finished::no_memory;
+    const Finished finished = engine_.plan.build() ? finish_reply(connection, in_ring) : Finished::no_memory;
     if constexpr (kSeededBug == SeededBug::reply_before_commit) replies_.publish();
     if (finished == Finished::not_yet) {
         engine_.store.abandon();

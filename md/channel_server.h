@@ -80,7 +80,7 @@ class ChannelServer {
     enum class Taken { done, not_yet, faulty };
     enum class Finished { done, not_yet, no_memory };
     Taken take(const Frame& frame);
-    Taken execute(ConnectionId connection, std::span<const std::byte> request, bool may_wait);
+    Taken execute(ConnectionId connection, std::span<const std::byte> request, bool in_ring);
     Taken take_fragment(ConnectionId connection, std::span<const std::byte> body);
     Taken release(std::span<const std::byte> body);
     bool out_of_memory(const CommandRow& row) const;

@@ -26,6 +26,7 @@ namespace {
 using namespace millrace;
 using namespace millrace::md;
 
+constexpr int kNotLookedAt = 3;  ///< status when the store changes all the time
 constexpr unsigned kQuietTries = 5;
 constexpr useconds_t kBetweenTriesUs = 2000;
 
@@ -54,6 +55,12 @@ class Copy {
         }
         copy_overflow();
         return version() == before && from_.root().committed.load(std::memory_order_acquire) == 0;
+    }
+    /// The same where a commit may be under way that nobody goes on with: whether nothing has changed meanwhile.
+    bool take_still() {
+        const uint64_t number = version(), committed = from_.root().committed.load(std::memory_order_acquire);
+        take();
+        return version() == number && from_.root().committed.load(std::memory_order_acquire) == committed;
     }
     StoreMemory memory() const {
         return {base_, from_.bytes(), [](uint64_t, uint64_t) { return true; }, [](uint64_t, uint64_t) {}};
@@ -102,9 +109,19 @@ int examine(const std::string& path, pid_t md) {
     }
     if (!quiet) {
         const Stopped stopped(md);
-        copy.take();
+        // Stopped in the middle of a commit it is as still as between two, but for what is to be applied; and so is a dead one.
+        if (!copy.take_still()) {
+            fmt::print(stderr, "the store changes while it is looked at: another md has taken over just now; try again\n");
+            return kNotLookedAt;
+        }
     }
     const StoreMemory memory = copy.memory();
+    const auto& list = *memory.as<st::JournalHeader>(st::kJournalAt);
+    const uint64_t committed = memory.root().committed.load(std::memory_order_relaxed);
+    if (committed != 0 && committed != list.number) {
+        fmt::print("commit {} was under way, and the list is that of commit {}\n", committed, list.number);
+        return 1;
+    }
     const bool finished = Committer(memory).recover();
     const StoreReport report = check_store(memory);
     for (const std::string& fault : report.faults) fmt::print("{}\n", fault);

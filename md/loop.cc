@@ -187,7 +187,10 @@ bool Loop::keep_house() {
     Store& store = engine_.store;
     const bool more = store.free_some(kFreeSliceEntries) || store.give_back_some(kGiveBackSlicePages);
     const uint64_t now_us = monotonic_us();
-    if (now_us < next_housekeeping_us_) return more;
+    // Once nothing is left to free, the gauges say so before md parks.
+    const bool freed_all = freeing_ && !more;
+    freeing_ = more;
+    if (now_us < next_housekeeping_us_ && !freed_all) return more;
     while (store.fill_reserve_some()) {}
     const unsigned expired = store.expire_some(wall_ms(), kExpirySliceBuckets);
     engine_.counters.add(MdCounter::expired_keys, expired);

@@ -79,6 +79,7 @@ class Loop {
     uint64_t turn_began_us_ = 0;
     uint64_t cpu_us_ = 0, cpu_read_at_us_ = 0;  ///< this thread's CPU time, and when it was read
     uint64_t longest_turn_cpu_us_ = 0;
+    bool freeing_ = false;  ///< the last turn had something to free or to give back
 };
 
 }  // namespace millrace::md

@@ -3,6 +3,9 @@
 
 #include <signal.h>
 #include <unistd.h>
+#include <xxhash.h>
+
+#include <algorithm>
 
 namespace millrace::md {
 
@@ -20,6 +23,13 @@ void on_fatal_signal(int signal, siginfo_t* info, void*) {
 }
 
 }  // namespace
+
+uint64_t Poison::name_of(unsigned channel, uint64_t generation, ConnectionId connection, std::span<const std::byte> request) {
+    constexpr size_t kLookedAtBytes = 64 * 1024;
+    const uint64_t asker = uint64_t{connection.slot} << 32 | connection.generation;
+    const uint64_t text = XXH3_64bits_withSeed(request.data(), std::min(request.size(), kLookedAtBytes), request.size());
+    return (name_of(channel, generation, asker) ^ text) | 1;
+}
 
 void Poison::take_over(bool killed_by_watchdog) {
     const uint64_t name = root_->executing;

@@ -7,7 +7,9 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
+#include "common/message.h"
 #include "common/roster.h"
 #include "common/store_layout.h"
 
@@ -29,6 +31,9 @@ class Poison {
     static uint64_t name_of(unsigned channel, uint64_t generation, uint64_t position) {
         return (generation * 0x9e3779b97f4a7c15ull ^ position * 64 ^ channel) | 1;
     }
+    /// The same for a request that came in fragments, which comes again in other places of the ring when md dies: by who asks and
+    /// by what it begins with.
+    static uint64_t name_of(unsigned channel, uint64_t generation, ConnectionId connection, std::span<const std::byte> request);
     void begin(uint64_t name) { __atomic_store_n(&root_->executing, name, __ATOMIC_RELAXED); }
     void end() { __atomic_store_n(&root_->executing, 0, __ATOMIC_RELAXED); }
     /// Whether the request is to be set aside.

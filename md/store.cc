@@ -113,7 +113,7 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
             return Put::done;
         }
     }
-    if (found && items_.overwrite(found->content.reference, value, set_.touched(found->bucket_at))) {
+    if (found && items_.overwrite(found->content.reference, value, set_.may_be_touched(found->bucket_at))) {
         set_.touch_bucket(found->bucket_at);
         oplog_.add_set(database, key, value);
         return Put::done;

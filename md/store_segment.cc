@@ -23,12 +23,26 @@ uint64_t random_seed() {
     return seed;
 }
 
+/// What md cannot begin with, as the rest of a sentence; empty if there is nothing. Only words that it would follow at once.
+std::string fault_of(const StoreMemory& memory, uint64_t oplog_bytes) {
+    const st::Root& root = memory.root();
+    const auto& list = *memory.as<st::JournalHeader>(st::kJournalAt);
+    const uint64_t committed = root.committed.load(std::memory_order_acquire);
+    if (root.oplog_bytes != oplog_bytes) return "the size of its oplog is not what it can be";
+    if (root.frontier < Store::fixed_pages(oplog_bytes) || root.frontier > memory.pages()) return "its frontier is out of range";
+    if (committed != 0 && (list.number != committed || list.buckets + list.words > memory.pages() * st::kOverflowEntries))
+        return "the commit that was under way has no list";
+    return {};
+}
+
 }  // namespace
 
 void StoreSegment::attach_or_make(const SegmentSpec& spec) {
     if (access(spec.path.c_str(), F_OK) == 0) {
         try {
             segment_ = Segment::attach(spec, Access::read_write);
+            if (const std::string fault = fault_of(memory(), kOplogBytes); !fault.empty())
+                throw Error("the segment " + spec.path + " is damaged: " + fault);
             found_ = true;
             return;
         } catch (const Error& error) {

@@ -64,7 +64,10 @@ void WriteSet::enter_last() {
     table_[at] = static_cast<uint32_t>(words_.size());
 }
 
-bool WriteSet::touched(uint64_t offset) const { return std::ranges::find(buckets_, offset) != buckets_.end(); }
+bool WriteSet::may_be_touched(uint64_t offset) const {
+    constexpr size_t kLookedThroughMax = 8;
+    return buckets_.size() > kLookedThroughMax || std::ranges::find(buckets_, offset) != buckets_.end();
+}
 
 void WriteSet::write_bucket(uint64_t offset, const st::Bucket& bucket) {
     touch_bucket(offset);

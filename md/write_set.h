@@ -53,8 +53,9 @@ class WriteSet {
     void write_bucket(uint64_t offset, const st::Bucket& bucket);
     /// Whether the word is going to change.
     bool has(uint64_t offset) const { return (filter_ & filter_bit(offset)) != 0 && find(offset) != kNone; }
-    /// Whether the bucket is changed or touched already, and with it perhaps what its slots refer to.
-    bool touched(uint64_t offset) const;
+    /// Whether the bucket may be changed or touched already, and with it perhaps what its slots refer to. When there are many, the
+    /// answer is yes: looking through them would cost more than it spares.
+    bool may_be_touched(uint64_t offset) const;
     /// The bucket's version will be that of the commit, whatever else changes: who has read it must look again.
     void touch_bucket(uint64_t offset);
 

@@ -15,6 +15,7 @@ from wire import WireClosed, WireTimeout, decode, encode
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 SMALL_SHM_BYTES = 48 * 1024 * 1024
 VALUE = "v" * 10_000
+COMMITTED_AT = 4096 + 4096 + 128      # of the root's third cache line, common/store_layout.h
 LARGE = "l" * 500_000
 KEY_COUNT = 1000
 RING_BYTES = 1 << 20
@@ -99,6 +100,12 @@ class DamagedStore(FreshInstanceCase):
             file.write(struct.pack("<Q", word ^ 1))
         self.begins_empty(change, "another layout")
 
+    def test_a_commit_without_its_list(self):
+        def change(file):
+            file.seek(COMMITTED_AT)
+            file.write(struct.pack("<Q", 12345))
+        self.begins_empty(change, "the commit that was under way has no list")
+
     def test_another_instance(self):
         with_another = self.start()
         with open(with_another.shm_folder() / "store", "rb") as file:
@@ -148,9 +155,21 @@ class FullSharedMemory(FreshInstanceCase):
             time.sleep(0.2)
             for number in range(count):
                 self.assertEqual(decode(wire.reply()), VALUE.encode(), "GET number %d of a pipeline" % number)
-            # Neither does it hinder a take-over.
-            os.kill(wait_for(lambda: md_pids(instance), 20, "md and its standby")[0], signal.SIGKILL)
-            self.assertEqual(decode(wire.command("GET", "k1")), VALUE.encode())
+            # Neither does it hinder a take-over, again and again.
+            for _ in range(3):
+                os.kill(wait_for(lambda: md_pids(instance), 20, "md and its standby")[0], signal.SIGKILL)
+                self.assertEqual(decode(wire.command("GET", "k1")), VALUE.encode())
+        self.assertNotIn("cannot take", instance.log_tails(200))
+        # What has died or is restarted finds the memory that it had before.
+        os.kill(instance.pids("io_conn")[0], signal.SIGKILL)
+        wait_for(lambda: value_of(instance, "DBSIZE") == stored + 1, 20, "the io_conn to be back")
+        wait_for(lambda: all_up(instance), 20, "all processes")
+        restarted = instance.control("restart")
+        self.assertEqual(restarted.returncode, 0, restarted.stderr)
+        self.assertEqual(wait_for(lambda: value_of(instance, "DBSIZE"), 20, "the group to be back"), stored + 1)
+        wait_for(lambda: all_up(instance), 20, "all processes")
+        instance.remember()
+        with instance.wire() as wire:
             self.assertEqual(decode(wire.command("DEL", *["k%d" % number for number in range(stored // 2)])), stored // 2)
             again = wait_for(lambda: wire.command("SET", "again", VALUE) == b"+OK\r\n", 10, "freed memory to be usable")
             self.assertTrue(again)

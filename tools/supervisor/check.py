@@ -6,12 +6,16 @@ start.py uses the look at shared memory too: a full one could not be cured once 
 import os
 import resource
 import subprocess
+import time
 
 from . import config, listeners, state
 from .errors import Failure
 from .eventlog import say
 from .instance import Instance, is_locked
 from .limits import FILES_BESIDE_CLIENTS, SHM_BESIDE_RINGS_BYTES
+
+STORE_TRIES = 5
+STORE_NOT_LOOKED_AT = 3     # status of store-check when the store changes all the time
 
 
 def run(args):
@@ -104,11 +108,17 @@ def _addresses(options, instance, running):
 
 def _store(instance):
     """Every invariant of the data in shared memory, of a live, stopped or dead group."""
-    serving = [each["pid"] for each in state.read(instance).get("processes", [])
-               if each.get("role") == "md" and each.get("pid")]
-    done = subprocess.run([config.program("store-check"), os.path.join(instance.shm_link, "store"), *map(str, serving[:1])],
-                          capture_output=True, stdin=subprocess.DEVNULL, text=True, errors="replace", check=False)
+    for _ in range(STORE_TRIES):        # another md may take over in the middle of it
+        serving = [each["pid"] for each in state.read(instance).get("processes", [])
+                   if each.get("role") == "md" and each.get("pid")]
+        done = subprocess.run([config.program("store-check"), os.path.join(instance.shm_link, "store"), *map(str, serving[:1])],
+                              capture_output=True, stdin=subprocess.DEVNULL, text=True, errors="replace", check=False)
+        if done.returncode != STORE_NOT_LOOKED_AT:
+            break
+        time.sleep(0.1)
     text = (done.stdout if done.returncode == 1 else done.stdout + done.stderr).strip()
+    if done.returncode == STORE_NOT_LOOKED_AT:
+        raise Failure(text)
     if done.returncode != 0:
         raise Failure(f"{text.replace(chr(10), '; ')}; keep a copy of {os.path.realpath(instance.shm_link)}/store for the "
                       "developers, then restart with 'millrace stop' and 'millrace start'")
