@@ -40,8 +40,8 @@ class Loop {
     /// Buckets looked at for expired keys in one turn, and entries freed.
     static constexpr unsigned kExpirySliceBuckets = 4096;
     static constexpr uint64_t kReservePages = 8;  ///< of the store, for replies and clearing when there is no memory
-    static constexpr unsigned kFreeSliceEntries = 512;
-    static constexpr unsigned kGiveBackSlicePages = 16;
+    static constexpr unsigned kFreeSliceEntries = 128;
+    static constexpr unsigned kGiveBackSlicePages = 4;
     /// The CPU clock is a system call: it is read so often, and turns shorter than kLongTurnUs are not looked at.
     static constexpr uint64_t kCpuClockEveryUs = 100;
     static constexpr uint64_t kLongTurnUs = 500;
