@@ -291,8 +291,8 @@ inline constexpr double kDirectory = 2 * sizeof(uint32_t) / (kBuckets * kSlots *
 /// Page 0, the journal, the oplog ring; and beside the store two rings of the default size for each of two io_conn, counters
 /// and client rows.
 inline constexpr double kFixed = (2.0 * kPageBytes + 256 * 1024 + 2 * 2 * 1024 * 1024 + 256 * 1024) / kKeys;
-/// Pages taken from the system ahead of need, at most 4, and the eight of the reserve.
-inline constexpr double kAhead = 12.0 * kPageBytes / kKeys;
+/// Pages taken from the system ahead of need, at most 16, and the eight of the reserve.
+inline constexpr double kAhead = 24.0 * kPageBytes / kKeys;
 inline constexpr double kWorst = kHeader + kRounding + kPageShare + kIndexWorst + kDirectory + kFixed + kAhead;
 static_assert(kWorst <= 28);
 }  // namespace budget

@@ -44,8 +44,8 @@ class Allocator {
     uint64_t free_page_count() const { return set_.read(&root().free_pages) >> 32; }
 
   private:
-    static constexpr uint64_t kBackPagesMin = 2;   ///< pages taken from the system at once, at least
-    static constexpr uint64_t kBackPagesMax = 4;   ///< and at most: taking a page costs microseconds
+    static constexpr uint64_t kBackPagesMin = 4;   ///< pages taken from the system at once, at least
+    static constexpr uint64_t kBackPagesMax = 16;  ///< and at most: taking a page costs microseconds
 
     const st::Root& root() const { return memory_.root(); }
     st::PageState state_of(uint64_t page) const { return st::PageState::from(set_.read(st::descriptor_at(page))); }
