@@ -212,8 +212,18 @@ bool Index::make_directory(unsigned database) {
 
 bool Index::double_directory(unsigned database) {
     const st::Route route = route_of(database);
-    const uint64_t directory = new_directory(
-        route.depth + 1, [&](uint64_t entry) { return static_cast<uint32_t>(segment_at(route, entry / 2) / kEntryUnit); });
+    // The old directory as it is in memory: no operation is under way that could have changed it, and the look into the write set
+    // would be most of what a large one costs.
+    const auto old_entry = [&](uint64_t entry) {
+        uint64_t at = route.directory + entry / 2 * 8;
+        if (route.depth > st::kDirectoryChunkDepthMax) {
+            const uint64_t table = entry >> kPageDepth;
+            const uint64_t page = half_of(memory_.load(route.directory + table / 2 * 8), table % 2 != 0);
+            at = (page << st::kPageShift) + entry % (1u << kPageDepth) / 2 * 8;
+        }
+        return half_of(memory_.load(at), entry % 2 != 0);
+    };
+    const uint64_t directory = new_directory(route.depth + 1, [&](uint64_t entry) { return old_entry(entry / 2); });
     if (directory == 0) return give_up();
     set_.write(&memory_.root().databases[database].route, st::Route{directory, route.depth + 1}.word());
     free_directory(route);
