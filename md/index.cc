@@ -23,12 +23,17 @@ uint64_t with_half(uint64_t word, bool upper, uint32_t half) {
 
 }  // namespace
 
-/// Offset of the word that holds a directory's entry.
-uint64_t Index::entry_word_at(st::Route route, uint64_t entry) const {
+/// Offset of the word that holds a directory's entry; `read` gives the word at an offset.
+template <class Read>
+uint64_t Index::entry_word_at(st::Route route, uint64_t entry, const Read& read) const {
     if (route.depth <= st::kDirectoryChunkDepthMax) return route.directory + entry / 2 * 8;
     const uint64_t table = entry >> kPageDepth;
-    const uint64_t page = half_of(set_.read(route.directory + table / 2 * 8), table % 2 != 0);
+    const uint64_t page = half_of(read(route.directory + table / 2 * 8), table % 2 != 0);
     return (page << st::kPageShift) + entry % (1u << kPageDepth) / 2 * 8;
+}
+
+uint64_t Index::entry_word_at(st::Route route, uint64_t entry) const {
+    return entry_word_at(route, entry, [this](uint64_t at) { return set_.read(at); });
 }
 
 uint64_t Index::segment_at(st::Route route, uint64_t entry) const {
@@ -214,15 +219,8 @@ bool Index::double_directory(unsigned database) {
     const st::Route route = route_of(database);
     // The old directory as it is in memory: no operation is under way that could have changed it, and the look into the write set
     // would be most of what a large one costs.
-    const auto old_entry = [&](uint64_t entry) {
-        uint64_t at = route.directory + entry / 2 * 8;
-        if (route.depth > st::kDirectoryChunkDepthMax) {
-            const uint64_t table = entry >> kPageDepth;
-            const uint64_t page = half_of(memory_.load(route.directory + table / 2 * 8), table % 2 != 0);
-            at = (page << st::kPageShift) + entry % (1u << kPageDepth) / 2 * 8;
-        }
-        return half_of(memory_.load(at), entry % 2 != 0);
-    };
+    const auto load = [this](uint64_t at) { return memory_.load(at); };
+    const auto old_entry = [&](uint64_t entry) { return half_of(load(entry_word_at(route, entry, load)), entry % 2 != 0); };
     const uint64_t directory = new_directory(route.depth + 1, [&](uint64_t entry) { return old_entry(entry / 2); });
     if (directory == 0) return give_up();
     set_.write(&memory_.root().databases[database].route, st::Route{directory, route.depth + 1}.word());

@@ -95,6 +95,8 @@ class Index {
     bool make_directory(unsigned database);
     bool double_directory(unsigned database);
     uint64_t new_directory(unsigned depth, const std::function<uint32_t(uint64_t entry)>& content);
+    template <class Read>
+    uint64_t entry_word_at(st::Route route, uint64_t entry, const Read& read) const;
     uint64_t entry_word_at(st::Route route, uint64_t entry) const;
     bool commit_alone();
     bool give_up();
