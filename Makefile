@@ -43,6 +43,7 @@ UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(
 UNIT := $(call objects,$(wildcard tests/unit/*.cc))
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
 RING_BENCH := $(TESTS)/ring_bench
+SLICE_BENCH := $(TESTS)/slice_bench
 STORM := $(TESTS)/storm_client
 CRASH := $(TESTS)/store_steps_stress
 CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o \
@@ -52,7 +53,7 @@ DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
 PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
-.PHONY: all deps deps-test deps-bench deps-fuzz run test tests bench bench-ring soak fuzz fuzzers install clean
+.PHONY: all deps deps-test deps-bench deps-fuzz run test tests bench bench-ring bench-slices soak fuzz fuzzers install clean
 .DEFAULT_GOAL := all
 
 all: $(PROGRAMS)
@@ -72,10 +73,11 @@ $(filter %_replay_stress,$(STRESS)): $(TESTS)/%_replay_stress: $(OBJ)/tests/fuzz
 $(FUZZERS): $(TESTS)/%: $(OBJ)/tests/fuzz/%.o $(DAEMON_LIBRARY)
 $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
 $(RING_BENCH): $(OBJ)/tests/bench/ring_bench.o $(COMMON)
+$(SLICE_BENCH): $(OBJ)/tests/bench/slice_bench.o $(COMMON) $(filter-out %/main.o,$(MD))
 $(STORM): $(OBJ)/tests/storm/storm_client.o
 $(CRASH): $(CRASH_OBJECTS)
 
-$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(STORM) $(CRASH) $(FUZZERS):
+$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(SLICE_BENCH) $(STORM) $(CRASH) $(FUZZERS):
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -156,6 +158,11 @@ install: all
 bench-ring: deps
 	@$(MAKE) --no-print-directory $(JOBS) $(RING_BENCH)
 	@$(RING_BENCH)
+
+# The longest steps of md's work on the store, without the machine's own pauses.
+bench-slices: deps
+	@$(MAKE) --no-print-directory $(JOBS) $(SLICE_BENCH)
+	@$(SLICE_BENCH)
 
 # The fuzz targets, one after the other; what they find and what they have learned stays in build/fuzz.
 fuzz: SECONDS ?= 60

@@ -192,7 +192,7 @@ bool Loop::keep_house() {
     freeing_ = more;
     if (now_us < next_housekeeping_us_ && !freed_all) return more;
     while (store.fill_reserve_some()) {}
-    const unsigned expired = store.expire_some(wall_ms(), kExpirySliceBuckets);
+    const unsigned expired = store.expire_some(wall_ms(), kExpirySliceWork);
     engine_.counters.add(MdCounter::expired_keys, expired);
     publish_keyspace(engine_, ~0u);
     engine_.counters.set(MdCounter::store_bytes, store.taken_bytes());

@@ -37,16 +37,13 @@ class Loop {
     static constexpr uint64_t kTurnBudgetUs = 1000;
     /// In amnesia mode a large request under way delays the end by so much at most.
     static constexpr uint64_t kLargeRequestPatienceUs = 2'000'000;
-    /// Buckets looked at for expired keys in one turn, and entries freed.
-    static constexpr unsigned kExpirySliceBuckets = 4096;
     static constexpr uint64_t kReservePages = 8;  ///< of the store, for replies and clearing when there is no memory
-    static constexpr unsigned kFreeSliceEntries = 128;
-    static constexpr unsigned kGiveBackSlicePages = 4;
     /// The CPU clock is a system call: it is read so often, and turns shorter than kLongTurnUs are not looked at.
     static constexpr uint64_t kCpuClockEveryUs = 100;
     static constexpr uint64_t kLongTurnUs = 500;
-    /// So many expired keys in one slice mean that there are more.
-    static constexpr unsigned kManyExpired = 256;
+    /// So many expired keys in one slice, of at most some 1,300 that it looks at, mean that there are more: what is over but still
+    /// there is about 3 % of the keys with an expiry at most.
+    static constexpr unsigned kManyExpired = 32;
 
     void open_roster();
     void turn();

@@ -270,9 +270,17 @@ bool Store::any_expiry() const {
                        [this](const st::DatabaseWords& words) { return set_.read(&words.expires) != 0; });
 }
 
-unsigned Store::expire_some(int64_t now_ms, unsigned buckets) {
-    unsigned removed = 0;
-    for (unsigned skipped = 0; buckets > 0 && skipped < kDatabases; --buckets) {
+void Store::prefetch_expiring(uint64_t bucket_at) const {
+    const auto& bucket = *memory_.as<st::Bucket>(bucket_at);
+    for (unsigned slot = 0; slot < st::kSlots; ++slot)
+        if (const st::Slot content = st::Slot::from(bucket.slot_bits(slot)); content.expires)
+            __builtin_prefetch(memory_.at(content.reference));
+}
+
+unsigned Store::expire_some(int64_t now_ms, unsigned work) {
+    constexpr unsigned kBucketsAhead = 4;
+    unsigned removed = 0, done = 0;
+    for (unsigned skipped = 0; done < work && skipped < kDatabases; ++done) {
         const st::Route route = index_.route_of(expire_database_);
         if (keys_with_expiry(expire_database_) == 0 || expire_entry_ >= 1ull << route.depth) {
             expire_database_ = (expire_database_ + 1) % kDatabases;
@@ -282,12 +290,16 @@ unsigned Store::expire_some(int64_t now_ms, unsigned buckets) {
         }
         const uint64_t segment = index_.segment_at(route, expire_entry_);
         const uint64_t at = segment + expire_bucket_ * st::kBucketBytes;
+        if (expire_bucket_ + kBucketsAhead < st::kBuckets) prefetch_expiring(at + kBucketsAhead * st::kBucketBytes);
         const st::Bucket bucket = set_.read_bucket(at);
         oplog_.begin();
         unsigned here = 0;
         for (unsigned slot = 0; slot < st::kSlots; ++slot) {
             const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
-            if (content.reference == 0 || !content.expires || items_.expiry_of(content.reference) > now_ms) continue;
+            if (content.reference == 0 || !content.expires) continue;
+            done += kLookWork;
+            if (items_.expiry_of(content.reference) > now_ms) continue;
+            done += kRemovalWork;
             oplog_.add_erase(expire_database_, items_.key_of(content.reference));
             erase_slot(expire_database_, {at, slot, content});
             ++here;

@@ -3,8 +3,8 @@
 
     growth.py [--keys N] [--depth N] [--clients N,…]
 
-Prints p99.99 and the worst latency of both for each number of connections, and the longest turn that md counted (its own CPU
-time, which a busy machine does not lengthen).
+Prints p99.99 and the worst latency of both for each number of connections, and the longest turn that md counted: its own CPU
+time, which other processes do not lengthen, but a virtual machine's host does. `make bench-slices` measures without that.
 """
 
 import argparse

@@ -311,6 +311,17 @@ TEST_CASE("store: expire_some removes what is over and nothing else, in all data
     }
 }
 
+TEST_CASE("store: a slice of expiry is bounded by what it finds, not only by the buckets it looks at") {
+    TestStore store;
+    for (int i = 0; i < 3000; ++i) REQUIRE(store.set("key" + std::to_string(i), "v", 1000));
+    constexpr unsigned kKeyWork = md::Store::kLookWork + md::Store::kRemovalWork, kWork = 400;
+    while (store->keys(0) != 0) {
+        const unsigned removed = store->expire_some(1000, kWork);
+        CHECK(removed <= kWork / kKeyWork + st::kSlots);  // a bucket is finished
+    }
+    CHECK(store.faults() == "");
+}
+
 TEST_CASE("store: expire_some goes on while the index grows, and comes to every key in the end") {
     TestStore store;
     for (int i = 0; i < 6000; ++i) {
