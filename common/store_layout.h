@@ -13,7 +13,8 @@
 // A reference is an offset from the segment's start; in a slot it is counted in units of 8 bytes. 0 is no reference.
 //
 // Index: a database's route word names its directory; the directory's entry for the first `depth` bits of a key's hash
-// names an index segment of 64 buckets; a key lives in one of two buckets of it: bucket h1, or h1 ^ offset(tag). A bucket is one
+// names an index segment of 64 buckets (a directory of more than 2^14 entries is a table of pages that are split one at a time, so
+// that it grows without a pause); a key lives in one of two buckets of it: bucket h1, or h1 ^ offset(tag). A bucket is one
 // cache line: a version, nine slots of six bytes (tag, reference, a bit for "expires"), two spare bytes, of which the
 // first of bucket 0 holds the segment's depth.
 //
@@ -192,7 +193,7 @@ inline constexpr unsigned kSlots = 9;     ///< of a bucket
 inline constexpr uint64_t kBucketBytes = 64;
 inline constexpr uint64_t kIndexSegmentBytes = kBuckets * kBucketBytes;
 inline constexpr unsigned kDepthAt = 62;  ///< byte of bucket 0 that holds the segment's depth
-inline constexpr unsigned kDirectoryChunkDepthMax = 14;  ///< deeper directories are tables of pages
+inline constexpr unsigned kDirectoryChunkDepthMax = 14;  ///< deeper directories are tables of pages (DirectoryPage)
 
 /// One slot, unpacked.
 struct Slot {
@@ -267,6 +268,20 @@ struct Route {
     static Route from(uint64_t word) { return {(word & ((1ull << 48) - 1)), static_cast<unsigned>(word >> 56)}; }
     uint64_t word() const { return directory | uint64_t{depth} << 56; }
 };
+
+/// Entry of a deep directory's table, which the first `depth` - kDirectoryChunkDepthMax bits of a hash choose: a page with
+/// 2^kDirectoryChunkDepthMax names of segments, chosen by the bits behind the first `prefix`. All entries whose first `prefix`
+/// bits are the same name the same page; when it is split, its halves tell one bit more apart.
+struct DirectoryPage {
+    static constexpr unsigned kPageBits = 26;
+    uint64_t page;
+    unsigned prefix;
+
+    static DirectoryPage from(uint32_t word) { return {word & ((1u << kPageBits) - 1), word >> kPageBits}; }
+    uint32_t word() const { return static_cast<uint32_t>(page) | prefix << kPageBits; }
+};
+static_assert(sizeof(uint32_t) << kDirectoryChunkDepthMax == kPageBytes);
+static_assert(kReserveBytesDefault >> kPageShift <= 1ull << DirectoryPage::kPageBits);
 
 // --- what a key costs -------------------------------------------------------------------------------------------------
 
@@ -353,8 +368,9 @@ inline constexpr uint64_t kJournalEntries = (kPageBytes - sizeof(JournalHeader))
 inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
-    layout_hash("store-2", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
+    layout_hash("store-3", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
                             offsetof(Root, partial), offsetof(Root, channels), sizeof(LargeItem), sizeof(ReplyRecord),
-                            sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt});
+                            sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt,
+                            kDirectoryChunkDepthMax, DirectoryPage::kPageBits});
 
 }  // namespace millrace::store

@@ -8,9 +8,7 @@ namespace millrace::md {
 
 namespace {
 
-/// Entries in a page of a deep directory, and its share of the depth.
-constexpr unsigned kPageDepth = 14;
-static_assert((1u << kPageDepth) * sizeof(uint32_t) == st::kPageBytes && kPageDepth == st::kDirectoryChunkDepthMax);
+constexpr unsigned kPageDepth = st::kDirectoryChunkDepthMax;  ///< a directory's page has 2^kPageDepth entries
 
 /// A directory's entry counts segments in units of their size.
 constexpr uint64_t kEntryUnit = st::kIndexSegmentBytes;
@@ -23,22 +21,26 @@ uint64_t with_half(uint64_t word, bool upper, uint32_t half) {
 
 }  // namespace
 
-/// Offset of the word that holds a directory's entry; `read` gives the word at an offset.
-template <class Read>
-uint64_t Index::entry_word_at(st::Route route, uint64_t entry, const Read& read) const {
-    if (route.depth <= st::kDirectoryChunkDepthMax) return route.directory + entry / 2 * 8;
-    const uint64_t table = entry >> kPageDepth;
-    const uint64_t page = half_of(read(route.directory + table / 2 * 8), table % 2 != 0);
-    return (page << st::kPageShift) + entry % (1u << kPageDepth) / 2 * 8;
+uint32_t Index::read_entry(uint64_t at) const { return half_of(set_.read(at & ~7ull), at % 8 != 0); }
+
+void Index::write_entry(uint64_t at, uint32_t content) {
+    set_.write(at & ~7ull, with_half(set_.read(at & ~7ull), at % 8 != 0, content));
 }
 
-uint64_t Index::entry_word_at(st::Route route, uint64_t entry) const {
-    return entry_word_at(route, entry, [this](uint64_t at) { return set_.read(at); });
+/// The page of a deep directory that holds an entry.
+st::DirectoryPage Index::page_at(st::Route route, uint64_t entry) const {
+    return st::DirectoryPage::from(read_entry(route.directory + (entry >> kPageDepth) * sizeof(uint32_t)));
 }
 
-uint64_t Index::segment_at(st::Route route, uint64_t entry) const {
-    return half_of(set_.read(entry_word_at(route, entry)), entry % 2 != 0) * kEntryUnit;
+/// Where a directory's entry lies.
+uint64_t Index::entry_at(st::Route route, uint64_t entry) const {
+    if (route.depth <= kPageDepth) return route.directory + entry * sizeof(uint32_t);
+    const st::DirectoryPage page = page_at(route, entry);
+    const uint64_t within = entry >> (route.depth - kPageDepth - page.prefix) & ((1u << kPageDepth) - 1);
+    return (page.page << st::kPageShift) + within * sizeof(uint32_t);
 }
+
+uint64_t Index::segment_at(st::Route route, uint64_t entry) const { return read_entry(entry_at(route, entry)) * kEntryUnit; }
 
 uint64_t Index::segment_of(unsigned database, st::KeyPlace place) const {
     const st::Route route = route_of(database);
@@ -153,43 +155,26 @@ uint64_t Index::new_segment(unsigned depth) {
     return segment;
 }
 
-/// A directory that nobody can reach yet; 0 without memory.
-uint64_t Index::new_directory(unsigned depth, const std::function<uint32_t(uint64_t entry)>& content) {
-    const auto fill = [&](uint64_t at, uint64_t first_entry, uint64_t entries) {
-        for (uint64_t i = 0; i < entries; i += 2) {
-            const uint64_t word = content(first_entry + i) | (i + 1 < entries ? uint64_t{content(first_entry + i + 1)} << 32 : 0);
-            if (i == 0) set_.write(at, word);  // T4
-            else memory_.store(at + i * 4, word);
-        }
-    };
-    const bool deep = depth > st::kDirectoryChunkDepthMax;
-    const uint64_t entries = 1ull << depth;
-    const uint64_t own_entries = deep ? entries >> kPageDepth : entries;
-    if (own_entries * sizeof(uint32_t) > st::kPageBytes) return 0;  // 2^28 segments: more than any memory holds
-    const uint64_t directory = allocator_.allocate(static_cast<uint32_t>(std::max<uint64_t>(own_entries * sizeof(uint32_t), 8)));
-    if (directory == 0) return 0;
-    if (!deep) {
-        fill(directory, 0, entries);
-        return directory;
+/// A chunk or page of entries that nobody can reach yet; 0 without memory.
+template <class Content>
+uint64_t Index::new_entries(uint64_t count, const Content& content) {
+    const uint64_t at = allocator_.allocate(static_cast<uint32_t>(std::max<uint64_t>(count * sizeof(uint32_t), 8)));
+    if (at == 0) return 0;
+    for (uint64_t i = 0; i < count; i += 2) {
+        const uint64_t word = content(i) | (i + 1 < count ? uint64_t{content(i + 1)} << 32 : 0);
+        if (i == 0) set_.write(at, word);  // T4
+        else memory_.store(at + i * sizeof(uint32_t), word);
     }
-    for (uint64_t table = 0; table < own_entries; table += 2) {
-        uint64_t word = 0;
-        for (uint64_t half = 0; half < 2 && table + half < own_entries; ++half) {
-            const uint64_t page = allocator_.allocate(st::kPageBytes);
-            if (page == 0) return 0;
-            fill(page, (table + half) << kPageDepth, 1u << kPageDepth);
-            word = with_half(word, half != 0, static_cast<uint32_t>(page >> st::kPageShift));
-        }
-        if (table == 0) set_.write(directory, word);
-        else memory_.store(directory + table * 4, word);
-    }
-    return directory;
+    return at;
 }
 
 void Index::free_directory(st::Route route) {
-    if (route.depth > st::kDirectoryChunkDepthMax)
-        for (uint64_t table = 0; table < 1ull << (route.depth - kPageDepth); ++table)
-            allocator_.free(uint64_t{half_of(set_.read(route.directory + table / 2 * 8), table % 2 != 0)} << st::kPageShift);
+    if (route.depth > kPageDepth)
+        for (uint64_t entry = 0; entry < 1ull << route.depth;) {
+            const st::DirectoryPage page = page_at(route, entry);
+            allocator_.free(page.page << st::kPageShift);
+            entry += 1ull << (route.depth - page.prefix);
+        }
     allocator_.free(route.directory);
 }
 
@@ -208,23 +193,46 @@ bool Index::commit_alone() {
 
 bool Index::make_directory(unsigned database) {
     const uint64_t segment = new_segment(0);
-    const uint64_t directory =
-        segment == 0 ? 0 : new_directory(0, [&](uint64_t) { return static_cast<uint32_t>(segment / kEntryUnit); });
+    const uint64_t directory = segment == 0 ? 0 : new_entries(1, [&](uint64_t) { return static_cast<uint32_t>(segment / kEntryUnit); });
     if (directory == 0) return give_up();
     set_.write(&memory_.root().databases[database].route, st::Route{directory, 0}.word());
     return commit_alone();
 }
 
-bool Index::double_directory(unsigned database) {
+/// Makes the directory tell one bit more apart: twice the entries while it is one chunk or page, then a table of pages, first of
+/// this one page, and twice the table. Never more than a page is written.
+bool Index::deepen_directory(unsigned database) {
     const st::Route route = route_of(database);
-    // The old directory as it is in memory: no operation is under way that could have changed it, and the look into the write set
-    // would be most of what a large one costs.
-    const auto load = [this](uint64_t at) { return memory_.load(at); };
-    const auto old_entry = [&](uint64_t entry) { return half_of(load(entry_word_at(route, entry, load)), entry % 2 != 0); };
-    const uint64_t directory = new_directory(route.depth + 1, [&](uint64_t entry) { return old_entry(entry / 2); });
+    if (route.depth >= 2 * kPageDepth) return give_up();  // 2^28 segments: more than any memory holds
+    uint64_t directory;
+    if (route.depth == kPageDepth) {
+        const st::DirectoryPage only{route.directory >> st::kPageShift, 0};
+        directory = new_entries(2, [&](uint64_t) { return only.word(); });
+    } else {
+        const uint64_t count = 2ull << (route.depth > kPageDepth ? route.depth - kPageDepth : route.depth);
+        directory = new_entries(count, [&](uint64_t i) { return read_entry(route.directory + i / 2 * sizeof(uint32_t)); });
+    }
     if (directory == 0) return give_up();
     set_.write(&memory_.root().databases[database].route, st::Route{directory, route.depth + 1}.word());
-    free_directory(route);
+    if (route.depth != kPageDepth) allocator_.free(route.directory);
+    return commit_alone();
+}
+
+/// Puts two pages, in which each entry stands twice, into the place of the one that holds this entry of a deep directory.
+bool Index::split_page(st::Route route, uint64_t entry) {
+    const st::DirectoryPage old = page_at(route, entry);
+    constexpr uint64_t kEntries = 1ull << kPageDepth;
+    st::DirectoryPage halves[2];
+    for (uint64_t half = 0; half < 2; ++half) {
+        const uint64_t from = (old.page << st::kPageShift) + half * (st::kPageBytes / 2);
+        const uint64_t page = new_entries(kEntries, [&](uint64_t i) { return read_entry(from + i / 2 * sizeof(uint32_t)); });
+        if (page == 0) return give_up();
+        halves[half] = {page >> st::kPageShift, old.prefix + 1};
+    }
+    const uint64_t span = 1ull << (route.depth - kPageDepth - old.prefix);  // entries of the table that name the old page
+    const uint64_t first = entry >> kPageDepth & ~(span - 1);
+    for (uint64_t i = 0; i < span; ++i) write_entry(route.directory + (first + i) * sizeof(uint32_t), halves[i >= span / 2].word());
+    allocator_.free(old.page << st::kPageShift);
     return commit_alone();
 }
 
@@ -236,9 +244,11 @@ bool Index::split(unsigned database, st::KeyPlace place, const std::function<uin
     const uint64_t old = segment_at(route, place.entry(route.depth));
     const unsigned depth = depth_of_segment(old);
     if (depth == route.depth) {
-        if (!double_directory(database)) return false;
+        if (!deepen_directory(database)) return false;
         route = route_of(database);
     }
+    if (const uint64_t entry = place.entry(route.depth); route.depth > kPageDepth && depth == page_at(route, entry).prefix + kPageDepth)
+        if (!split_page(route, entry)) return false;
     const uint64_t halves[2] = {new_segment(depth + 1), new_segment(depth + 1)};
     if (halves[0] == 0 || halves[1] == 0) return give_up();
     for (unsigned which = 0; which < st::kBuckets; ++which)  // the keys' lines, all under way at once
@@ -266,11 +276,8 @@ bool Index::split(unsigned database, st::KeyPlace place, const std::function<uin
     }
     const uint64_t span = 1ull << (route.depth - depth);  // entries that name the old segment
     const uint64_t first = place.entry(route.depth) & ~(span - 1);
-    for (uint64_t i = 0; i < span; ++i) {
-        const uint64_t word_at = entry_word_at(route, first + i);
-        const auto name = static_cast<uint32_t>(halves[i >= span / 2] / kEntryUnit);
-        set_.write(word_at, with_half(set_.read(word_at), (first + i) % 2 != 0, name));
-    }
+    for (uint64_t i = 0; i < span; ++i)
+        write_entry(entry_at(route, first + i), static_cast<uint32_t>(halves[i >= span / 2] / kEntryUnit));
     allocator_.free(old);
     return commit_alone();
 }

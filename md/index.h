@@ -93,11 +93,14 @@ class Index {
     static std::optional<unsigned> free_slot(const st::Bucket& bucket);
     uint64_t new_segment(unsigned depth);
     bool make_directory(unsigned database);
-    bool double_directory(unsigned database);
-    uint64_t new_directory(unsigned depth, const std::function<uint32_t(uint64_t entry)>& content);
-    template <class Read>
-    uint64_t entry_word_at(st::Route route, uint64_t entry, const Read& read) const;
-    uint64_t entry_word_at(st::Route route, uint64_t entry) const;
+    bool deepen_directory(unsigned database);
+    bool split_page(st::Route route, uint64_t entry);
+    template <class Content>
+    uint64_t new_entries(uint64_t count, const Content& content);
+    uint32_t read_entry(uint64_t at) const;
+    void write_entry(uint64_t at, uint32_t content);
+    st::DirectoryPage page_at(st::Route route, uint64_t entry) const;
+    uint64_t entry_at(st::Route route, uint64_t entry) const;
     bool commit_alone();
     bool give_up();
 

@@ -172,9 +172,37 @@ class Walk {
 
     uint64_t segment_at(st::Route route, uint64_t entry) const {
         if (route.depth <= st::kDirectoryChunkDepthMax) return uint64_t{memory_.as<uint32_t>(route.directory)[entry]} * st::kIndexSegmentBytes;
-        const uint64_t page = memory_.as<uint32_t>(route.directory)[entry >> st::kDirectoryChunkDepthMax];
-        const uint64_t within = entry % (1u << st::kDirectoryChunkDepthMax);
-        return uint64_t{memory_.as<uint32_t>(page << st::kPageShift)[within]} * st::kIndexSegmentBytes;
+        const st::DirectoryPage page = page_at(route, entry);
+        const uint64_t within = entry >> (route.depth - st::kDirectoryChunkDepthMax - page.prefix) & ((1u << st::kDirectoryChunkDepthMax) - 1);
+        return uint64_t{memory_.as<uint32_t>(page.page << st::kPageShift)[within]} * st::kIndexSegmentBytes;
+    }
+    st::DirectoryPage page_at(st::Route route, uint64_t entry) const {
+        return st::DirectoryPage::from(memory_.as<uint32_t>(route.directory)[entry >> st::kDirectoryChunkDepthMax]);
+    }
+
+    /// The pages of a deep directory: false if one cannot be followed.
+    bool walk_pages(st::Route route) {
+        const unsigned table_depth = route.depth - st::kDirectoryChunkDepthMax;
+        for (uint64_t entry = 0; entry < 1ull << route.depth;) {
+            const st::DirectoryPage page = page_at(route, entry);
+            if (!reach(page.page << st::kPageShift, "a directory's page", st::kPageBytes)) return false;
+            const uint64_t span = page.prefix > table_depth ? 0 : 1ull << (route.depth - page.prefix);
+            if (span == 0 || entry % span != 0) {
+                fault("the directory's page {} has a prefix of {} bits at entry {} of a directory of {}", page.page, page.prefix, entry, route.depth);
+                return false;
+            }
+            for (uint64_t i = entry; i < entry + span; i += 1ull << st::kDirectoryChunkDepthMax)
+                if (page_at(route, i).word() != page.word()) {
+                    fault("entry {} does not name the directory's page {}", i, page.page);
+                    return false;
+                }
+            entry += span;
+        }
+        return true;
+    }
+    /// How deep a segment can be that this entry names.
+    unsigned depth_limit(st::Route route, uint64_t entry) const {
+        return route.depth <= st::kDirectoryChunkDepthMax ? route.depth : page_at(route, entry).prefix + st::kDirectoryChunkDepthMax;
     }
 
     /// `keys`: null for what remains of a cleared database, of which entries before first_entry and first_bucket are gone.
@@ -183,14 +211,14 @@ class Walk {
         const bool deep = route.depth > st::kDirectoryChunkDepthMax;
         const uint64_t own_entries = 1ull << (deep ? route.depth - st::kDirectoryChunkDepthMax : route.depth);
         if (!reach(route.directory, "a directory", own_entries * sizeof(uint32_t))) return;
-        for (uint64_t i = 0; deep && i < own_entries; ++i)
-            if (!reach(uint64_t{memory_.as<uint32_t>(route.directory)[i]} << st::kPageShift, "a directory's page", st::kPageBytes)) return;
+        if (deep && !walk_pages(route)) return;
         for (uint64_t entry = first_entry; entry < 1ull << route.depth;) {
             const uint64_t segment = segment_at(route, entry);
             if (!reach(segment, "an index segment", st::kIndexSegmentBytes)) return;
             ++report_.index_segments;
             const unsigned depth = *memory_.as<uint8_t>(segment + st::kDepthAt);
-            if (depth > route.depth) return fault("segment {} has depth {} under a directory of {}", segment, depth, route.depth);
+            if (const unsigned limit = depth_limit(route, entry); depth > limit)
+                return fault("segment {} has depth {} under a directory of {}", segment, depth, limit);
             const uint64_t span = 1ull << (route.depth - depth);
             if (entry % span != 0) return fault("segment {} begins at entry {}", segment, entry);
             for (uint64_t i = 1; i < span; ++i)

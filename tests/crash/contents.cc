@@ -86,9 +86,18 @@ std::optional<RawItem> read_item(const StoreMemory& memory, uint64_t reference, 
 }
 
 uint64_t segment_at(const StoreMemory& memory, st::Route route, uint64_t entry) {
-    const uint64_t at = route.directory + entry * 4;
-    if (route.depth > st::kDirectoryChunkDepthMax || at + 4 > memory.bytes()) return 0;
-    const uint64_t segment = uint64_t{__atomic_load_n(memory.as<uint32_t>(at), __ATOMIC_RELAXED)} * st::kIndexSegmentBytes;
+    const auto load = [&](uint64_t at) {
+        return at + sizeof(uint32_t) > memory.bytes() ? 0 : __atomic_load_n(memory.as<uint32_t>(at), __ATOMIC_RELAXED);
+    };
+    uint64_t at = route.directory + entry * sizeof(uint32_t);
+    if (route.depth > st::kDirectoryChunkDepthMax) {
+        const unsigned table_depth = route.depth - st::kDirectoryChunkDepthMax;
+        const auto page = st::DirectoryPage::from(load(route.directory + (entry >> st::kDirectoryChunkDepthMax) * sizeof(uint32_t)));
+        if (page.page == 0 || page.prefix > table_depth) return 0;
+        const uint64_t within = (entry >> (table_depth - page.prefix)) % (1u << st::kDirectoryChunkDepthMax);
+        at = (page.page << st::kPageShift) + within * sizeof(uint32_t);
+    }
+    const uint64_t segment = uint64_t{load(at)} * st::kIndexSegmentBytes;
     return segment + st::kIndexSegmentBytes > memory.bytes() ? 0 : segment;
 }
 
@@ -96,7 +105,7 @@ std::vector<uint64_t> reachable_segments(const StoreMemory& memory) {
     std::vector<uint64_t> segments;
     for (const st::DatabaseWords& words : memory.root().databases) {
         const st::Route route = st::Route::from(words.route);
-        if (route.directory == 0 || route.depth > st::kDirectoryChunkDepthMax) continue;
+        if (route.directory == 0) continue;
         for (uint64_t entry = 0; entry < 1ull << route.depth; ++entry) {
             const uint64_t segment = segment_at(memory, route, entry);
             if (segment != 0 && (segments.empty() || segments.back() != segment)) segments.push_back(segment);

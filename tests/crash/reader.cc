@@ -29,7 +29,6 @@ std::optional<Readers::Reading> Readers::locate(const StoreMemory& memory, unsig
     reading.floor = floor;
     for (size_t i = 0; i < group_.size(); ++i) {
         const st::Route route = st::Route::from(memory.load(memory.offset_of(&memory.root().databases[group_[i].database].route)));
-        if (route.directory != 0 && route.depth > st::kDirectoryChunkDepthMax) return std::nullopt;
         reading.segments.push_back(route.directory == 0 ? 0 : segment_at(memory, route, places_[i].entry(route.depth)));
     }
     return reading;

@@ -303,6 +303,13 @@ void add_index(std::vector<Scenario>& all) {
                        set_each(kDatabase, rivals, text(20, 'o'))(store);
                        CHECK(store.split(kDatabase, {0}) && store.split(kDatabase, {0}));
                    }, {[](Store& store) { CHECK(store.split(kDatabase, {~0ull})); }, set(kDatabase, rivals.front(), text(20, 'p'))}, first_rival});
+    const auto split_at_key = [=](Store& store) { CHECK(store.split(kDatabase, store.place_of(key))); };
+    // From one page of names to a table of two, and to a table of four in which two entries share a page.
+    all.push_back({"split_of_the_directory", [=](Store& store) {
+                       set_each(kDatabase, rivals, text(20, 'o'))(store);
+                       for (unsigned depth = 0; depth < md::st::kDirectoryChunkDepthMax; ++depth) split_at_key(store);
+                   }, {split_at_key, split_at_key, set(kDatabase, key, text(30, 'n'))}, first_rival});
+    all.back().pages = 64;
 }
 
 void add_large_values(std::vector<Scenario>& all) {

@@ -65,6 +65,13 @@ struct Fixture {
     st::Slot slot(std::string_view key) { return store.slot_of(key).content; }
     st::Route route() { return st::Route::from(root().databases[0].route); }
     uint32_t* entries() { return memory().as<uint32_t>(route().directory); }
+    /// Makes the directory a table of four entries for three pages; entries() are the table's then.
+    void make_deep() {
+        while (route().depth < st::kDirectoryChunkDepthMax + 2) REQUIRE(store->split(0, {0}));
+        REQUIRE(entries()[0] != entries()[1]);
+        REQUIRE(entries()[2] == entries()[3]);
+        REQUIRE(store.faults() == "");
+    }
     /// A page of a kind, in no particular place.
     uint64_t page_of_kind(st::PageKind kind) {
         for (uint64_t number = 1; number < root().frontier; ++number)
@@ -189,6 +196,10 @@ TEST_CASE("check: every kind of damage is reported") {
         {"a directory of an impossible depth", [](Fixture& f) { f.root().databases[0].route = st::Route{f.route().directory, 60}.word(); }, "has depth 60"},
         {"a directory deeper than its chunk", [](Fixture& f) { f.root().databases[0].route = st::Route{f.route().directory, 14}.word(); }, "a directory at"},
         {"a directory of two levels that is none", [](Fixture& f) { f.root().databases[0].route = st::Route{f.route().directory, 15}.word(); }, "a directory's page at"},
+        {"a directory's page in two places", [](Fixture& f) { f.make_deep(); f.entries()[1] = f.entries()[0]; }, "a directory's page at"},
+        {"a directory's page named by half of its entries", [](Fixture& f) { f.make_deep(); f.entries()[3] = f.entries()[1]; }, "does not name the directory's page"},
+        {"a directory's page that tells too much apart", [](Fixture& f) { f.make_deep(); f.entries()[1] += 1u << st::DirectoryPage::kPageBits; }, "has a prefix of 3 bits"},
+        {"a directory's page that begins in the middle", [](Fixture& f) { f.make_deep(); f.entries()[1] -= 1u << st::DirectoryPage::kPageBits; }, "has a prefix of 1 bits at entry 16384"},
         {"one directory for two databases", [](Fixture& f) { f.root().databases[5].route = f.root().databases[0].route; }, "is reached twice"},
         {"a directory that is lost", [](Fixture& f) { f.root().databases[0].route = 0; }, "are reached"},
         {"an entry without a segment", [](Fixture& f) { f.entries()[0] = 0; }, "an index segment at 0 is not in any page"},

@@ -295,6 +295,33 @@ TEST_CASE("index: directories of every depth up to the largest chunk, a page, an
     CHECK(fixture.faults() == "");
 }
 
+TEST_CASE("index: a deep directory grows a page at a time, wherever segments are split, and all keys are found") {
+    Random random;
+    INFO("SEED=" << random.seed);
+    Fixture fixture;
+    std::set<uint64_t> hashes;
+    for (int i = 0; i < 200; ++i) hashes.insert(random_hash(random));
+    for (const uint64_t hash : hashes) REQUIRE(fixture.insert(hash));
+    const uint64_t targets[] = {random_hash(random), random_hash(random), random_hash(random)};
+    for (const uint64_t target : targets)
+        while (fixture.index.depth_of_segment(fixture.index.segment_of(0, {target})) < st::kDirectoryChunkDepthMax + 3) {
+            const uint64_t used = fixture.store.root().used_bytes;
+            const unsigned depth = fixture.depth();
+            REQUIRE(fixture.split(target));
+            // A table of up to eight entries, one page more and two segments at most, where the whole directory was written before.
+            if (depth > st::kDirectoryChunkDepthMax)
+                REQUIRE(fixture.store.root().used_bytes - used <= st::kPageBytes + 2 * st::kIndexSegmentBytes + 64);
+            REQUIRE(fixture.all_found(hashes));
+            REQUIRE(fixture.faults() == "");
+        }
+    CHECK(fixture.depth() == st::kDirectoryChunkDepthMax + 3);
+    const uint64_t with_directory = fixture.store.root().used_bytes;
+    fixture.index.free_directory(fixture.index.route_of(0));
+    fixture.commit();
+    CHECK(with_directory - fixture.store.root().used_bytes >= 3 * st::kPageBytes);
+    CHECK(with_directory - fixture.store.root().used_bytes <= 10 * st::kPageBytes);  // eight, had all been split
+}
+
 TEST_CASE("index: a split without memory has not happened") {
     for (const unsigned splits : {0u, 1u, 5u, 13u, 14u, 15u}) {
         CAPTURE(splits);
