@@ -59,11 +59,11 @@ CounterSegment::CounterSegment(const std::string& path, const char* role, unsign
     if (!went_on) segment_ = Segment::create(spec);
     auto* prologue = segment_.payload<CounterPrologue>();
     values_ = segment_.payload<std::atomic<uint64_t>>(values_offset(count));
+    prologue->index = index;  // md's change places
     prologue->pid.store(static_cast<uint32_t>(getpid()), std::memory_order_relaxed);
     prologue->process_start.store(process_start_time(getpid()), std::memory_order_relaxed);
     if (!went_on) {
         copy_text(prologue->role, role);
-        prologue->index = index;
         prologue->count = count;
         prologue->names_hash = names_hash;
         describe(rows, count);

@@ -5,7 +5,8 @@
 // Layout of the payload: CounterPrologue, `count` CounterDescriptors, then the values (u64 words). A histogram takes
 // kHistogramWords words: count, sum, max, buckets (histogram.h). Each word has one writer, the process itself; readers
 // read relaxed: every single number is true, several of them need not be of the same instant.
-// Counters go on where a dead predecessor of the same build stopped, so totals survive a restart; gauges start anew.
+// Counters go on where a dead predecessor of the same build stopped, so totals survive a restart; gauges start anew. (md's
+// standby, whose index is another, gives the file its own name first.)
 #pragma once
 
 #include <array>

@@ -132,8 +132,6 @@ void Segment::publish() {
         throw Error(fmt::format("cannot publish the segment {}: {}", path_, errno_text(errno)));
 }
 
-void Segment::discard() { unlink((path_ + kUnfinishedSuffix).c_str()); }
-
 Segment Segment::attach(const SegmentSpec& spec, Access access) {
     struct stat info;
     if (stat(spec.path.c_str(), &info) != 0)

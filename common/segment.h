@@ -70,8 +70,6 @@ class Segment {
 
     /// Steps 3: after this others can attach.
     void publish();
-    /// Gives up a segment that is not published: its file goes.
-    void discard();
     /// Backs memory up to `bytes` from the start (S1). False when the file system is full or `bytes` > size.
     bool grow(uint64_t bytes);
     /// Bytes now backed; never more than the mapping, whatever the header says.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <ctime>
 
 #include "common/check.h"
@@ -38,6 +39,7 @@ Loop::Loop(Daemon& daemon, Lease& lease)
       store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation),
       engine_(store_segment_.memory()) {
     const DaemonArguments& arguments = daemon.arguments();
+    inherit_counters();
     engine_.counters = Counters<MdCounter>(paths::counters(daemon.dir(), "md", arguments.index), "md", arguments.index,
                                            arguments.instance, arguments.generation);
     engine_.store.set_reserve(kReservePages);
@@ -46,7 +48,6 @@ Loop::Loop(Daemon& daemon, Lease& lease)
     engine_.assembly_budget.limit = static_cast<uint64_t>(daemon.options().number(OptionId::assembly_memory));
     control_ = lease.control_segment().payload<Control>();
     open_roster();
-    remove_counters_of_others();
     fifo_ = Fifo(paths::md_fifo(daemon.dir()));
     fifo_.prepare_to_wait(paths::md_fifo(daemon.dir()));
     daemon.wake_on_signal(fifo_.descriptor());
@@ -61,10 +62,13 @@ void Loop::open_roster() {
     control_->md_pid.store(static_cast<uint32_t>(getpid()), std::memory_order_relaxed);
 }
 
-/// The counters of an md that has died are not those of this instance's md any more.
-void Loop::remove_counters_of_others() {
+/// The counters of the md before, whose place was another, become this one's: the totals that clients see go on, and no memory
+/// is needed for them when there is none.
+void Loop::inherit_counters() {
+    const unsigned own = daemon_.arguments().index;
     for (unsigned index = 0; index < kMdPlaces; ++index)
-        if (index != daemon_.arguments().index) unlink(paths::counters(daemon_.dir(), "md", index).c_str());
+        if (index != own)
+            std::rename(paths::counters(daemon_.dir(), "md", index).c_str(), paths::counters(daemon_.dir(), "md", own).c_str());
 }
 
 /// Everything that clients may have missed is theirs before anybody hears of the new md.

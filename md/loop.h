@@ -53,7 +53,7 @@ class Loop {
     void attach(unsigned index, uint64_t generation);
     void detach(unsigned index);
     void take_over();
-    void remove_counters_of_others();
+    void inherit_counters();
     bool serve_channels();
     bool keep_house();
     void park();

@@ -5,11 +5,8 @@
 
 #include <cstdint>
 #include <cstdlib>
-#include <optional>
 
-#include "common/counters.h"
 #include "common/daemon.h"
-#include "common/paths.h"
 #include "md/loop.h"
 
 namespace {
@@ -25,20 +22,6 @@ uint64_t amnesia_microseconds() {
     return text == nullptr ? 0 : static_cast<uint64_t>(std::atol(text)) * 1000;
 }
 
-/// As much shared memory as this md's counters will take. Whoever waits holds it: there may be none any more when its time comes.
-class CountersReserve {
-  public:
-    explicit CountersReserve(const millrace::Daemon& daemon)
-        : segment_(millrace::Segment::create({millrace::paths::counters(daemon.dir(), "md", daemon.arguments().index), 0,
-                                              daemon.arguments().instance, daemon.arguments().generation,
-                                              millrace::Counters<millrace::MdCounter>::segment_bytes()})) {}
-    ~CountersReserve() { segment_.discard(); }
-    CountersReserve(const CountersReserve&) = delete;
-
-  private:
-    millrace::Segment segment_;
-};
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -48,9 +31,7 @@ int main(int argc, char** argv) {
         const uint64_t amnesia_us = amnesia_microseconds();
         if (amnesia_us != 0 && daemon.arguments().index != 0) daemon.report_standby();  // whoever has the lease just now
         for (millrace::md::Lease lease(daemon);; lease.hand_over()) {
-            std::optional<CountersReserve> reserve(daemon);
             if (!lease.acquire()) return;
-            reserve.reset();
             millrace::md::Loop(daemon, lease).run(amnesia_us);
             if (daemon.stopping() || amnesia_us == 0) return;
         }

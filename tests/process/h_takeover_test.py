@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -92,6 +93,22 @@ class TakeOver(FreshInstanceCase):
 
     def test_killed_with_its_standby(self):
         self.storm(max(3, KILLS // 10), both=True)
+
+    def test_totals_go_on_with_the_next_md(self):
+        instance = self.start(io=1)
+        hits = lambda wire: int(re.search(rb"keyspace_hits:(\d+)", wire.command("INFO", "stats")).group(1))   # noqa: E731
+        with instance.wire() as wire:
+            wire.command("SET", "k", "v")
+            for number in range(3):     # each md takes the other's place in turn, and its file
+                serving, _ = wait_for(lambda: md_pids(instance), 20, "md and its standby")
+                for _ in range(100):
+                    wire.command("GET", "k")
+                self.assertEqual(hits(wire), 100 * (number + 1))
+                os.kill(serving, signal.SIGKILL)
+                wire.command("PING")
+                wire.command("STRLEN", "nothing")
+            self.assertEqual(hits(wire), 300)
+        instance.remember()
 
     def test_a_stopped_md_is_replaced_after_the_hang_timeout(self):
         instance = self.start(io=1, md_hang_timeout=1)
