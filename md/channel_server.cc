@@ -230,6 +230,7 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
         refuse(connection, "ERR the server has failed repeatedly while executing this command; it is set aside");
         return Taken::done;
     }
+    const PlanStatistics counted = engine_.statistics;
     engine_.poison.begin(name);
     begin_reply();
     engine_.plan.begin(header.database, now_ms_);
@@ -238,6 +239,7 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     if constexpr (kSeededBug == SeededBug::reply_before_commit) replies_.publish();
     if (finished == Finished::not_yet) {
         engine_.store.abandon();
+        engine_.statistics = counted;  // it is going to be executed again
         replies_.rewind(reply_begins_);
         claimed_ = nullptr;
     } else if (finished == Finished::no_memory || !commit()) {

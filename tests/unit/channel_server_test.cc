@@ -413,6 +413,7 @@ TEST_CASE("channel server: without memory for records, long replies go through t
     }
     CHECK(answered == kRequests);
     CHECK(stalled);
+    CHECK(fixture.group.engine().counters.get(MdCounter::keyspace_hits) == 4 * kRequests);  // one that waited is counted once
     CHECK(fixture.group.faults() == "");
 }
 
