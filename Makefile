@@ -114,6 +114,10 @@ run: deps
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@exec tools/millrace start --dir ./instance
 
+# Freed memory that AddressSanitizer keeps back would look like memory that the servers hold.
+ifneq ($(findstring address,$(SAN)),)
+export ASAN_OPTIONS ?= quarantine_size_mb=4
+endif
 test: deps-test
 	@$(MAKE) --no-print-directory $(JOBS) tests
 	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/run.py --build "$(BUILD)" $(PATTERN)

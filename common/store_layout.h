@@ -39,6 +39,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -133,6 +134,9 @@ struct ItemHeader {
     uint16_t key_length;
     ItemType type;
     uint8_t flags;
+
+    static ItemHeader from(uint64_t word) { return std::bit_cast<ItemHeader>(word); }
+    uint64_t word() const { return std::bit_cast<uint64_t>(*this); }
 };
 static_assert(sizeof(ItemHeader) == 8);
 

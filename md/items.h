@@ -60,16 +60,11 @@ class Items {
 
     bool is_large(uint64_t reference) const { return (header_of(reference).flags & st::kLarge) != 0; }
     st::ItemHeader header_of(uint64_t reference) const {
-        const uint64_t word = set_.read(reference);
-        st::ItemHeader header;
-        std::memcpy(&header, &word, sizeof header);
-        return header;
+        return st::ItemHeader::from(set_.read(reference));
     }
     void write_header(uint64_t reference, const st::ItemHeader& header) {
-        uint64_t word;
-        std::memcpy(&word, &header, sizeof word);
-        if constexpr (kSeededBug == SeededBug::header_direct) memory_.store(reference, word);
-        else set_.write(reference, word);
+        if constexpr (kSeededBug == SeededBug::header_direct) memory_.store(reference, header.word());
+        else set_.write(reference, header.word());
     }
     uint64_t word_of(uint64_t reference, size_t field) const { return set_.read(reference + field); }
     uint64_t page_of(uint64_t reference, uint64_t index) const;

@@ -16,10 +16,7 @@ namespace {
 
 /// First word of a reply record, before and after it was released.
 uint64_t record_word(bool released) {
-    const st::ItemHeader header{released, 0, st::ItemType::reply_record, 0};
-    uint64_t word;
-    std::memcpy(&word, &header, sizeof word);
-    return word;
+    return st::ItemHeader{released, 0, st::ItemType::reply_record, 0}.word();
 }
 
 }  // namespace
@@ -156,10 +153,7 @@ bool Store::clear(unsigned database) {
     if (route == 0) return true;
     const uint64_t garbage = allocator_.allocate(sizeof(st::ClearedDatabase), Allocator::Need::urgent);
     if (garbage == 0) return false;
-    const st::ItemHeader header{0, 0, st::ItemType::cleared_database, 0};
-    uint64_t first;
-    std::memcpy(&first, &header, sizeof first);
-    set_.write(garbage, first);
+    set_.write(garbage, st::ItemHeader{0, 0, st::ItemType::cleared_database, 0}.word());
     auto& cleared = *memory_.as<st::ClearedDatabase>(garbage);
     cleared.route = route;
     cleared.next_entry = cleared.next_bucket = 0;
@@ -367,12 +361,10 @@ bool Store::free_some(unsigned limit) {
     if (garbage == 0) return false;
     // Taken off the list first: what it refers to may be pushed while it is freed. It comes back if something is left.
     set_.write(&root().garbage, set_.read(garbage + offsetof(st::LargeItem, garbage_next)));
-    st::ItemHeader header;
-    const uint64_t word = set_.read(garbage);
-    std::memcpy(&header, &word, sizeof header);
+    const st::ItemType type = st::ItemHeader::from(set_.read(garbage)).type;
     bool done;
-    if (header.type == st::ItemType::cleared_database) done = free_database_slice(garbage, limit);
-    else if (header.type == st::ItemType::reply_record) done = free_record_slice(garbage, limit);
+    if (type == st::ItemType::cleared_database) done = free_database_slice(garbage, limit);
+    else if (type == st::ItemType::reply_record) done = free_record_slice(garbage, limit);
     else done = items_.free_large(garbage, limit);
     if (!done) items_.push_garbage(garbage);
     return commit();

@@ -69,9 +69,7 @@ std::optional<RawItem> read_large(const StoreMemory& memory, uint64_t reference,
 std::optional<RawItem> read_item(const StoreMemory& memory, uint64_t reference, bool large_too) {
     const uint64_t room = room_at(memory, reference);
     if (room < sizeof(st::ItemHeader)) return std::nullopt;
-    st::ItemHeader header;
-    const uint64_t word = memory.load(reference);
-    std::memcpy(&header, &word, sizeof header);
+    const auto header = st::ItemHeader::from(memory.load(reference));
     const bool expires = (header.flags & st::kHasExpiry) != 0;
     if ((header.flags & st::kLarge) != 0) return large_too ? read_large(memory, reference, expires) : RawItem{{}, {}, true};
     const uint64_t start = sizeof header + (expires ? 8 : 0);
