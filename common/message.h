@@ -71,13 +71,19 @@ inline void commit_message(RingProducer& ring, std::byte* room, uint32_t bytes, 
     std::memcpy(room - kMessagePrefix, &id.generation, kMessagePrefix);
     ring.commit(kMessagePrefix + bytes, kind, id.slot);
 }
-/// Claim, copy and commit in one; false while the ring is full.
+/// Claims, calls write(room) for exactly `bytes` <= max_message(), and commits; false while the ring is full.
+template <class Write>
+bool put_message(RingProducer& ring, uint32_t kind, ConnectionId id, uint32_t bytes, const Write& write) {
+    return ring.try_put(kMessagePrefix + bytes, kind, id.slot, [&](std::byte* body) {
+        std::memcpy(body, &id.generation, kMessagePrefix);
+        write(body + kMessagePrefix);
+    });
+}
+/// The same with a copy of `bytes`.
 inline bool push_message(RingProducer& ring, uint32_t kind, ConnectionId id, std::span<const std::byte> bytes) {
-    std::byte* room = claim_message(ring, static_cast<uint32_t>(bytes.size()));
-    if (room == nullptr) return false;
-    if (!bytes.empty()) std::memcpy(room, bytes.data(), bytes.size());
-    commit_message(ring, room, static_cast<uint32_t>(bytes.size()), kind, id);
-    return true;
+    return put_message(ring, kind, id, static_cast<uint32_t>(bytes.size()), [&](std::byte* room) {
+        if (!bytes.empty()) std::memcpy(room, bytes.data(), bytes.size());
+    });
 }
 
 /// A message as it came: whom it is about, and what it carries.

@@ -117,7 +117,7 @@ struct Frame {
 /// Where a producer writes its frames: `staged` is faster; `in_place` is for one whose successor must find them (R8).
 enum class RingWriting { in_place, staged };
 
-/// The writing end. try_claim, fill, commit, ..., publish.
+/// The writing end. try_put, or where a length is known only afterwards try_claim, fill, commit; ..., publish.
 class RingProducer {
   public:
     RingProducer() = default;
@@ -136,12 +136,8 @@ class RingProducer {
     /// Room for a body of `body_length` <= max_body() bytes, or null while the ring is full. The bytes are nobody
     /// else's until commit and publish; a second claim without a commit starts over.
     std::byte* try_claim(uint32_t body_length) {
-        CHECK(body_length <= max_body());
-        const uint64_t bytes = frame_bytes(body_length);
-        if (bytes > static_cast<uint64_t>(limit_ - cursor_) && !open_window(bytes)) return nullptr;
-        const auto* ahead = reinterpret_cast<const std::byte*>(reinterpret_cast<uintptr_t>(cursor_) + write_ahead_);  // R7
-        fetch_to_write(ahead);
-        fetch_to_write(ahead + kLineBytes);
+        if (frame_bytes(body_length) > static_cast<uint64_t>(limit_ - cursor_) && !open_window(body_length)) return nullptr;
+        fetch_ahead(cursor_);
         return cursor_ + sizeof(FrameHeader);
     }
     /// Ends the claimed message with the length really used (at most the claimed one).
@@ -150,13 +146,27 @@ class RingProducer {
         std::memcpy(cursor_, &header, sizeof header);
         cursor_ += frame_bytes(body_length);
     }
-    /// Claim, copy and commit in one; false while the ring is full.
-    bool try_push(uint32_t kind, uint32_t id, std::span<const std::byte> body) {
-        std::byte* room = try_claim(static_cast<uint32_t>(body.size()));
-        if (room == nullptr) return false;
-        if (!body.empty()) std::memcpy(room, body.data(), body.size());
-        commit(static_cast<uint32_t>(body.size()), kind, id);
+    /// Claims, calls write(room) for a body of exactly this length, and commits; false while the ring is full.
+    template <class Write>
+    bool try_put(uint32_t body_length, uint32_t kind, uint32_t id, const Write& write) {
+        const uint64_t bytes = frame_bytes(body_length);
+        std::byte* at = cursor_;
+        if (bytes > static_cast<uint64_t>(limit_ - at)) {
+            if (!open_window(body_length)) return false;
+            at = cursor_;
+        }
+        fetch_ahead(at);
+        const FrameHeader header = FrameHeader::of(body_length, kind, id);
+        std::memcpy(at, &header, sizeof header);
+        write(at + sizeof header);
+        cursor_ = at + bytes;
         return true;
+    }
+    /// The same with a copy of `body`.
+    bool try_push(uint32_t kind, uint32_t id, std::span<const std::byte> body) {
+        return try_put(static_cast<uint32_t>(body.size()), kind, id, [&](std::byte* room) {
+            if (!body.empty()) std::memcpy(room, body.data(), body.size());
+        });
     }
     /// Makes everything committed visible to the consumer (R1). False when there was nothing new.
     bool publish() {
@@ -206,6 +216,11 @@ class RingProducer {
         return ring_.capacity - (tail - head_cache_);
     }
 
+    void fetch_ahead(const std::byte* cursor) const {  // R7
+        const auto* ahead = reinterpret_cast<const std::byte*>(reinterpret_cast<uintptr_t>(cursor) + write_ahead_);
+        fetch_to_write(ahead);
+        fetch_to_write(ahead + kLineBytes);
+    }
     void unstage(std::byte* to, size_t bytes) const {
         if (bytes > kUnstageByWords) {
             std::memcpy(to, stage_.get(), bytes);
@@ -225,9 +240,12 @@ class RingProducer {
         window_position_ = position();
         window_ = cursor_ = limit_ = nullptr;
     }
-    /// Opens a window with room for a frame of so many bytes; false while the ring is full.
-    [[gnu::noinline]] bool open_window(uint64_t bytes) {
-        const uint64_t room = room_for(bytes);
+    /// Opens a window with room for a body of so many bytes; false while the ring is full. No window is longer than the longest
+    /// frame, so a body that is too long always comes here.
+    [[gnu::noinline]] bool open_window(uint32_t body_length) {
+        CHECK(body_length <= max_body());
+        const uint64_t bytes = frame_bytes(body_length);
+        const uint64_t room = std::min(room_for(bytes), frame_bytes(max_body()));
         if (room < bytes) return false;
         if (window_ != nullptr) close_window();
         std::byte* const at = place(window_position_);

@@ -58,23 +58,19 @@ void MdLink::announce(IoConnState state) {
 
 bool MdLink::send_request(ConnectionId id, const RequestHeader& header, std::span<const std::string_view> arguments,
                           uint64_t bytes) {
-    std::byte* room = claim_message(requests_, static_cast<uint32_t>(bytes));
-    if (room == nullptr) return false;
-    write_request(room, header, arguments);
-    commit_message(requests_, room, static_cast<uint32_t>(bytes), frame_kind(MessageKind::request), id);
-    return true;
+    return put_message(requests_, frame_kind(MessageKind::request), id, static_cast<uint32_t>(bytes),
+                       [&](std::byte* room) { write_request(room, header, arguments); });
 }
 
 size_t MdLink::send_fragment(ConnectionId id, std::string_view request, size_t offset) {
     const FragmentHeader header{request.size(), offset};
     const std::string_view piece = request.substr(offset, max_message(requests_) - sizeof header);
     const auto bytes = static_cast<uint32_t>(sizeof header + piece.size());
-    std::byte* room = claim_message(requests_, bytes);
-    if (room == nullptr) return 0;
-    std::memcpy(room, &header, sizeof header);
-    std::memcpy(room + sizeof header, piece.data(), piece.size());
-    commit_message(requests_, room, bytes, frame_kind(MessageKind::request_fragment), id);
-    return piece.size();
+    const bool taken = put_message(requests_, frame_kind(MessageKind::request_fragment), id, bytes, [&](std::byte* room) {
+        std::memcpy(room, &header, sizeof header);
+        std::memcpy(room + sizeof header, piece.data(), piece.size());
+    });
+    return taken ? piece.size() : 0;
 }
 
 void MdLink::accept_md_change() {

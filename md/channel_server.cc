@@ -283,17 +283,14 @@ ChannelServer::Finished ChannelServer::finish_reply(ConnectionId connection, boo
 
 /// A reply in parts as one message; false when the ring has no room for it now.
 bool ChannelServer::put_into_ring(ConnectionId connection, uint32_t bytes) {
-    std::byte* room = claim_message(replies_, bytes);
-    if (room == nullptr) return false;
-    std::byte* at = room;
-    for (const ReplyPart& part : engine_.reply.parts()) {
-        at = std::ranges::copy(std::as_bytes(std::span(part.fields)), at).out;
-        if (part.item == 0) continue;
-        engine_.store.read_large_value(part.item, part.item_length, reinterpret_cast<char*>(at));
-        at += part.item_length;
-    }
-    commit_message(replies_, room, bytes, frame_kind(MessageKind::reply), connection);
-    return true;
+    return put_message(replies_, frame_kind(MessageKind::reply), connection, bytes, [&](std::byte* at) {
+        for (const ReplyPart& part : engine_.reply.parts()) {
+            at = std::ranges::copy(std::as_bytes(std::span(part.fields)), at).out;
+            if (part.item == 0) continue;
+            engine_.store.read_large_value(part.item, part.item_length, reinterpret_cast<char*>(at));
+            at += part.item_length;
+        }
+    });
 }
 
 /// Answers with an error in place of whatever was under way; nothing else happens.

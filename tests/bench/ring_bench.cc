@@ -85,14 +85,11 @@ class OurRing {
         RingProducer ring(channel_.requests(), RingWriting::staged);
         for (uint64_t number = 0; number < job.count;) {
             for (uint32_t i = 0; i < job.batch; ++i, ++number) {
-                std::byte* room = ring.try_claim(job.size);
-                while (room == nullptr) {
+                const auto write = [&](std::byte* room) { fill(room, job.size, number); };
+                while (!ring.try_put(job.size, 1, static_cast<uint32_t>(number), write)) {
                     ring.publish();
                     relax();
-                    room = ring.try_claim(job.size);
                 }
-                fill(room, job.size, number);
-                ring.commit(job.size, 1, static_cast<uint32_t>(number));
             }
             ring.publish();
         }

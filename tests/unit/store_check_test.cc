@@ -365,6 +365,7 @@ TEST_CASE("check: random damage of what others refer to does no harm to who look
         {fixture.garbage(st::ItemType::string), sizeof(st::LargeItem)},
     };
     CHECK(survives([&] {
+        fixture.store.space.uncover();
         for (int round = 0; round < 150; ++round) {
             for (uint64_t i = 1 + random.below(3); i > 0; --i) {
                 const auto [from, bytes] = places[random.below(places.size())];

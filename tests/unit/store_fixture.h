@@ -38,6 +38,8 @@ class TestMemory {
     }
     /// Backs bytes as a new segment has them: with zeroes.
     void prepare(uint64_t at, uint64_t length) { back_now(at, length, 0); }
+    /// Makes all of it readable, as it is in the copy that `millrace check` walks: there a hole is zeroes.
+    void uncover() { mprotect(base_, bytes_, PROT_READ | PROT_WRITE); }
     uint64_t backed_bytes() const { return static_cast<uint64_t>(std::count(backed_.begin(), backed_.end(), true)) * kPageSize; }
     bool is_backed(uint64_t at) const { return backed_[at / kPageSize]; }
 
