@@ -142,10 +142,16 @@ Segment Segment::attach(const SegmentSpec& spec, Access access) {
     Segment segment;
     segment.region_ = map_file(spec.path, access, 0, file_size);
     segment.path_ = spec.path;
+    segment.inode_ = info.st_ino;
     if (std::string fault = fault_of(segment.header(), spec, file_size); !fault.empty())
         throw Error(fmt::format("the segment {} is refused: {}; stop the instance and start it again to make it anew",
                                 spec.path, fault));
     return segment;
+}
+
+bool Segment::is_current() const {
+    struct stat info;
+    return stat(path_.c_str(), &info) == 0 && info.st_ino == inode_;
 }
 
 bool Segment::grow(uint64_t bytes) {

@@ -84,10 +84,13 @@ class Segment {
     }
     uint64_t size() const { return region_.get_size(); }
     const std::string& path() const { return path_; }
+    /// Whether the file at the path is still the one that was attached, and nobody has made another in its place.
+    bool is_current() const;
 
   private:
     boost::interprocess::mapped_region region_;
     std::string path_;
+    uint64_t inode_ = 0;
 };
 
 /// Maps bytes [offset, offset + length) of the file at `path` twice, back to back, so that a range that wraps is

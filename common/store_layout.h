@@ -283,6 +283,11 @@ struct DirectoryPage {
 
     static DirectoryPage from(uint32_t word) { return {word & ((1u << kPageBits) - 1), word >> kPageBits}; }
     uint32_t word() const { return static_cast<uint32_t>(page) | prefix << kPageBits; }
+    /// Reference of the name that stands for an entry of a directory of this depth.
+    uint64_t name_at(uint64_t entry, unsigned depth) const {
+        const uint64_t within = entry >> (depth - kDirectoryChunkDepthMax - prefix) & ((1u << kDirectoryChunkDepthMax) - 1);
+        return (page << kPageShift) + within * sizeof(uint32_t);
+    }
 };
 static_assert(sizeof(uint32_t) << kDirectoryChunkDepthMax == kPageBytes);
 static_assert(kReserveBytesDefault >> kPageShift <= 1ull << DirectoryPage::kPageBits);
@@ -336,10 +341,11 @@ struct ChannelWords {
 struct Root {
     alignas(kCacheLineDistance) uint64_t hash_seed;
     uint64_t oplog_bytes;                                    ///< capacity of the oplog ring
-    uint64_t executing;  ///< the request under way, these four: md/poison.h
+    uint64_t executing;  ///< the request under way, these five: md/poison.h
     uint64_t faulted;
     uint64_t attempted;
     uint64_t attempts;
+    uint64_t faults_between;
     alignas(kCacheLineDistance) std::atomic<uint64_t> committed;  ///< number of the list that is to be applied; 0 = none
     alignas(kCacheLineDistance) uint64_t number;             ///< of the last commit
     uint64_t frontier;                                       ///< pages from this number on were never used

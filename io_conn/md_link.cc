@@ -75,8 +75,8 @@ size_t MdLink::send_fragment(ConnectionId id, std::string_view request, size_t o
 
 void MdLink::accept_md_change() {
     epoch_ = control_->md_epoch.load(std::memory_order_acquire);
-    if (!store_.is_current())
-        throw Error("md had to begin with another store; this io_conn ends, with its connections, and is started anew");
+    if (!store_.is_current() || !roster_segment_.is_current())
+        throw Error("md had to begin with another store or roster; this io_conn ends, with its connections, and is started anew");
 }
 
 bool MdLink::publish() {

@@ -1,29 +1,14 @@
 // See store_view.h. Runs in io_conn.
 #include "io_conn/store_view.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-
-#include "common/check.h"
 
 namespace millrace::io_conn {
 
 namespace st = millrace::store;
 
-namespace {
-
-uint64_t inode_of(const std::string& path) {
-    struct stat info;
-    return stat(path.c_str(), &info) == 0 ? info.st_ino : 0;
-}
-
-}  // namespace
-
 StoreView::StoreView(const std::string& path, uint64_t instance)
-    : segment_(Segment::attach({path, st::kStoreLayout, instance}, Access::read_only)), inode_(inode_of(path)) {}
-
-bool StoreView::is_current() const { return inode_of(segment_.path()) == inode_; }
+    : segment_(Segment::attach({path, st::kStoreLayout, instance}, Access::read_only)) {}
 
 RecordReader::RecordReader(const StoreView& store, uint64_t record) : chunk_(store.at<st::ReplyRecord>(record).first_chunk) {}
 

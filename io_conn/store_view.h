@@ -20,7 +20,7 @@ class StoreView {
     StoreView(const std::string& path, uint64_t instance);
 
     /// Whether the file at the path is still the one that is mapped: a store that could not be used is made anew.
-    bool is_current() const;
+    bool is_current() const { return segment_.is_current(); }
 
     template <class T>
     const T& at(uint64_t reference) const {
@@ -30,7 +30,6 @@ class StoreView {
 
   private:
     Segment segment_;
-    uint64_t inode_ = 0;
 };
 
 /// How far a reply record has been read.

@@ -35,9 +35,7 @@ st::DirectoryPage Index::page_at(st::Route route, uint64_t entry) const {
 /// Where a directory's entry lies.
 uint64_t Index::entry_at(st::Route route, uint64_t entry) const {
     if (route.depth <= kPageDepth) return route.directory + entry * sizeof(uint32_t);
-    const st::DirectoryPage page = page_at(route, entry);
-    const uint64_t within = entry >> (route.depth - kPageDepth - page.prefix) & ((1u << kPageDepth) - 1);
-    return (page.page << st::kPageShift) + within * sizeof(uint32_t);
+    return page_at(route, entry).name_at(entry, route.depth);
 }
 
 uint64_t Index::segment_at(st::Route route, uint64_t entry) const { return read_entry(entry_at(route, entry)) * kEntryUnit; }

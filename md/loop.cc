@@ -26,6 +26,12 @@ Segment open_or_make(const std::string& path, uint64_t layout, const DaemonArgum
     return segment;
 }
 
+/// Whether the watchdog has killed the md that served last.
+bool was_hung(const Control& control) {
+    const uint64_t epoch = control.md_epoch.load(std::memory_order_relaxed);
+    return epoch != 0 && control.killed_by_watchdog.load(std::memory_order_relaxed) == epoch;
+}
+
 uint64_t thread_cpu_us() {
     timespec now;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -36,7 +42,8 @@ uint64_t thread_cpu_us() {
 
 Loop::Loop(Daemon& daemon, Lease& lease)
     : daemon_(daemon),
-      store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation),
+      store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation,
+                     was_hung(*lease.control_segment().payload<Control>())),
       engine_(store_segment_.memory()) {
     const DaemonArguments& arguments = daemon.arguments();
     inherit_counters();
@@ -74,8 +81,6 @@ void Loop::inherit_counters() {
 /// Everything that clients may have missed is theirs before anybody hears of the new md.
 void Loop::take_over() {
     const uint64_t epoch = control_->md_epoch.load(std::memory_order_relaxed) + 1;
-    engine_.poison.take_over(epoch > 1 && control_->killed_by_watchdog.load(std::memory_order_relaxed) == epoch - 1);
-    engine_.poison.install_handlers();
     look_at_roster();
     control_->md_epoch.store(epoch, std::memory_order_release);
     engine_.counters.set(MdCounter::epoch, epoch);
@@ -93,6 +98,7 @@ void Loop::run(uint64_t limit_us) {
     if (limit_us == 0 || !daemon_.was_standby()) daemon_.report_ready();
     if (limit_us == 0) log::notice("serving");
     const uint64_t began_us = monotonic_us();
+    served_well_at_us_ = began_us + kServedWellUs;
     // A large request that has arrived in part starts over with the next md: it must get through at some time.
     const auto over = [&](uint64_t us) {
         return us >= limit_us && (engine_.assembly_budget.used == 0 || us >= kLargeRequestPatienceUs);
@@ -194,16 +200,34 @@ bool Loop::keep_house() {
     // Once nothing is left to free, the gauges say so before md parks.
     const bool freed_all = freeing_ && !more;
     freeing_ = more;
-    if (now_us < next_housekeeping_us_ && !freed_all) return more;
-    while (store.fill_reserve_some()) {}
-    const unsigned expired = store.expire_some(wall_ms(), kExpirySliceWork);
-    engine_.counters.add(MdCounter::expired_keys, expired);
-    publish_keyspace(engine_, ~0u);
-    engine_.counters.set(MdCounter::store_bytes, store.taken_bytes());
-    engine_.counters.set(MdCounter::commits, store.memory().root().number);
+    const bool due = now_us >= next_housekeeping_us_;
+    if (due || freed_all) {
+        while (store.fill_reserve_some()) {}
+        publish_keyspace(engine_, ~0u);
+        engine_.counters.set(MdCounter::store_bytes, store.taken_bytes());
+        engine_.counters.set(MdCounter::commits, store.memory().root().number);
+        if (now_us >= served_well_at_us_) engine_.poison.served_well();
+    }
+    if (due) {
+        expiry_left_us_ = store.any_expiry() ? kExpiryUs : 0;
+        next_housekeeping_us_ = now_us + kHousekeepingMs * 1000;
+    }
+    return expire() || more;
+}
+
+/// A slice of expiry; true when another is to follow at once.
+bool Loop::expire() {
+    if (expiry_left_us_ == 0) return false;
+    const uint64_t began_us = monotonic_us();
+    const unsigned expired = engine_.store.expire_some(wall_ms(), kExpirySliceWork);
+    if (expired != 0) {
+        engine_.counters.add(MdCounter::expired_keys, expired);
+        publish_keyspace(engine_, ~0u);
+    }
     if (expired >= kManyExpired) return true;
-    next_housekeeping_us_ = now_us + kHousekeepingMs * 1000;
-    return more;
+    const uint64_t took_us = std::max<uint64_t>(monotonic_us() - began_us, 1);
+    expiry_left_us_ = engine_.store.expiry_pass_ended() || took_us >= expiry_left_us_ ? 0 : expiry_left_us_ - took_us;
+    return expiry_left_us_ != 0;
 }
 
 bool Loop::anything_to_do() {

@@ -41,9 +41,12 @@ class Loop {
     /// The CPU clock is a system call: it is read so often, and turns shorter than kLongTurnUs are not looked at.
     static constexpr uint64_t kCpuClockEveryUs = 100;
     static constexpr uint64_t kLongTurnUs = 500;
-    /// So many expired keys in one slice, of at most some 1,300 that it looks at, mean that there are more: what is over but still
-    /// there is about 3 % of the keys with an expiry at most.
+    /// Expiry takes so much time every kHousekeepingMs, and goes on at once after a slice with so many expired keys (of at most some
+    /// 1,300 that it looks at).
+    static constexpr uint64_t kExpiryUs = 800;
     static constexpr unsigned kManyExpired = 32;
+    /// An md that has served so long has not failed because of what it found.
+    static constexpr uint64_t kServedWellUs = 10'000'000;
 
     void open_roster();
     void turn();
@@ -56,6 +59,7 @@ class Loop {
     void inherit_counters();
     bool serve_channels();
     bool keep_house();
+    bool expire();
     void park();
     bool anything_to_do();
 
@@ -73,6 +77,8 @@ class Loop {
     unsigned next_ = 0;
     uint64_t seen_changes_ = ~0ull;
     uint64_t next_housekeeping_us_ = 0;
+    uint64_t expiry_left_us_ = 0;  ///< of kExpiryUs
+    uint64_t served_well_at_us_ = 0;
     uint64_t turn_began_us_ = 0;
     uint64_t cpu_us_ = 0, cpu_read_at_us_ = 0;  ///< this thread's CPU time, and when it was read
     uint64_t longest_turn_cpu_us_ = 0;

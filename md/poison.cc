@@ -33,9 +33,12 @@ uint64_t Poison::name_of(unsigned channel, uint64_t generation, ConnectionId con
 
 void Poison::take_over(bool killed_by_watchdog) {
     const uint64_t name = root_->executing;
-    if (name != 0 && (root_->faulted != 0 || killed_by_watchdog)) {
+    const bool own = root_->faulted != 0 || killed_by_watchdog;
+    if (own && name != 0) {
         root_->attempts = root_->attempted == name ? root_->attempts + 1 : 1;
         root_->attempted = name;
+    } else if (own) {
+        ++root_->faults_between;
     }
     root_->faulted = 0;
     end();

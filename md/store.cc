@@ -40,7 +40,10 @@ Store::Store(StoreMemory memory)
       allocator_(memory_, set_),
       index_(memory_, set_, allocator_, committer_),
       items_(memory_, set_, allocator_),
-      oplog_(memory_, set_) {}
+      oplog_(memory_, set_) {
+    const unsigned depth = index_.route_of(expire_database_).depth;
+    expire_entry_ = st::KeyPlace{root().number * 0x9e3779b97f4a7c15ull}.entry(depth);
+}
 
 st::KeyPlace Store::place_of(std::string_view key) const {
     return {XXH3_64bits_withSeed(key.data(), key.size(), root().hash_seed)};
@@ -273,13 +276,14 @@ void Store::prefetch_expiring(uint64_t bucket_at) const {
 
 unsigned Store::expire_some(int64_t now_ms, unsigned work) {
     constexpr unsigned kBucketsAhead = 4;
-    unsigned removed = 0, done = 0;
-    for (unsigned skipped = 0; done < work && skipped < kDatabases; ++done) {
+    unsigned removed = 0;
+    expire_pass_ended_ = false;
+    for (unsigned done = 0; done < work && !expire_pass_ended_; ++done) {
         const st::Route route = index_.route_of(expire_database_);
         if (keys_with_expiry(expire_database_) == 0 || expire_entry_ >= 1ull << route.depth) {
             expire_database_ = (expire_database_ + 1) % kDatabases;
             expire_entry_ = expire_bucket_ = 0;
-            ++skipped;
+            expire_pass_ended_ = expire_database_ == 0;
             continue;
         }
         const uint64_t segment = index_.segment_at(route, expire_entry_);
@@ -304,8 +308,9 @@ unsigned Store::expire_some(int64_t now_ms, unsigned work) {
             removed += here;
         }
         if (++expire_bucket_ < st::kBuckets) continue;
-        expire_bucket_ = 0;  // all entries that name this segment follow each other
-        expire_entry_ += 1ull << (route.depth - index_.depth_of_segment(segment));
+        expire_bucket_ = 0;
+        const uint64_t span = 1ull << (route.depth - index_.depth_of_segment(segment));  // entries that name this segment
+        expire_entry_ = (expire_entry_ & ~(span - 1)) + span;
     }
     return removed;
 }

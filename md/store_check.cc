@@ -172,9 +172,7 @@ class Walk {
 
     uint64_t segment_at(st::Route route, uint64_t entry) const {
         if (route.depth <= st::kDirectoryChunkDepthMax) return uint64_t{memory_.as<uint32_t>(route.directory)[entry]} * st::kIndexSegmentBytes;
-        const st::DirectoryPage page = page_at(route, entry);
-        const uint64_t within = entry >> (route.depth - st::kDirectoryChunkDepthMax - page.prefix) & ((1u << st::kDirectoryChunkDepthMax) - 1);
-        return uint64_t{memory_.as<uint32_t>(page.page << st::kPageShift)[within]} * st::kIndexSegmentBytes;
+        return uint64_t{*memory_.as<uint32_t>(page_at(route, entry).name_at(entry, route.depth))} * st::kIndexSegmentBytes;
     }
     st::DirectoryPage page_at(st::Route route, uint64_t entry) const {
         return st::DirectoryPage::from(memory_.as<uint32_t>(route.directory)[entry >> st::kDirectoryChunkDepthMax]);

@@ -11,6 +11,7 @@
 
 #include "common/check.h"
 #include "common/log.h"
+#include "md/poison.h"
 #include "md/store.h"
 
 namespace millrace::md {
@@ -30,19 +31,25 @@ std::string fault_of(const StoreMemory& memory, uint64_t oplog_bytes) {
     const uint64_t committed = root.committed.load(std::memory_order_acquire);
     if (root.oplog_bytes != oplog_bytes) return "the size of its oplog is not what it can be";
     if (root.frontier < Store::fixed_pages(oplog_bytes) || root.frontier > memory.pages()) return "its frontier is out of range";
-    if (committed != 0 && (list.number != committed || list.buckets + list.words > memory.pages() * st::kOverflowEntries))
+    const uint64_t entries_max = memory.pages() * st::kOverflowEntries;
+    if (committed != 0 && (list.number != committed || list.buckets > entries_max || list.words > entries_max))
         return "the commit that was under way has no list";
     return {};
 }
 
 }  // namespace
 
-void StoreSegment::attach_or_make(const SegmentSpec& spec) {
+void StoreSegment::attach_or_make(const SegmentSpec& spec, bool predecessor_hung) {
     if (access(spec.path.c_str(), F_OK) == 0) {
         try {
             segment_ = Segment::attach(spec, Access::read_write);
             if (const std::string fault = fault_of(memory(), kOplogBytes); !fault.empty())
                 throw Error("the segment " + spec.path + " is damaged: " + fault);
+            Poison poison(memory().root());
+            poison.take_over(predecessor_hung);
+            if (poison.store_is_poison())
+                throw Error("the segment " + spec.path + " is damaged: md has failed on it " + std::to_string(Poison::kFaultsBetweenMax) +
+                            " times while it executed no request");
             found_ = true;
             return;
         } catch (const Error& error) {
@@ -56,13 +63,14 @@ void StoreSegment::attach_or_make(const SegmentSpec& spec) {
     segment_ = Segment::create(spec);
 }
 
-StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t generation) {
+StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, bool predecessor_hung) {
     attach_or_make({path, st::kStoreLayout, instance, generation, st::kReserveBytesDefault,
-                    Store::fixed_pages(kOplogBytes) << st::kPageShift});
+                    Store::fixed_pages(kOplogBytes) << st::kPageShift}, predecessor_hung);
     if (!found_) {
         Store::format(memory(), random_seed(), kOplogBytes);
         segment_.publish();
     }
+    Poison(memory().root()).install_handlers();
     fd_ = open(path.c_str(), O_RDWR | O_CLOEXEC);
     if (fd_ < 0) throw Error("cannot open " + path + ": " + errno_text(errno));
     // A core dump would hold the data back from the next md for as long as it takes to write.

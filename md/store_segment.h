@@ -13,9 +13,10 @@ class StoreSegment {
   public:
     static constexpr uint64_t kOplogBytes = 256 * 1024;
 
-    /// Maps the store at `path`. One that is missing is made; one that is refused (another build, another instance,
-    /// damaged) is put aside as PATH.refused with a warning, and an empty one takes its place. Throws Error.
-    StoreSegment(const std::string& path, uint64_t instance, uint64_t generation);
+    /// Maps the store at `path`. One that is missing is made; one that is refused (another build, another instance, damaged, or
+    /// one on which md after md has failed) is put aside as PATH.refused with a warning, and an empty one takes its place. From here
+    /// on our own fatal signals are marked in it (poison.h). Throws Error.
+    StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, bool predecessor_hung);
     /// Maps an existing store without changing anything (a standby). Throws Error.
     static std::unique_ptr<StoreSegment> watch(const std::string& path, uint64_t instance);
     ~StoreSegment();
@@ -28,7 +29,7 @@ class StoreSegment {
 
   private:
     StoreSegment() = default;
-    void attach_or_make(const SegmentSpec& spec);
+    void attach_or_make(const SegmentSpec& spec, bool predecessor_hung);
     static bool take(int fd, uint64_t offset, uint64_t length);
     static void give_back(int fd, uint64_t offset, uint64_t length);
 

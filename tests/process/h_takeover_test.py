@@ -94,6 +94,20 @@ class TakeOver(FreshInstanceCase):
     def test_killed_with_its_standby(self):
         self.storm(max(3, KILLS // 10), both=True)
 
+    def test_a_busy_md_is_held_still_for_no_longer_than_told(self):
+        instance = self.start(io=1)
+        serving, _ = wait_for(lambda: md_pids(instance), 20, "md and its standby")
+        store = str(instance.shm_folder() / "store")
+        with instance.wire() as wire:
+            for number in range(60):        # so that copying takes longer than the time between two commits
+                wire.command("SET", "megabyte%d" % number, "m" * 1_000_000)
+        with Storm(instance.port) as storm:
+            for hold_ms, status in ((0, 4), (5000, 0)):
+                done = subprocess.run([PROGRAMS / "store-check", store, str(serving), str(hold_ms)], capture_output=True, text=True, check=False)
+                self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+            storm.end()
+        self.assertEqual(md_pids(instance)[0], serving)
+
     def test_totals_go_on_with_the_next_md(self):
         instance = self.start(io=1)
         hits = lambda wire: int(re.search(rb"keyspace_hits:(\d+)", wire.command("INFO", "stats")).group(1))   # noqa: E731

@@ -15,7 +15,8 @@ from wire import WireClosed, WireTimeout, decode, encode
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 SMALL_SHM_BYTES = 48 * 1024 * 1024
 VALUE = "v" * 10_000
-COMMITTED_AT = 4096 + 4096 + 128      # of the root's third cache line, common/store_layout.h
+COMMITTED_AT = 4096 + 4096 + 128      # of the root's second pair of cache lines, common/store_layout.h
+GARBAGE_AT = COMMITTED_AT + 128 + 40
 LARGE = "l" * 500_000
 KEY_COUNT = 1000
 RING_BYTES = 1 << 20
@@ -114,6 +115,30 @@ class DamagedStore(FreshInstanceCase):
 
     def test_truncated(self):
         self.begins_empty(lambda file: file.truncate(100 * 4096), "its header says")
+
+    def test_md_fails_on_what_it_finds(self):
+        """Nothing in the header tells it: md after md follows a wild reference, until the store is put aside."""
+        def change(file):
+            file.seek(GARBAGE_AT)
+            file.write(struct.pack("<Q", (1 << 39) + 4096))
+        instance = self.damage(change)
+        wait_for(lambda: value_of(instance, "DBSIZE") == 0, 30, "an empty store")
+        self.assertEqual(value_of(instance, "SET", "new", "1"), "OK")
+        wait_for(lambda: all_up(instance), 30, "all processes")
+        self.assertTrue((instance.shm_folder() / "store.refused").exists())
+        self.assertIn("times while it executed no request", instance.log_tails(200))
+        os.kill(wait_for(lambda: md_pids(instance), 20, "md and its standby")[0], signal.SIGKILL)
+        self.assertEqual(value_of(instance, "GET", "new"), "1")
+        instance.remember()
+
+    def test_a_roster_that_was_removed(self):
+        instance = self.start()
+        self.assertEqual(value_of(instance, "SET", "k", "v"), "OK")
+        os.unlink(instance.shm_folder() / "roster")
+        os.kill(wait_for(lambda: md_pids(instance), 20, "md and its standby")[0], signal.SIGKILL)
+        wait_for(lambda: value_of(instance, "GET", "k") == "v", 30, "the group to serve again, with its data")
+        wait_for(lambda: all_up(instance), 30, "all processes")
+        instance.remember()
 
     def test_nothing_left_of_it(self):
         self.begins_empty(lambda file: file.truncate(0), "is no segment's")

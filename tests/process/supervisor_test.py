@@ -59,6 +59,19 @@ class StartAndStop(StubCase):
         self.assertEqual([each["pid"] for each in self.group.status()["processes"]],
                          [each["pid"] for each in before["processes"]])
 
+    def test_a_lock_file_that_was_removed_is_made_again(self):
+        self.group.start()
+        before = self.group.status()
+        lock = self.group.dir / "run" / "lock"
+        lock.unlink()
+        done = self.group.run("start", "--port", free_port(), "--daemon")
+        self.assertIn("already running", done.stdout)
+        lock.unlink()
+        self.assertEqual(self.group.status(), before)
+        self.assertEqual(len(self.group.events("lock_made_again")), 2)
+        lock.unlink()
+        self.stops()
+
     def test_of_many_starts_at_once_one_wins(self):
         starts = [self.group.begin("start", "--port", self.group.port, "--daemon") for _ in range(4)]
         ends = [(each.communicate(timeout=40), each.returncode) for each in starts]

@@ -322,6 +322,26 @@ TEST_CASE("poison: a fault of md between two requests is no request's") {
     }
 }
 
+TEST_CASE("poison: a store on which md has failed five times in a row between requests is one, unless one has served well") {
+    Fixture fixture;
+    const auto poison = [&]() -> md::Poison& { return fixture.group.engine().poison; };
+    const auto die = [&](bool own_fault, bool hung, unsigned times) {
+        for (unsigned i = 0; i < times; ++i) {
+            fixture.group.space.view().root().faulted = own_fault;
+            fixture.channel.restart_md();
+            poison().take_over(hung);
+        }
+    };
+    die(true, false, md::Poison::kFaultsBetweenMax - 1);
+    die(false, false, 100);  // killed from outside
+    CHECK_FALSE(poison().store_is_poison());
+    poison().served_well();
+    die(true, false, md::Poison::kFaultsBetweenMax - 1);
+    CHECK_FALSE(poison().store_is_poison());
+    die(false, true, 1);
+    CHECK(poison().store_is_poison());
+}
+
 // --- by chance --------------------------------------------------------------------------------------------------------
 
 TEST_CASE("take-over: any requests, with md dying at any time, give what a map gives") {

@@ -8,19 +8,20 @@ import resource
 import subprocess
 import time
 
-from . import config, listeners, state
+from . import config, control, listeners, state
 from .errors import Failure
 from .eventlog import say
-from .instance import Instance, is_locked
+from .instance import is_locked
 from .limits import FILES_BESIDE_CLIENTS, SHM_BESIDE_RINGS_BYTES
 
 STORE_TRIES = 5
 STORE_NOT_LOOKED_AT = 3     # status of store-check when the store changes all the time
+STORE_TOO_LARGE = 4         # and when a busy md would have to be held still for too long
 
 
 def run(args):
     """The command `check`: one line a finding; status 1 if there is a problem."""
-    instance = Instance(args.dir)
+    instance = control.instance_of(args.dir)
     settings = config.settings_of(args, instance)
     options = settings.options()        # a bad configuration ends here, with millrace-conf's sentence
     running = is_locked(instance)
@@ -34,7 +35,7 @@ def run(args):
         ("open files", lambda: _files(options)),
     ]
     if os.path.exists(os.path.join(instance.shm_link, "store")):
-        findings.append(("store", lambda: _store(instance)))
+        findings.append(("store", lambda: _store(instance, running)))
     problems = 0
     for subject, examine in findings:
         try:
@@ -106,18 +107,27 @@ def _addresses(options, instance, running):
     return f"{text} free"
 
 
-def _store(instance):
+def _hold_ms(instance, running):
+    """How long md may be held still while its store is copied, as the words for store-check."""
+    if not running or not os.path.exists(instance.effective_conf):
+        return []
+    timeout_s = config.Settings(instance, instance.effective_conf).options().md_hang_timeout
+    return [str(timeout_s * 500)] if timeout_s else []
+
+
+def _store(instance, running):
     """Every invariant of the data in shared memory, of a live, stopped or dead group."""
+    hold = _hold_ms(instance, running)
     for _ in range(STORE_TRIES):        # another md may take over in the middle of it
         serving = [each["pid"] for each in state.read(instance).get("processes", [])
                    if each.get("role") == "md" and each.get("pid")]
-        done = subprocess.run([config.program("store-check"), os.path.join(instance.shm_link, "store"), *map(str, serving[:1])],
+        done = subprocess.run([config.program("store-check"), os.path.join(instance.shm_link, "store"), *(map(str, [*serving[:1], *hold]) if serving else [])],
                               capture_output=True, stdin=subprocess.DEVNULL, text=True, errors="replace", check=False)
         if done.returncode != STORE_NOT_LOOKED_AT:
             break
         time.sleep(0.1)
     text = (done.stdout if done.returncode == 1 else done.stdout + done.stderr).strip()
-    if done.returncode == STORE_NOT_LOOKED_AT:
+    if done.returncode in (STORE_NOT_LOOKED_AT, STORE_TOO_LARGE):
         raise Failure(text)
     if done.returncode != 0:
         raise Failure(f"{text.replace(chr(10), '; ')}; keep a copy of {os.path.realpath(instance.shm_link)}/store for the "

@@ -10,13 +10,13 @@ import time
 from . import control, leftovers, procfs, state
 from .errors import Failure
 from .eventlog import EventLog, say
-from .instance import Instance, is_locked, take_lock
+from .instance import is_locked, take_lock
 from .limits import ANSWER_S, KILL_S, READY_S, STOP_PATIENCE_S, STOP_S, STOP_TOTAL_S
 
 
 def status(args):
     """Prints what runs. Needs no answer from anybody: it reads status.json and looks at /proc."""
-    instance = Instance(args.dir)
+    instance = control.instance_of(args.dir)
     supervised = is_locked(instance)
     answer = state.report(instance, supervised)
     if args.json:
@@ -46,7 +46,7 @@ def scale(args):
 
 
 def _running(args):
-    instance = Instance(args.dir)
+    instance = control.instance_of(args.dir)
     if not is_locked(instance):
         raise Failure(f"{instance.dir} is not running: start it with 'millrace start'")
     return instance
@@ -71,7 +71,7 @@ def _check(answer):
 
 def stop(args):
     """Ends everything, with the supervisor, without it, or against it."""
-    instance = Instance(args.dir)
+    instance = control.instance_of(args.dir)
     if not os.path.isdir(instance.dir):
         say(f"millrace: nothing to stop: {instance.dir} does not exist")
         return 0

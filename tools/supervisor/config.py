@@ -113,6 +113,7 @@ class Options:
         self.unixsocketperm = int(given["unixsocketperm"] or "700", 8)
         self.backlog = int(given["tcp-backlog"])
         self.io_conns = int(given["io-conns"])
+        self.md_hang_timeout = int(given.get("md-hang-timeout", 0))
         self.maxclients = int(given["maxclients"])
         self.shm_dir = os.path.abspath(given["shm-dir"])
         self.ring_bytes = int(given["ring-size"])

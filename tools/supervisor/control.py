@@ -12,8 +12,8 @@ import os
 import socket
 
 from .errors import Failure
-from .instance import remove_file
-from .limits import ANSWER_BYTES_MAX
+from .instance import Instance, remove_file
+from .limits import ANSWER_BYTES_MAX, KNOCK_S
 
 NAME = "supervisor.sock"
 
@@ -64,3 +64,12 @@ def request(instance, message, limit_s):
     except ValueError:
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def instance_of(folder):
+    """The instance in a folder. A supervisor whose lock file somebody has removed makes it anew when it is spoken to: so that
+    nobody takes it for dead, it is."""
+    instance = Instance(folder)
+    if os.path.isdir(instance.run) and not os.path.lexists(instance.lock):
+        request(instance, {"op": "status"}, KNOCK_S)
+    return instance

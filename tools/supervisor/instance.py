@@ -146,13 +146,21 @@ def take_lock(instance):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The holder before us may have removed the file after we opened it: then this lock guards nothing.
-            if os.path.samestat(os.fstat(descriptor), os.stat(instance.lock)):
+            if holds_lock(instance, descriptor):
                 return descriptor
-        except (BlockingIOError, FileNotFoundError):
+        except BlockingIOError:
             pass
         os.close(descriptor)
         time.sleep(0.01)
     return None
+
+
+def holds_lock(instance, descriptor):
+    """Whether this is still the lock: somebody may have removed the file, or put another in its place."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(instance.lock))
+    except OSError:
+        return False
 
 
 def is_locked(instance):

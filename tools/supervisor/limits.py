@@ -26,6 +26,7 @@ SERVED_S = 0.1              # an md that served for longer than this has its pla
 BACKOFF_FIRST_S = 0.020
 BACKOFF_MAX_S = 1.0
 
+KNOCK_S = 2.0               # a supervisor whose lock file is missing has so long to answer
 IO_CONN_MAX = 64            # indices 0..63
 FILES_BESIDE_CLIENTS = 64   # descriptors that a daemon needs apart from its clients
 REQUEST_BYTES_MAX = 4096

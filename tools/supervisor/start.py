@@ -14,7 +14,7 @@ import time
 from . import check, config, control, detach, leftovers, listeners, state
 from .errors import Failure, Interrupted
 from .eventlog import EventLog, say
-from .instance import (Instance, is_locked, make_shm_folder, remove_file, remove_made_folder,
+from .instance import (is_locked, make_shm_folder, remove_file, remove_made_folder,
                        remove_run_files, remove_shm_folder,
                        take_lock, write_whole)
 from .limits import FILES_BESIDE_CLIENTS
@@ -42,7 +42,7 @@ class Launch:
 
 def run(args):
     """The command `start`."""
-    instance = Instance(args.dir)
+    instance = control.instance_of(args.dir)
     if is_locked(instance):
         return already_running(instance)
     settings = config.settings_of(args, instance)

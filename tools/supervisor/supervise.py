@@ -6,10 +6,12 @@ SIGHUP with a terminal         the same (the terminal has gone); without one (--
 
 import asyncio
 import json
+import os
 import signal
 
 from .errors import Failure, Interrupted
 from .group import Group
+from .instance import holds_lock, take_lock
 from .limits import IO_CONN_MAX, REQUEST_BYTES_MAX, REQUEST_S
 
 
@@ -95,6 +97,19 @@ class Supervisor:
         error = context.get("exception") or RuntimeError(context.get("message"))
         self._log.exception("event loop", error)
 
+    def _keep_lock(self):
+        """A lock file that somebody has removed is made anew: whoever misses it asks here before it takes us for dead."""
+        if holds_lock(self._launch.instance, self._launch.lock_fd):
+            return
+        try:
+            again = take_lock(self._launch.instance)
+        except OSError:
+            return
+        if again is not None:
+            os.close(self._launch.lock_fd)
+            self._launch.lock_fd = again
+            self._log.event("lock_made_again", path=self._launch.instance.lock)
+
     # --- requests ---------------------------------------------------------------------------------------------------
 
     async def _converse(self, reader, writer):
@@ -112,6 +127,7 @@ class Supervisor:
 
     async def _answer(self, line):
         """Carries out a request and gives the answer."""
+        self._keep_lock()
         try:
             message = json.loads(line)
             operation = message["op"]
