@@ -237,6 +237,16 @@ struct Bucket {
         }
         return found;
     }
+    /// The slots in use whose key has an expiry, a bit for each. (A free slot is zero.)
+    unsigned slots_with_expiry() const {
+        unsigned found = 0;
+#pragma GCC unroll 9
+        for (unsigned slot = 0; slot < 9; ++slot) {
+            const unsigned bit = 48 * slot + 39;
+            found |= static_cast<unsigned>(words[1 + bit / 64] >> bit % 64 & 1) << slot;
+        }
+        return found;
+    }
     /// The free slots, a bit for each.
     unsigned free_slots() const {
         unsigned found = 0;

@@ -269,9 +269,8 @@ bool Store::any_expiry() const {
 
 void Store::prefetch_expiring(uint64_t bucket_at) const {
     const auto& bucket = *memory_.as<st::Bucket>(bucket_at);
-    for (unsigned slot = 0; slot < st::kSlots; ++slot)
-        if (const st::Slot content = st::Slot::from(bucket.slot_bits(slot)); content.expires)
-            __builtin_prefetch(memory_.at(content.reference));
+    for (unsigned expiring = bucket.slots_with_expiry(); expiring != 0; expiring &= expiring - 1)
+        __builtin_prefetch(memory_.at(st::Slot::from(bucket.slot_bits(static_cast<unsigned>(__builtin_ctz(expiring)))).reference));
 }
 
 unsigned Store::expire_some(int64_t now_ms, unsigned work) {
@@ -290,17 +289,16 @@ unsigned Store::expire_some(int64_t now_ms, unsigned work) {
         const uint64_t at = segment + expire_bucket_ * st::kBucketBytes;
         if (expire_bucket_ + kBucketsAhead < st::kBuckets) prefetch_expiring(at + kBucketsAhead * st::kBucketBytes);
         const st::Bucket bucket = set_.read_bucket(at);
-        oplog_.begin();
         unsigned here = 0;
-        for (unsigned slot = 0; slot < st::kSlots; ++slot) {
+        for (unsigned expiring = bucket.slots_with_expiry(); expiring != 0; expiring &= expiring - 1) {
+            const auto slot = static_cast<unsigned>(__builtin_ctz(expiring));
             const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
-            if (content.reference == 0 || !content.expires) continue;
             done += kLookWork;
             if (items_.expiry_of(content.reference) > now_ms) continue;
             done += kRemovalWork;
+            if (here++ == 0) oplog_.begin();
             oplog_.add_erase(expire_database_, items_.key_of(content.reference));
             erase_slot(expire_database_, {at, slot, content});
-            ++here;
         }
         if (here != 0) {
             oplog_.end(committer_.next_number());
