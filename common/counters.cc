@@ -47,13 +47,10 @@ uint64_t process_start_time(int pid) {
     return at == nullptr ? 0 : std::strtoull(at + 1, nullptr, 10);
 }
 
-size_t CounterSegment::bytes(unsigned count, unsigned words) {
-    return kSegmentPayload + values_offset(count) + words * sizeof(uint64_t);
-}
-
 CounterSegment::CounterSegment(const std::string& path, const char* role, unsigned index, uint64_t instance,
                                uint64_t generation, const CounterRow* rows, unsigned count, unsigned words) {
-    const SegmentSpec spec{path, kCountersLayout, instance, generation, bytes(count, words)};
+    const uint64_t bytes = kSegmentPayload + values_offset(count) + words * sizeof(uint64_t);
+    const SegmentSpec spec{path, kCountersLayout, instance, generation, bytes};
     const uint64_t names_hash = hash_of_rows(rows, count);
     const bool went_on = go_on(spec, names_hash);
     if (!went_on) segment_ = Segment::create(spec);

@@ -63,7 +63,6 @@ class CounterSegment {
     CounterSegment(const std::string& path, const char* role, unsigned index, uint64_t instance, uint64_t generation,
                    const CounterRow* rows, unsigned count, unsigned words);
     std::atomic<uint64_t>* values() const { return values_; }
-    static size_t bytes(unsigned count, unsigned words);
 
   private:
     bool go_on(const SegmentSpec& spec, uint64_t names_hash);
@@ -82,9 +81,6 @@ class Counters {
   public:
     Counters() = default;
     Counters(const std::string& path, const char* role, unsigned index, uint64_t instance, uint64_t generation);
-
-    /// Of the segment.
-    static size_t segment_bytes();
 
     void add(Id id, uint64_t amount = 1) {
         std::atomic<uint64_t>& word = values_[first_word(id)];
@@ -151,12 +147,6 @@ constexpr const auto& counter_rows(IoCounter) { return kIoCounters; }
 template <class Id>
 inline unsigned Counters<Id>::first_word(Id id) {
     return counter_rows(Id{})[static_cast<unsigned>(id)].first_word;
-}
-
-template <class Id>
-size_t Counters<Id>::segment_bytes() {
-    constexpr const auto& rows = counter_rows(Id{});
-    return CounterSegment::bytes(rows.size(), rows.back().first_word + counter_detail::words_of(rows.back().kind));
 }
 
 template <class Id>

@@ -136,9 +136,8 @@ class RingProducer {
     /// Room for a body of `body_length` <= max_body() bytes, or null while the ring is full. The bytes are nobody
     /// else's until commit and publish; a second claim without a commit starts over.
     std::byte* try_claim(uint32_t body_length) {
-        if (frame_bytes(body_length) > static_cast<uint64_t>(limit_ - cursor_) && !open_window(body_length)) return nullptr;
-        fetch_ahead(cursor_);
-        return cursor_ + sizeof(FrameHeader);
+        std::byte* const at = begin_frame(body_length);
+        return at == nullptr ? nullptr : at + sizeof(FrameHeader);
     }
     /// Ends the claimed message with the length really used (at most the claimed one).
     void commit(uint32_t body_length, uint32_t kind, uint32_t id) {
@@ -149,17 +148,12 @@ class RingProducer {
     /// Claims, calls write(room) for a body of exactly this length, and commits; false while the ring is full.
     template <class Write>
     bool try_put(uint32_t body_length, uint32_t kind, uint32_t id, const Write& write) {
-        const uint64_t bytes = frame_bytes(body_length);
-        std::byte* at = cursor_;
-        if (bytes > static_cast<uint64_t>(limit_ - at)) {
-            if (!open_window(body_length)) return false;
-            at = cursor_;
-        }
-        fetch_ahead(at);
+        std::byte* const at = begin_frame(body_length);
+        if (at == nullptr) return false;
         const FrameHeader header = FrameHeader::of(body_length, kind, id);
         std::memcpy(at, &header, sizeof header);
         write(at + sizeof header);
-        cursor_ = at + bytes;
+        cursor_ = at + frame_bytes(body_length);
         return true;
     }
     /// The same with a copy of `body`.
@@ -216,6 +210,12 @@ class RingProducer {
         return ring_.capacity - (tail - head_cache_);
     }
 
+    /// Where a frame with such a body goes, or null while the ring is full.
+    std::byte* begin_frame(uint32_t body_length) {
+        if (frame_bytes(body_length) > static_cast<uint64_t>(limit_ - cursor_) && !open_window(body_length)) return nullptr;
+        fetch_ahead(cursor_);
+        return cursor_;
+    }
     void fetch_ahead(const std::byte* cursor) const {  // R7
         const auto* ahead = reinterpret_cast<const std::byte*>(reinterpret_cast<uintptr_t>(cursor) + write_ahead_);
         fetch_to_write(ahead);

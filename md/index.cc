@@ -245,8 +245,9 @@ bool Index::split(unsigned database, st::KeyPlace place, const std::function<uin
         if (!deepen_directory(database)) return false;
         route = route_of(database);
     }
-    if (const uint64_t entry = place.entry(route.depth); route.depth > kPageDepth && depth == page_at(route, entry).prefix + kPageDepth)
-        if (!split_page(route, entry)) return false;
+    const uint64_t entry = place.entry(route.depth);
+    const bool page_is_exhausted = route.depth > kPageDepth && depth == page_at(route, entry).prefix + kPageDepth;
+    if (page_is_exhausted && !split_page(route, entry)) return false;
     const uint64_t halves[2] = {new_segment(depth + 1), new_segment(depth + 1)};
     if (halves[0] == 0 || halves[1] == 0) return give_up();
     for (unsigned which = 0; which < st::kBuckets; ++which)  // the keys' lines, all under way at once
@@ -273,7 +274,7 @@ bool Index::split(unsigned database, st::KeyPlace place, const std::function<uin
         if constexpr (kSeededBug != SeededBug::split_without_touch) set_.touch_bucket(old + at);
     }
     const uint64_t span = 1ull << (route.depth - depth);  // entries that name the old segment
-    const uint64_t first = place.entry(route.depth) & ~(span - 1);
+    const uint64_t first = entry & ~(span - 1);
     for (uint64_t i = 0; i < span; ++i)
         write_entry(entry_at(route, first + i), static_cast<uint32_t>(halves[i >= span / 2] / kEntryUnit));
     allocator_.free(old);

@@ -30,8 +30,7 @@ int main(int argc, char** argv) {
     return millrace::run_daemon(argc, argv, "md", [](millrace::Daemon& daemon) {
         const uint64_t amnesia_us = amnesia_microseconds();
         if (amnesia_us != 0 && daemon.arguments().index != 0) daemon.report_standby();  // whoever has the lease just now
-        for (millrace::md::Lease lease(daemon);; lease.hand_over()) {
-            if (!lease.acquire()) return;
+        for (millrace::md::Lease lease(daemon); lease.acquire(); lease.hand_over()) {
             millrace::md::Loop(daemon, lease).run(amnesia_us);
             if (daemon.stopping() || amnesia_us == 0) return;
         }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <CLI/CLI.hpp>
 #include <ctime>
 #include <limits>
@@ -138,14 +139,16 @@ void set(md::Store& store, uint64_t key, const md::Value& value, uint64_t& curso
 }
 
 void run(const Wanted& wanted) {
-    Steps inserts(fmt::format("{} SETs of new keys", kBatch)), looking("slice of expiry, nothing over"), expiry("slice of expiry, much over"), overwrites(fmt::format("{} SETs of keys", kBatch)),
-        freeing("slice of freeing"), giving_back("slice of giving back");
+    std::array all{Steps(fmt::format("{} SETs of new keys", kBatch)), Steps(fmt::format("{} SETs of keys", kBatch)),
+                   Steps("slice of expiry, nothing over"), Steps("slice of expiry, much over"), Steps("slice of freeing"),
+                   Steps("slice of giving back")};
+    auto& [inserts, overwrites, looking, expiry, freeing, giving_back] = all;
     const std::string bytes(wanted.value_bytes, 'x');
     for (unsigned round = 0; round < wanted.rounds; ++round) {
         Space space;
         md::Store store(space.view());
         uint64_t cursor = 0;
-        for (Steps* steps : {&inserts, &overwrites, &looking, &expiry, &freeing, &giving_back}) steps->begin_round();
+        for (Steps& steps : all) steps.begin_round();
         const auto batches = [&](Steps& steps, uint64_t keys, int64_t (*expire_at)(uint64_t)) {
             for (uint64_t key = 0; key < keys; key += kBatch)
                 steps.time([&] {
@@ -164,11 +167,11 @@ void run(const Wanted& wanted) {
         store.commit();
         for (bool more = true; more;) more = freeing.time([&] { return store.free_some(md::kFreeSliceEntries); });
         for (bool more = true; more;) more = giving_back.time([&] { return store.give_back_some(md::kGiveBackSlicePages); });
-        for (Steps* steps : {&inserts, &overwrites, &looking, &expiry, &freeing, &giving_back}) steps->end_round();
+        for (Steps& steps : all) steps.end_round();
     }
     fmt::print("{} keys, values of {} bytes, {} rounds; the time of a step is the least of all rounds\n", wanted.keys, wanted.value_bytes,
                wanted.rounds);
-    for (Steps* steps : {&inserts, &overwrites, &looking, &expiry, &freeing, &giving_back}) steps->print();
+    for (const Steps& steps : all) steps.print();
 }
 
 }  // namespace

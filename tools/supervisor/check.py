@@ -112,17 +112,18 @@ def _hold_ms(instance, running):
     if not running or not os.path.exists(instance.effective_conf):
         return []
     timeout_s = config.Settings(instance, instance.effective_conf).options().md_hang_timeout
-    return [str(timeout_s * 500)] if timeout_s else []
+    return [str(timeout_s * 500)] if timeout_s else []      # half of what the watchdog allows
 
 
 def _store(instance, running):
     """Every invariant of the data in shared memory, of a live, stopped or dead group."""
-    hold = _hold_ms(instance, running)
+    store, hold = os.path.join(instance.shm_link, "store"), _hold_ms(instance, running)
     for _ in range(STORE_TRIES):        # another md may take over in the middle of it
-        serving = [each["pid"] for each in state.read(instance).get("processes", [])
+        serving = [str(each["pid"]) for each in state.read(instance).get("processes", [])
                    if each.get("role") == "md" and each.get("pid")]
-        done = subprocess.run([config.program("store-check"), os.path.join(instance.shm_link, "store"), *(map(str, [*serving[:1], *hold]) if serving else [])],
-                              capture_output=True, stdin=subprocess.DEVNULL, text=True, errors="replace", check=False)
+        words = [serving[0], *hold] if serving else []
+        done = subprocess.run([config.program("store-check"), store, *words], capture_output=True, stdin=subprocess.DEVNULL, text=True,
+                              errors="replace", check=False)
         if done.returncode != STORE_NOT_LOOKED_AT:
             break
         time.sleep(0.1)

@@ -159,7 +159,7 @@ def holds_lock(instance, descriptor):
     """Whether this is still the lock: somebody may have removed the file, or put another in its place."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(instance.lock))
-    except OSError:
+    except FileNotFoundError:
         return False
 
 

@@ -99,9 +99,9 @@ class Supervisor:
 
     def _keep_lock(self):
         """A lock file that somebody has removed is made anew: whoever misses it asks here before it takes us for dead."""
-        if holds_lock(self._launch.instance, self._launch.lock_fd):
-            return
         try:
+            if holds_lock(self._launch.instance, self._launch.lock_fd):
+                return
             again = take_lock(self._launch.instance)
         except OSError:
             return
