@@ -20,9 +20,15 @@
 //   R8  A staged producer collects its frames in private memory and copies them to their places before it publishes, or
 //       when that memory is full. Positions count from commit on, so a frame has its place (and its room) before its bytes
 //       are there; nobody may rely on bytes beyond `tail` being in the ring unless the producer writes in place.
+//   R9  Whole lines of a large copy are streamed: stored past the caches. Such stores are ordered with nothing, so each
+//       copy ends with a store fence, before the release of `tail` that R1 relies on. [tag: publish]
 // Publication does not wake anybody: wakeup.h does, with the fence that it needs.
 // A producer that finds the ring full sets `space_wanted` and follows wakeup.h's protocol with it.
 #pragma once
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -71,10 +77,13 @@ static_assert(kRingCapacityMax / kMaxFrameShare <= 1ull << FrameHeader::kLengthB
 /// R8: bytes that a staged producer collects. A processor can wait for few stores at once; small ones to lines that the
 /// other side still holds fill that queue with one or two lines, while a copy of whole lines has dozens under way. Larger
 /// is no faster, and it should stay in the nearest cache.
-inline constexpr uint32_t kStageBytes = 2048;
+inline constexpr uint32_t kStageBytes = 8192;
 static_assert(kStageBytes < kRingCapacityMin);
 inline constexpr uint32_t kUnstageByWords = 160;  ///< up to this many bytes are copied word by word
 static_assert(kFrameAlignment % sizeof(uint64_t) == 0);
+/// R9: from so many bytes on a copy is streamed. The line then need not be taken from the consumer's cache first, which is what
+/// bounds a full ring; a reader that waits for a few messages has them sooner from the producer's cache.
+inline constexpr uint32_t kStreamBytesMin = 1024;
 
 /// R7: how far ahead of the producer and of the consumer lines are asked for, and the size of a line, bytes. Two lines a
 /// message, because a message of 64 bytes takes more than one.
@@ -91,6 +100,17 @@ inline void fetch_to_write(const std::byte* line) {
     asm volatile("prefetchw %0" ::"m"(*line));
 #else
     __builtin_prefetch(line, 1);
+#endif
+}
+
+/// Copies whole lines (both counts are multiples of kLineBytes, `to` is at a line's begin) past the caches. R9: ends with the fence.
+inline void stream_lines(std::byte* to, const std::byte* from, size_t bytes) {
+#ifdef __SSE2__
+    for (const std::byte* const end = from + bytes; from != end; from += 16, to += 16)
+        _mm_stream_si128(reinterpret_cast<__m128i*>(to), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    _mm_sfence();
+#else
+    std::memcpy(to, from, bytes);
 #endif
 }
 
@@ -222,21 +242,34 @@ class RingProducer {
         fetch_to_write(ahead + kLineBytes);
     }
     void unstage(std::byte* to, size_t bytes) const {
-        if (bytes > kUnstageByWords) {
-            std::memcpy(to, stage_.get(), bytes);
+        const std::byte* from = stage_.get();
+        if (bytes >= kStreamBytesMin) {
+            const size_t before = -reinterpret_cast<uintptr_t>(to) % kLineBytes;
+            const size_t lines = (bytes - before) / kLineBytes * kLineBytes;
+            copy_words(to, from, before);
+            stream_lines(to + before, from + before, lines);
+            copy_words(to + before + lines, from + before + lines, bytes - before - lines);
+        } else if (bytes > kUnstageByWords) {
+            std::memcpy(to, from, bytes);
         } else {
             // The last stores to the stage are still on their way: a wide load of them would have to wait for all.
-            for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
-                uint64_t word;
-                std::memcpy(&word, stage_.get() + at, sizeof word);
-                std::memcpy(to + at, &word, sizeof word);
-            }
+            copy_words(to, from, bytes);
+        }
+    }
+    static void copy_words(std::byte* to, const std::byte* from, size_t bytes) {
+        for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
+            uint64_t word;
+            std::memcpy(&word, from + at, sizeof word);
+            std::memcpy(to + at, &word, sizeof word);
         }
     }
     /// Ends the window, and brings what it staged to its place.
     void close_window() {
-        if (window_ != nullptr && window_ == stage_.get())
-            unstage(place(window_position_), static_cast<size_t>(cursor_ - window_));
+        if (window_ != nullptr && window_ == stage_.get()) {
+            const auto bytes = static_cast<size_t>(cursor_ - window_);
+            unstage(place(window_position_), bytes);
+            streams_ = bytes >= kStreamBytesMin;
+        }
         window_position_ = position();
         window_ = cursor_ = limit_ = nullptr;
     }
@@ -257,7 +290,8 @@ class RingProducer {
             limit_ = at + (stage_ == nullptr ? room : bytes);  // the mirror goes on behind the data
         }
         cursor_ = window_;
-        write_ahead_ = reinterpret_cast<uintptr_t>(at) - reinterpret_cast<uintptr_t>(window_) + kWriteAheadBytes;
+        // Lines that are going to be streamed need not be here: what is asked for then is the stage itself.
+        write_ahead_ = window_ != at && streams_ ? 0 : reinterpret_cast<uintptr_t>(at) - reinterpret_cast<uintptr_t>(window_) + kWriteAheadBytes;
         return true;
     }
 
@@ -268,7 +302,8 @@ class RingProducer {
     std::byte* cursor_ = nullptr;   ///< where the next frame begins
     std::byte* limit_ = nullptr;    ///< end of the window
     uint64_t window_position_ = 0;  ///< position of the window's begin
-    uintptr_t write_ahead_ = 0;     ///< from the cursor to the line in the ring to ask for
+    uintptr_t write_ahead_ = 0;     ///< from the cursor to the line to ask for
+    bool streams_ = false;          ///< the last copy from the stage was streamed, so the next is likely to be
     uint64_t published_ = 0;
     uint64_t head_cache_ = 0;
     bool wants_space_ = false;

@@ -6,8 +6,8 @@
 // Alike for all three: the room for messages has kFootprint bytes, the producer fills every byte of every message with the
 // same function, the consumer adds up every byte with the same function and the sum is checked, both work in batches of
 // the same number of messages, and whoever finds no room or no message spins with a pause and never sleeps.
-// Each keeps what is its own: our ring is filled as io_conn fills it (staged, see R8 of common/ring.h) and read in place, and publishes once a batch; Boost's elements are of a
-// fixed size known to the compiler, copied in and out by its bulk push and pop; the pipe copies through the kernel.
+// Each keeps what is its own: our ring is filled as io_conn fills it (staged, see R8 and R9 of common/ring.h)
+// and read in place, and publishes once a batch; Boost's elements are of a fixed size known to the compiler, copied in and out by its bulk push and pop; the pipe copies through the kernel.
 // Our ring carries 8 bytes of length, kind and id with each message. The column `boost` is a queue of the bare messages;
 // `labelled` is one whose elements carry the same 8 bytes, which is what would have to stand in our ring's place.
 // The measurements of one combination take turns; each rate is the median of its rounds, and each ratio the median of the
