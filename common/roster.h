@@ -52,6 +52,7 @@ struct RosterLine {
     std::atomic<uint32_t> state;  ///< IoConnState
     std::atomic<uint32_t> park;   ///< wakeup.h
     std::atomic<uint32_t> connections;
+    std::atomic<uint32_t> yielding;  ///< 1: it has left a waiting connection to a process with fewer (io_conn/acceptor.h)
 };
 static_assert(sizeof(RosterLine) == kCacheLineDistance);
 
@@ -61,8 +62,9 @@ struct Roster {
     RosterLine lines[kMaxIoConns];
 };
 inline constexpr uint64_t kRosterLayout =
-    layout_hash("roster-1", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, lines), kMaxIoConns,
+    layout_hash("roster-2", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, lines), kMaxIoConns,
                              offsetof(RosterLine, turns), offsetof(RosterLine, pid), offsetof(RosterLine, state),
-                             offsetof(RosterLine, park), offsetof(RosterLine, connections)});
+                             offsetof(RosterLine, park), offsetof(RosterLine, connections),
+                             offsetof(RosterLine, yielding)});
 
 }  // namespace millrace

@@ -8,6 +8,7 @@
 
 #include "common/check.h"
 #include "common/log.h"
+#include "common/paths.h"
 #include "io_conn/server.h"
 
 namespace millrace::io_conn {
@@ -34,20 +35,69 @@ void Acceptor::close() {
     }
     listeners_.clear();
     event_del(timer_);
+    yielding_ = false;
+    server_.link().line().yielding.store(0, std::memory_order_relaxed);
 }
 
 void Acceptor::on_waiting(int fd, short, void* self) { static_cast<Acceptor*>(self)->accept_some(fd, true); }
 
 void Acceptor::on_pause_over(int, short, void* self) {
     auto& acceptor = *static_cast<Acceptor*>(self);
-    acceptor.paused_ = false;
-    acceptor.server_.link().line().state.store(static_cast<uint32_t>(IoConnState::serving), std::memory_order_relaxed);
     acceptor.note_turns();
-    const bool patient = acceptor.pauses_ < kPausesMax;
-    for (event* listener : acceptor.listeners_) {
+    const size_t before = acceptor.server_.connections().open();
+    acceptor.end_pause(acceptor.pauses_ < kPausesMax);
+    acceptor.server_.counters().add(IoCounter::accepts_late, acceptor.server_.connections().open() - before);
+}
+
+void Acceptor::on_wake() {
+    if (!yielding_ || !is_lowest()) return;
+    event_del(timer_);
+    end_pause(true);
+}
+
+void Acceptor::end_pause(bool patient) {
+    paused_ = yielding_ = false;
+    RosterLine& line = server_.link().line();
+    line.state.store(static_cast<uint32_t>(IoConnState::serving), std::memory_order_relaxed);
+    line.yielding.store(0, std::memory_order_relaxed);
+    for (event* listener : listeners_) {
         event_add(listener, nullptr);
-        acceptor.accept_some(event_get_fd(listener), patient);
-        if (acceptor.paused_) return;
+        accept_some(event_get_fd(listener), patient);
+        if (paused_) return;
+    }
+}
+
+/// A1. False: it has fewest after all.
+bool Acceptor::yield() {
+    RosterLine& line = server_.link().line();
+    line.yielding.store(1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    wake_yielding_peers();
+    yielding_ = !is_lowest();
+    line.yielding.store(yielding_, std::memory_order_relaxed);
+    if (!yielding_) return false;
+    server_.counters().add(IoCounter::accepts_deferred);
+    ++pauses_;
+    pause(kPauseMs);
+    return true;
+}
+
+void Acceptor::wake_yielding_peers() {
+    const Roster& roster = server_.link().roster();
+    const size_t own = server_.connections().open();
+    for (unsigned i = 0; i < kMaxIoConns; ++i) {
+        const RosterLine& line = roster.lines[i];
+        if (&line == &server_.link().line() || line.yielding.load(std::memory_order_relaxed) == 0) continue;
+        if (line.connections.load(std::memory_order_relaxed) < own) wake_peer(i);
+    }
+}
+
+void Acceptor::wake_peer(unsigned index) {
+    try {
+        if (!peers_[index].open()) peers_[index] = Fifo(paths::io_conn_fifo(server_.daemon().dir(), index));
+        peers_[index].wake();
+    } catch (const Error&) {
+        // It has gone; if not, its pause ends by itself.
     }
 }
 
@@ -87,11 +137,7 @@ bool Acceptor::is_lowest() {
 
 void Acceptor::accept_some(int socket, bool patient) {
     for (int i = 0; i < kAcceptsPerTurn; ++i) {
-        if (patient && !is_lowest()) {
-            server_.counters().add(IoCounter::accepts_deferred);
-            ++pauses_;
-            return pause(kPauseMs);
-        }
+        if (patient && !is_lowest() && yield()) return;
         patient = true;  // impatience is good for one connection
         if (!accept_one(socket)) return;
         pauses_ = 0;

@@ -122,7 +122,11 @@ void Server::make_dirty(Connection& connection) {
     dirty_.push_back(&connection);
 }
 
-void Server::on_fifo(int, short, void* server) { static_cast<Server*>(server)->link_.fifo().drain(); }
+void Server::on_fifo(int, short, void* server) {
+    auto& self = *static_cast<Server*>(server);
+    self.link_.fifo().drain();
+    self.acceptor_->on_wake();
+}
 
 void Server::on_second(int, short, void* server) {
     auto& self = *static_cast<Server*>(server);

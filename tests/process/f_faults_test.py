@@ -474,6 +474,18 @@ class Distribution(FreshInstanceCase):
             self.assertEqual(wire.reply(), b"+PONG\r\n")
         self.check_even(instance, 200)
 
+    def test_connections_at_once_are_handed_round_without_pauses(self):
+        instance = self.start(io=2)
+        for _ in range(10):
+            wires = [self.connect(instance) for _ in range(20)]
+            for wire in wires:
+                self.assertEqual(wire.command("PING"), b"+PONG\r\n")
+            for wire in wires:
+                wire.close()
+            wait_for(lambda: sum(instance.counters("io_conn", "connected_clients")) == 0, 10, "the connections to be closed")
+        late = sum(instance.counters("io_conn", "accepts_late"))
+        self.assertLess(late, 50, "of 200 connections so many waited for a pause to end")
+
     def check_even(self, instance, total):
         counts = instance.counters("io_conn", "connected_clients")
         self.assertEqual(sum(counts), total, counts)
