@@ -40,11 +40,12 @@ VIEWSTATS := $(call objects,$(wildcard tools/viewstats/*.cc))
 BENCH := $(call objects,$(call sources,tools/bench,tools/bench/epoll_floor.cc))
 # What unit tests link: everything but the files that hold a main().
 UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(BENCH))
-UNIT := $(call objects,$(wildcard tests/unit/*.cc))
+UNIT := $(call objects,$(wildcard tests/unit/*.cc) tests/linear/history.cc)
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
 RING_BENCH := $(TESTS)/ring_bench
 SLICE_BENCH := $(TESTS)/slice_bench
 STORM := $(TESTS)/storm_client
+LINEAR := $(TESTS)/linear_client
 CRASH := $(TESTS)/store_steps_stress
 CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o \
     $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog store store_check))
@@ -58,7 +59,7 @@ PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/
 
 all: $(PROGRAMS)
 # The crash test handles the signals itself that sanitizers need.
-tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(if $(SAN),,$(CRASH))
+tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(LINEAR) $(if $(SAN),,$(CRASH))
 
 $(BIN)/md: $(MD) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
@@ -75,9 +76,10 @@ $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
 $(RING_BENCH): $(OBJ)/tests/bench/ring_bench.o $(COMMON)
 $(SLICE_BENCH): $(OBJ)/tests/bench/slice_bench.o $(COMMON) $(filter-out %/main.o,$(MD))
 $(STORM): $(OBJ)/tests/storm/storm_client.o
+$(LINEAR): $(OBJ)/tests/linear/linear_client.o $(OBJ)/tests/linear/history.o
 $(CRASH): $(CRASH_OBJECTS)
 
-$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(SLICE_BENCH) $(STORM) $(CRASH) $(FUZZERS):
+$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(SLICE_BENCH) $(STORM) $(LINEAR) $(CRASH) $(FUZZERS):
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -126,7 +128,7 @@ ifeq ($(PATTERN),)
 	@MILLRACE_AMNESIA_MS=20 MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/run.py --build "$(BUILD)" process/b_commands process/c_random process/d_protocol
 ifeq ($(SAN),)
 	@echo "bugs put into md on purpose, each of which the crash test or the unit tests have to see:"
-	@tests/crash/mutants.py --build "$(BUILD)/crash-mutants" --unit "$(UNIT) $(UNIT_LIBRARY)"
+	@tests/crash/mutants.py --build "$(BUILD)/crash-mutants" --unit "$(UNIT) $(UNIT_LIBRARY)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
 endif
 endif
 

@@ -53,6 +53,7 @@ struct RosterLine {
     std::atomic<uint32_t> park;   ///< wakeup.h
     std::atomic<uint32_t> connections;
     std::atomic<uint32_t> yielding;  ///< 1: it has left a waiting connection to a process with fewer (io_conn/acceptor.h)
+    std::atomic<uint64_t> reading;   ///< number of a commit since which it reads the store directly; 0: it does not (T9)
 };
 static_assert(sizeof(RosterLine) == kCacheLineDistance);
 
@@ -62,9 +63,9 @@ struct Roster {
     RosterLine lines[kMaxIoConns];
 };
 inline constexpr uint64_t kRosterLayout =
-    layout_hash("roster-2", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, lines), kMaxIoConns,
+    layout_hash("roster-3", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, lines), kMaxIoConns,
                              offsetof(RosterLine, turns), offsetof(RosterLine, pid), offsetof(RosterLine, state),
                              offsetof(RosterLine, park), offsetof(RosterLine, connections),
-                             offsetof(RosterLine, yielding)});
+                             offsetof(RosterLine, yielding), offsetof(RosterLine, reading)});
 
 }  // namespace millrace

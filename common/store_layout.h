@@ -35,6 +35,13 @@
 //       again after recovery.
 //   T6  A list's number is in the list and in `committed`: an older list is never taken for it.
 //   T7  Each chunk in use is reached exactly once: from a slot, a directory, a route, a garbage list or a channel's records.
+//   T8  Readers (io_conn/direct_reader.h) may read any of this at any time. A bucket whose version is even, and is of a commit that
+//       the reader knew to be finished before it looked for the bucket, has not changed since and is nobody's to build on. A route
+//       word changes whenever its directory does, and never repeats soon: it counts its changes. Both are stored whole, as is
+//       every byte that a slot can lead to (racing_copy.h).
+//   T9  A reader says in the roster since which commit it reads. Memory that was reachable then is not given back to the system,
+//       and a page of index segments stays one, until it has ended: first the commit that makes it unreachable, then a fence,
+//       then the look at the roster; the reader publishes, then a fence, then it looks for what is reachable.
 #pragma once
 
 #include <array>
@@ -274,13 +281,18 @@ struct KeyPlace {
     }
 };
 
-/// A database's route word: where its directory is and how deep. 0: the database was never used.
+/// A database's route word: where its directory is and how deep. No directory: the database is empty.
 struct Route {
     uint64_t directory = 0;  ///< reference
     unsigned depth = 0;
+    uint8_t changes = 0;     ///< counts, modulo 256, what this word has been (T8)
 
-    static Route from(uint64_t word) { return {(word & ((1ull << 48) - 1)), static_cast<unsigned>(word >> 56)}; }
-    uint64_t word() const { return directory | uint64_t{depth} << 56; }
+    static Route from(uint64_t word) {
+        return {(word & ((1ull << 48) - 1)), static_cast<unsigned>(word >> 56), static_cast<uint8_t>(word >> 48)};
+    }
+    uint64_t word() const { return directory | uint64_t{changes} << 48 | uint64_t{depth} << 56; }
+    /// What comes after this.
+    Route next(uint64_t new_directory, unsigned new_depth) const { return {new_directory, new_depth, static_cast<uint8_t>(changes + 1)}; }
 };
 
 /// Entry of a deep directory's table, which the first `depth` - kDirectoryChunkDepthMax bits of a hash choose: a page with
@@ -388,7 +400,7 @@ inline constexpr uint64_t kJournalEntries = (kPageBytes - sizeof(JournalHeader))
 inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
-    layout_hash("store-3", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
+    layout_hash("store-4", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
                             offsetof(Root, partial), offsetof(Root, channels), sizeof(LargeItem), sizeof(ReplyRecord),
                             sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt,
                             kDirectoryChunkDepthMax, DirectoryPage::kPageBits});

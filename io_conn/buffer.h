@@ -81,6 +81,11 @@ class Buffer {
         begin_ += count;
         if (begin_ == end_) clear();
     }
+    /// Takes away at the end what is beyond `count` bytes.
+    void truncate(size_t count) {
+        end_ = begin_ + count;
+        if (count == 0) clear();
+    }
     void clear() {
         if (block_ != nullptr) pool_->give_back(block_, capacity_);
         block_ = nullptr;

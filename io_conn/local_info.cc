@@ -30,6 +30,7 @@ struct Facts {
         return total;
     }
     uint64_t io(std::string_view counter) const { return sum("io_conn", counter); }
+    uint64_t both(std::string_view counter) const { return io(counter) + md(counter); }
     uint64_t md(std::string_view counter) const { return sum("md", counter); }
     const Options& options() const { return call.server.daemon().options(); }
     uint64_t uptime_s() const {
@@ -119,7 +120,7 @@ std::string stats_section(const Facts& facts) {
         "keyspace_hits:{}\r\nkeyspace_misses:{}\r\ntotal_error_replies:{}\r\ntotal_reads_processed:{}\r\n"
         "total_writes_processed:{}\r\n",
         facts.io("connections_accepted"), facts.io("commands"), facts.io("input_bytes"), facts.io("output_bytes"),
-        facts.io("connections_rejected"), facts.md("expired_keys"), facts.md("keyspace_hits"), facts.md("keyspace_misses"),
+        facts.io("connections_rejected"), facts.md("expired_keys"), facts.both("keyspace_hits"), facts.both("keyspace_misses"),
         facts.io("error_replies"), facts.io("reads"), facts.io("writes"));
 }
 

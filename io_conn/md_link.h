@@ -15,6 +15,7 @@
 #include "common/message.h"
 #include "common/roster.h"
 #include "common/wakeup.h"
+#include "io_conn/direct_reader.h"
 #include "io_conn/store_view.h"
 
 namespace millrace::io_conn {
@@ -61,6 +62,7 @@ class MdLink {
     /// Throws Error if the store is another than before: what clients wait for is lost then.
     void accept_md_change();
     const StoreView& store() const { return store_; }
+    DirectReader direct_reader() { return {store_.base(), line_->reading}; }
 
     Fifo& fifo() { return fifo_; }
     RosterLine& line() { return *line_; }

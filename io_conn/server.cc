@@ -36,7 +36,8 @@ Server::Server(Daemon& daemon)
             daemon.arguments().generation, static_cast<uint64_t>(daemon.options().number(OptionId::maxclients)) + 1),
       base_(make_base()),
       decoder_(static_cast<uint64_t>(daemon.options().number(OptionId::proto_max_bulk_len))),
-      scratch_(std::make_unique<char[]>(kReadBytesPerTurn)) {
+      scratch_(std::make_unique<char[]>(kReadBytesPerTurn)),
+      direct_(link_.direct_reader()) {
     fifo_event_ = event_new(base_, link_.fifo().descriptor(), EV_READ | EV_PERSIST, on_fifo, this);
     event_add(fifo_event_, nullptr);
     second_event_ = event_new(base_, -1, EV_PERSIST, on_second, this);

@@ -3,7 +3,7 @@
 // A turn:
 //   1. events: a socket's callback only notes what the socket can do and puts the connection on the ready list;
 //      if there is nothing else to do, this is where the process sleeps (parked, wakeup.h)
-//   2. ready connections: read, decode, execute here or hand to md; each connection at most kReadBytesPerTurn
+//   2. ready connections: read, decode, execute here (from the store, if it is a plain read) or hand to md; each connection at most kReadBytesPerTurn
 //   3. publish the requests, once; wake md if it is parked
 //   4. take md's replies (bounded), encode them into the connections' output
 //   5. send the output of connections that have some: one system call each
@@ -15,6 +15,7 @@
 //       connection that does not read. Long replies stay in the store until there is room in the output.
 //   N4  Sockets are edge-triggered with one event each for their whole life; `readable` and `write_blocked` remember
 //       the edges. Whoever stops early stays on the ready list.
+//   N5  A read is answered from the store only while none of its connection's requests is with md: it sees its own writes.
 #pragma once
 
 #include <event2/event.h>
@@ -29,6 +30,7 @@
 #include "io_conn/acceptor.h"
 #include "io_conn/client_rows.h"
 #include "io_conn/connection.h"
+#include "io_conn/direct_reader.h"
 #include "io_conn/md_link.h"
 #include "io_conn/resp_writer.h"
 
@@ -45,6 +47,8 @@ class Server {
     static constexpr size_t kReplyBytesPerTurn = 2 * 1024 * 1024;
     static constexpr size_t kReadRecordBelow = 64 * 1024;  ///< unsent bytes below which more of a long reply is read
     static constexpr size_t kSendBytesPerTurn = 1024 * 1024;
+    static constexpr size_t kDirectReadsAhead = 16;        ///< requests of a pipeline read together
+    static constexpr size_t kDirectKeysMax = 4096;         ///< requests with more keys go to md
     static constexpr int kStopPatienceMs = 1000;           ///< for owed replies, when the process is told to end
 
     explicit Server(Daemon& daemon);
@@ -87,7 +91,7 @@ class Server {
     ssize_t read_socket(Connection& connection, char* into, size_t room);
     bool read_some(Connection& connection);
     size_t consume(Connection& connection, std::string_view bytes);
-    Executed execute(Connection& connection, Arguments words);
+    Executed execute(Connection& connection, const CommandRow* row, Arguments words);
     Executed execute_in_md(Connection& connection, const CommandRow& row, Arguments words);
     void send_outgoing(Connection& connection);
     void drop_outgoing(Connection& connection);
@@ -95,6 +99,12 @@ class Server {
     bool assembly_memory_has(uint64_t bytes) const;
     void reject(Connection& connection, std::string_view error);
     bool keep_input(Connection& connection, std::string_view bytes);
+
+    // direct reads (server_direct.cc)
+    struct PendingRead;
+    bool queue_direct(Connection& connection, const CommandRow& row, Arguments words, size_t begin);
+    size_t run_direct(Connection& connection, size_t end);
+    bool answer_direct(Connection& connection, const PendingRead& read, bool found);
 
     // output (server_output.cc)
     void take_replies();
@@ -119,6 +129,14 @@ class Server {
 
     friend class LocalReply;
 
+    /// A request of a pipeline that is going to be answered by a direct read. Its words are views into the input.
+    struct PendingRead {
+        const CommandRow* row;
+        size_t begin;  ///< of the request in the input
+        uint32_t first_argument, arguments;
+        uint32_t first_key, keys;
+    };
+
     Daemon& daemon_;
     Counters<IoCounter> counters_;
     MdLink link_;
@@ -137,6 +155,10 @@ class Server {
     std::vector<uint64_t> to_release_;   ///< reply records
     bool look_for_lost_ = false;         ///< another md has taken over, and its replies have not all been taken yet
     std::unique_ptr<char[]> scratch_;
+    DirectReader direct_;
+    std::vector<PendingRead> pending_reads_;
+    std::vector<std::string_view> pending_arguments_;
+    std::vector<DirectLookup> pending_keys_;
     uint64_t now_us_ = 0;  ///< of this turn
     uint64_t wall_s_ = 0;  ///< of this turn, seconds since 1970
     uint64_t published_at_us_ = 0;

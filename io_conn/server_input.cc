@@ -172,6 +172,18 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
         RespDecoder& decoder = connection.partial != nullptr ? *connection.partial : decoder_;
         if (connection.partial == nullptr) decoder.reset();
         const RespDecoder::Result result = decoder.decode(bytes.substr(used));
+        const Arguments words = result == RespDecoder::Result::request ? decoder.arguments() : Arguments();
+        const CommandRow* row = words.empty() ? nullptr : find_command(words[0]);
+        if (row != nullptr && queue_direct(connection, *row, words, used)) {
+            used += decoder.length();
+            connection.partial.reset();
+            if (pending_reads_.size() < kDirectReadsAhead) continue;
+        }
+        if (!pending_reads_.empty()) {
+            const size_t done = run_direct(connection, used);
+            if (!connection.open() || done != used) return done;
+            continue;  // with this request once more: it may not be executed any longer
+        }
         if (result == RespDecoder::Result::need_more) {
             if (connection.partial == nullptr) connection.partial = std::make_unique<RespDecoder>(decoder_);
             return used;
@@ -182,8 +194,7 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
             connection.partial.reset();
             return bytes.size();
         }
-        const Arguments words = decoder.arguments();
-        const Executed executed = words.empty() ? Executed::yes : execute(connection, words);
+        const Executed executed = words.empty() ? Executed::yes : execute(connection, row, words);
         if (executed == Executed::closing) return bytes.size();
         if (executed == Executed::not_now) {
             connection.partial.reset();
@@ -192,7 +203,7 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
         used += decoder.length();
         connection.partial.reset();
     }
-    return used;
+    return pending_reads_.empty() ? used : run_direct(connection, used);
 }
 
 /// Answers with an error and ends the connection once it has all its replies.
@@ -204,8 +215,7 @@ void Server::reject(Connection& connection, std::string_view error) {
     connection.close_after_replies = true;
 }
 
-Server::Executed Server::execute(Connection& connection, Arguments words) {
-    const CommandRow* row = find_command(words[0]);
+Server::Executed Server::execute(Connection& connection, const CommandRow* row, Arguments words) {
     std::string error;
     if (row == nullptr && looks_like_http(words[0])) {
         log::warning("client {} speaks HTTP, perhaps through a browser that was tricked into it: closed",

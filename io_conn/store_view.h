@@ -22,6 +22,8 @@ class StoreView {
     /// Whether the file at the path is still the one that is mapped: a store that could not be used is made anew.
     bool is_current() const { return segment_.is_current(); }
 
+    /// The segment's first byte. What md may be changing is read by DirectReader only.
+    const std::byte* base() const { return segment_.payload<const std::byte>() - kSegmentPayload; }
     template <class T>
     const T& at(uint64_t reference) const {
         return *segment_.payload<const T>(reference - kSegmentPayload);

@@ -111,6 +111,7 @@ uint64_t Allocator::allocate_chunk(unsigned size_class, Need need) {
     } else {
         index = state.bump++;
     }
+    if (state.used == 0 && size_class == st::kIndexClass) emptied_.erase(page);
     ++state.used;
     set_state(page, state);
     if (state.used == chunks_of(size_class)) unlink_partial(size_class, page);
@@ -146,7 +147,9 @@ void Allocator::put_back(uint64_t reference) {
     const uint32_t bytes = st::class_bytes(state.size_class);
     set_.add(&root().used_bytes, 0 - uint64_t{bytes});
     const bool was_full = state.used == chunks_of(state.size_class);
-    if (state.used == 1) {
+    if (state.used == 1 && state.size_class == st::kIndexClass) {
+        emptied_[page] = next_number();
+    } else if (state.used == 1) {
         if (!was_full) unlink_partial(state.size_class, page);
         return push_page(root().free_pages, page, st::PageKind::free);
     }
@@ -172,12 +175,40 @@ unsigned Allocator::retire_free_pages(uint64_t keep, unsigned limit) {
         push_page(root().holes, page, st::PageKind::hole);
         retired_.push_back(page);
     }
+    retired_by_ = next_number();
     return static_cast<unsigned>(retired_.size());
 }
 
-void Allocator::give_back_holes() {
-    for (const uint64_t page : retired_) memory_.give_back(page << st::kPageShift, st::kPageBytes);
+bool Allocator::give_back_holes(const Readers& readers) {
+    if (retired_.empty()) return true;
+    if (!readers.all_passed(retired_by_)) return false;
+    // One that is in use again meanwhile keeps its memory.
+    for (const uint64_t page : retired_)
+        if (state_of(page).kind == st::PageKind::hole) memory_.give_back(page << st::kPageShift, st::kPageBytes);
     retired_.clear();
+    return true;
+}
+
+unsigned Allocator::release_index_pages(const Readers& readers, unsigned limit) {
+    unsigned released = 0;
+    for (auto at = emptied_.begin(); at != emptied_.end() && released < limit;) {
+        if (!readers.all_passed(at->second)) break;
+        const uint64_t page = at->first;
+        at = emptied_.erase(at);
+        // An operation that was given up may have left a page here that is not empty.
+        const st::PageState state = state_of(page);
+        if (state.kind != st::PageKind::slab || state.size_class != st::kIndexClass || state.used != 0) continue;
+        unlink_partial(st::kIndexClass, page);
+        push_page(root().free_pages, page, st::PageKind::free);
+        ++released;
+    }
+    return released;
+}
+
+void Allocator::find_index_pages(unsigned limit) {
+    uint64_t page = set_.read(&root().partial[st::kIndexClass]);
+    for (; page != 0 && limit > 0; --limit, page = links_of(page) & 0xffffffff)
+        if (state_of(page).used == 0) emptied_.try_emplace(page, next_number());
 }
 
 }  // namespace millrace::md

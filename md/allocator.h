@@ -2,11 +2,16 @@
 //
 // Everything that it changes goes into the write set (T2), so allocation and release are part of the operation's commit.
 // Chunks that an operation frees are collected and put back last, so that it never gets them again itself (T4).
-// A page whose last chunk is freed goes back to the free pages, and from there to any class or to the system.
+// A page whose last chunk is freed goes back to the free pages, and from there to any class or to the system. Readers ask for two
+// exceptions (T9): memory goes to the system, and an emptied page of index segments to the free pages, only when nobody reads any
+// more who may have found it in use.
 #pragma once
 
 #include <vector>
 
+#include <unordered_map>
+
+#include "md/readers.h"
 #include "md/write_set.h"
 
 namespace millrace::md {
@@ -36,10 +41,17 @@ class Allocator {
     uint32_t capacity_of(uint64_t reference) const;
 
     /// Moves up to `limit` free pages beyond `keep` to the holes, as a write set of its own; then give_back_holes() after
-    /// its commit. Returns how many.
+    /// its commit. Returns how many. REQUIRES: no page waits for give_back_holes().
     unsigned retire_free_pages(uint64_t keep, unsigned limit);
-    /// Gives the memory of the pages that retire_free_pages() moved back to the system.
-    void give_back_holes();
+    /// Gives the memory of the pages that retire_free_pages() moved back to the system. False: somebody may still read there.
+    bool give_back_holes(const Readers& readers);
+    /// Whether pages were retired whose memory has not been given back.
+    bool holes_wait() const { return !retired_.empty(); }
+    /// Moves up to `limit` pages of index segments that are empty to the free pages, as a write set of its own. Returns how many.
+    unsigned release_index_pages(const Readers& readers, unsigned limit);
+    bool index_pages_wait() const { return !emptied_.empty(); }
+    /// Looks for such pages that a predecessor has left, at most `limit` pages on.
+    void find_index_pages(unsigned limit);
 
     uint64_t free_page_count() const { return set_.read(&root().free_pages) >> 32; }
 
@@ -54,6 +66,8 @@ class Allocator {
     void set_links(uint64_t page, uint32_t next, uint32_t previous) {
         set_.write(st::descriptor_at(page) + 8, next | uint64_t{previous} << 32);
     }
+    /// Of the commit that the operation under way will have, or of a later one.
+    uint64_t next_number() const { return memory_.load(memory_.offset_of(&root().number)) + 1; }
     uint64_t pop_page(const uint64_t& list);
     void push_page(const uint64_t& list, uint64_t page, st::PageKind kind);
     uint64_t fresh_page();
@@ -68,6 +82,8 @@ class Allocator {
     WriteSet& set_;
     std::vector<uint64_t> freed_;
     std::vector<uint64_t> retired_;
+    uint64_t retired_by_ = 0;  ///< number of the commit that made them unreachable, or of a later one
+    std::unordered_map<uint64_t, uint64_t> emptied_;  ///< pages of index segments without any: number of the commit that did it
     uint64_t reserve_ = 0;
     uint64_t backed_;  ///< pages below this number are backed by the system, or were once
 };

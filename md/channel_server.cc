@@ -287,7 +287,7 @@ bool ChannelServer::put_into_ring(ConnectionId connection, uint32_t bytes) {
         for (const ReplyPart& part : engine_.reply.parts()) {
             at = std::ranges::copy(std::as_bytes(std::span(part.fields)), at).out;
             if (part.item == 0) continue;
-            engine_.store.read_large_value(part.item, part.item_length, reinterpret_cast<char*>(at));
+            engine_.store.read_large_value(part.item, 0, part.item_length, reinterpret_cast<char*>(at));
             at += part.item_length;
         }
     });

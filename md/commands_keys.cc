@@ -1,8 +1,20 @@
 // Commands over keys of any type and over whole databases. Runs in md; handlers only (see handlers.h).
+#include "common/byte_range.h"
 #include "common/text.h"
 #include "md/handlers.h"
 
 namespace millrace::md {
+
+namespace {
+
+void reply_time_left(Plan& plan, std::string_view key, int64_t unit_ms) {
+    const std::optional<Value> value = plan.read(key);
+    if (!value) plan.reply().integer(-2);
+    else if (value->expire_at_ms == kNoExpiry) plan.reply().integer(-1);
+    else plan.reply().integer(time_to_live(value->expire_at_ms, plan.now_ms(), unit_ms));
+}
+
+}  // namespace
 
 void handle_del(Plan& plan, Arguments arguments) {
     int64_t removed = 0;
@@ -20,7 +32,10 @@ void handle_exists(Plan& plan, Arguments arguments) {
     plan.reply().integer(found);
 }
 
-void handle_type(Plan& plan, Arguments arguments) { plan.reply().status(plan.find(arguments[0]) ? "string" : "none"); }
+void handle_type(Plan& plan, Arguments arguments) { plan.reply().status(plan.read(arguments[0]) ? "string" : "none"); }
+
+void handle_ttl(Plan& plan, Arguments arguments) { reply_time_left(plan, arguments[0], 1000); }
+void handle_pttl(Plan& plan, Arguments arguments) { reply_time_left(plan, arguments[0], 1); }
 
 void handle_dbsize(Plan& plan, Arguments) { plan.reply().integer(static_cast<int64_t>(plan.key_count())); }
 

@@ -2,6 +2,7 @@
 #include <charconv>
 #include <limits>
 
+#include "common/byte_range.h"
 #include "common/text.h"
 #include "md/handlers.h"
 
@@ -154,6 +155,16 @@ void handle_append(Plan& plan, Arguments arguments) {
     if (old) plan.append(key, *old, bytes);
     else plan.set(key, bytes, kNoExpiry);
     plan.reply().integer(static_cast<int64_t>(length));
+}
+
+void handle_getrange(Plan& plan, Arguments arguments) {
+    int64_t start, end;
+    if (!parse_integer(arguments[1], start) || !parse_integer(arguments[2], end)) return plan.reply().error(error_text::kNotAnInteger);
+    const std::optional<Value> value = plan.read(arguments[0]);
+    const ByteRange range = value ? byte_range(start, end, value->length()) : ByteRange{};
+    if (range.count == 0) return plan.reply().bulk("");
+    if (range.count == value->length()) return plan.reply().value(*value);
+    plan.reply().bulk(plan.part(*value, range));
 }
 
 void handle_strlen(Plan& plan, Arguments arguments) {

@@ -117,6 +117,8 @@ void Committer::apply(uint64_t number) {
     }
     std::atomic_thread_fence(std::memory_order_release);
     for (uint64_t i = 0; i < list.buckets; ++i) memory_.store(offset_of(i), 2 * number);
+    // Who sees the number sees the versions (T8), and who sees a chunk filled anew sees that it had been let go of.
+    std::atomic_thread_fence(std::memory_order_release);
     memory_.store(memory_.offset_of(&memory_.root().number), number);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     memory_.root().committed.store(0, std::memory_order_release);

@@ -193,7 +193,7 @@ bool Index::make_directory(unsigned database) {
     const uint64_t segment = new_segment(0);
     const uint64_t directory = segment == 0 ? 0 : new_entries(1, [&](uint64_t) { return static_cast<uint32_t>(segment / kEntryUnit); });
     if (directory == 0) return give_up();
-    set_.write(&memory_.root().databases[database].route, st::Route{directory, 0}.word());
+    set_.write(&memory_.root().databases[database].route, route_of(database).next(directory, 0).word());
     return commit_alone();
 }
 
@@ -211,7 +211,7 @@ bool Index::deepen_directory(unsigned database) {
         directory = new_entries(count, [&](uint64_t i) { return read_entry(route.directory + i / 2 * sizeof(uint32_t)); });
     }
     if (directory == 0) return give_up();
-    set_.write(&memory_.root().databases[database].route, st::Route{directory, route.depth + 1}.word());
+    set_.write(&memory_.root().databases[database].route, route.next(directory, route.depth + 1).word());
     if (route.depth != kPageDepth) allocator_.free(route.directory);
     return commit_alone();
 }

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "common/check.h"
+#include "common/racing_copy.h"
 
 namespace millrace::md {
 
@@ -61,13 +62,13 @@ uint64_t Items::build_small(std::string_view key, const Value& value, uint32_t b
                              expires ? st::kHasExpiry : uint8_t{0}});
     std::byte* at = memory_.at(reference + sizeof(st::ItemHeader));
     if (expires) {
-        std::memcpy(at, &value.expire_at_ms, 8);
+        racing_copy_in(at, &value.expire_at_ms, 8);
         at += 8;
     }
-    if (!key.empty()) std::memcpy(at, key.data(), key.size());
+    racing_copy_in(at, key.data(), key.size());
     at += key.size();
     each_piece(value, [&](std::string_view piece) {
-        std::memcpy(at, piece.data(), piece.size());
+        racing_copy_in(at, piece.data(), piece.size());
         at += piece.size();
     });
     return reference;
@@ -88,29 +89,29 @@ uint64_t Items::build_large(std::string_view key, const Value& value) {
     constexpr uint32_t kTailBytesMin = sizeof(st::ReplyRecord) + 1;
     if (tail_bytes != 0 && (tail = allocator_.allocate(std::max(tail_bytes, kTailBytesMin))) == 0) return 0;
     auto& item = *memory_.as<st::LargeItem>(reference);
-    item.garbage_next = 0;
-    item.expire_at_ms = value.expire_at_ms;
-    item.key_length = key.size();
-    item.value_length = value.length();
-    item.pins = 0;
-    item.page_count = pages;
-    item.tail = tail;
-    auto* table = memory_.as<uint32_t>(reference + kPagesAt);
+    memory_.store(&item.garbage_next, 0);
+    memory_.store(reference + offsetof(st::LargeItem, expire_at_ms), static_cast<uint64_t>(value.expire_at_ms));
+    memory_.store(&item.key_length, key.size());
+    memory_.store(&item.value_length, value.length());
+    memory_.store(&item.pins, 0);
+    memory_.store(&item.page_count, pages);
+    memory_.store(&item.tail, tail);
+    const auto name_of = [&](uint64_t index) { return memory_.load(reference + kPagesAt + index / 2 * 8) >> index % 2 * 32 & 0xffffffff; };
     for (uint64_t i = 0; i < pages; ++i) {
-        const uint64_t page = allocator_.allocate(st::kPageBytes);
+        const uint64_t page = allocator_.allocate(st::kPageBytes) >> st::kPageShift;
         if (page == 0) return 0;
-        table[i] = static_cast<uint32_t>(page >> st::kPageShift);
+        memory_.store(reference + kPagesAt + i / 2 * 8, i % 2 == 0 ? page : name_of(i - 1) | page << 32);
     }
-    if (pages % 2 != 0) table[pages] = 0;
     uint64_t filled = 0;
     const auto append = [&](std::string_view piece) {
         while (!piece.empty()) {
             const uint64_t within = filled % st::kPageBytes, index = filled / st::kPageBytes;
+            const uint64_t start = index < pages ? name_of(index) << st::kPageShift : tail;
             const uint64_t room = index < pages ? st::kPageBytes - within : tail_bytes - within;
             const uint64_t count = std::min<uint64_t>(room, piece.size());
             const std::string_view part = piece.substr(0, count);
             if (index < pages) {
-                std::memcpy(memory_.at((uint64_t{table[index]} << st::kPageShift) + within), part.data(), count);
+                racing_copy_in(memory_.at(start + within), part.data(), count);
             } else {
                 // The tail's first word may be the link of a free chunk still (T4).
                 uint64_t first = set_.read(tail);
@@ -118,7 +119,7 @@ uint64_t Items::build_large(std::string_view key, const Value& value) {
                 if (within < 8) set_.write(tail, first);
                 if (within + count > 8) {
                     const uint64_t skip = within < 8 ? 8 - within : 0;
-                    std::memcpy(memory_.at(tail + within + skip), part.data() + skip, count - skip);
+                    racing_copy_in(memory_.at(start + within + skip), part.data() + skip, count - skip);
                 }
             }
             filled += count;
@@ -136,7 +137,7 @@ bool Items::append_in_place(uint64_t reference, const Value& value) {
         const uint64_t start = key_offset(header) + header.key_length;
         if (header.value_length != value.stored_length) return false;  // changed in this very operation already
         if (start + value.length() > allocator_.capacity_of(reference)) return false;
-        value.rest.copy(memory_.as<char>(reference + start + value.stored_length), value.rest.size());  // perhaps nothing: no memcpy
+        racing_copy_in(memory_.at(reference + start + value.stored_length), value.rest.data(), value.rest.size());
         header.value_length = static_cast<uint32_t>(value.length());
         write_header(reference, header);
         return true;
@@ -147,7 +148,7 @@ bool Items::append_in_place(uint64_t reference, const Value& value) {
     const uint64_t used = (word_of(reference, offsetof(st::LargeItem, key_length)) + length) % st::kPageBytes;
     const uint64_t capacity = std::min<uint64_t>(allocator_.capacity_of(tail), st::kPageBytes - 1);  // a full one is an extent
     if (used < 8 || used + value.rest.size() > capacity) return false;
-    value.rest.copy(memory_.as<char>(tail + used), value.rest.size());
+    racing_copy_in(memory_.at(tail + used), value.rest.data(), value.rest.size());
     set_.write(&memory_.as<st::LargeItem>(reference)->value_length, value.length());
     return true;
 }

@@ -42,9 +42,9 @@ class Items {
     /// Copies bytes [from, from + length) of a large item's key and value.
     void read_large(uint64_t reference, uint64_t from, uint64_t length, char* out) const;
 
-    /// Copies the first `length` bytes of a large item's value.
-    void read_large_value(uint64_t reference, uint64_t length, char* out) const {
-        read_large(reference, word_of(reference, offsetof(st::LargeItem, key_length)), length, out);
+    /// Copies bytes [from, from + length) of a large item's value.
+    void read_large_value(uint64_t reference, uint64_t from, uint64_t length, char* out) const {
+        read_large(reference, word_of(reference, offsetof(st::LargeItem, key_length)) + from, length, out);
     }
 
     void pin(uint64_t reference) { set_.add(&memory_.as<st::LargeItem>(reference)->pins, 1); }

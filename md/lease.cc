@@ -55,10 +55,10 @@ Lease::~Lease() {
     if (held_) pthread_mutex_unlock(&control_->lease);
 }
 
-bool Lease::wait_once() {
+bool Lease::wait_once(int64_t milliseconds) {
     timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += kPollMs * 1'000'000;
+    until.tv_nsec += milliseconds * 1'000'000;
     until.tv_sec += until.tv_nsec / 1'000'000'000;
     until.tv_nsec %= 1'000'000'000;
     return is_taken(control_->lease, pthread_mutex_timedlock(&control_->lease, &until));
@@ -74,16 +74,17 @@ void Lease::hand_over() {
 
 bool Lease::acquire() {
     held_ = is_taken(control_->lease, pthread_mutex_trylock(&control_->lease));
-    while (!held_ && !daemon_.stopping()) {
-        held_ = wait_once();
+    for (bool populated = false; !held_ && !daemon_.stopping();) {
+        held_ = wait_once(populated ? kPollMs : kPopulatePollMs);
         if (held_) break;
-        if (populate()) daemon_.report_standby();  // the first time only
+        populated = populate();
+        if (populated) daemon_.report_standby();  // the first time only
         watch();
     }
     return held_;
 }
 
-/// Maps the pages that the store has in use, some at a time. Memory that the system has not given is not touched: that would
+/// Maps the pages that the store has in use, for a little while: those who serve may need the processor. Memory that the system has not given is not touched: that would
 /// take it. True when nothing is left to map, or there is no store.
 bool Lease::populate() {
     if (store_ == nullptr) {
@@ -101,13 +102,12 @@ bool Lease::populate() {
         const auto kind = st::PageState::from(memory.load(st::descriptor_at(page))).kind;
         return page % st::kRegionPages != 0 && kind != st::PageKind::hole && kind != st::PageKind::none;
     };
-    for (uint64_t done = 0; populated_ < frontier && done < kPopulatePages;) {
+    for (const uint64_t until_us = monotonic_us() + kPopulateUs; populated_ < frontier && monotonic_us() < until_us;) {
         uint64_t end = populated_;
-        while (end < frontier && done + (end - populated_) < kPopulatePages && in_use(end)) ++end;
+        while (end < frontier && end - populated_ < kPopulatePages && in_use(end)) ++end;
         if (end > populated_)
             madvise(memory.at(populated_ << st::kPageShift), (end - populated_) << st::kPageShift, MADV_POPULATE_WRITE);
-        done += end - populated_ + 1;
-        populated_ = std::max(end, populated_ + (end == populated_));
+        populated_ = std::max(end, populated_ + 1);
     }
     return populated_ >= frontier;
 }

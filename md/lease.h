@@ -37,12 +37,15 @@ class Lease {
     Segment& control_segment() { return control_segment_; }
 
   private:
-    static constexpr uint64_t kPollMs = 20;
+    static constexpr int64_t kPollMs = 20;
     static constexpr uint64_t kHandOverPatienceUs = 50'000;  ///< for somebody else to take the lease
-    /// Pages of the store mapped in one poll at most.
-    static constexpr uint64_t kPopulatePages = 4096;
+    /// A waiting md that has not mapped all yet does so for kPopulateUs and then waits for kPopulatePollMs, so that it takes at
+    /// most a third of a processor from those who serve. kPopulatePages are mapped by one system call at most.
+    static constexpr uint64_t kPopulateUs = 2000;
+    static constexpr int64_t kPopulatePollMs = 4;
+    static constexpr uint64_t kPopulatePages = 32;
 
-    bool wait_once();
+    bool wait_once(int64_t milliseconds);
     bool populate();
     void watch();
     bool any_request_waiting();

@@ -55,6 +55,7 @@ Loop::Loop(Daemon& daemon, Lease& lease)
     engine_.assembly_budget.limit = static_cast<uint64_t>(daemon.options().number(OptionId::assembly_memory));
     control_ = lease.control_segment().payload<Control>();
     open_roster();
+    engine_.store.set_readers(Readers(*roster_));
     fifo_ = Fifo(paths::md_fifo(daemon.dir()));
     fifo_.prepare_to_wait(paths::md_fifo(daemon.dir()));
     daemon.wake_on_signal(fifo_.descriptor());
@@ -241,7 +242,7 @@ void Loop::park() {
     parker_.begin_park();
     if (!anything_to_do()) {
         engine_.counters.add(MdCounter::parks);
-        fifo_.wait(engine_.store.any_expiry() ? kHousekeepingMs : -1);
+        fifo_.wait(engine_.store.any_expiry() || engine_.store.waits_for_readers() ? kHousekeepingMs : -1);
     }
     parker_.end_park();
 }

@@ -1,6 +1,7 @@
 // See plan.h. Runs in md.
 #include "md/plan.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace millrace::md {
@@ -56,6 +57,19 @@ std::optional<Value> Plan::read(std::string_view key) {
 }
 
 std::optional<Value> Plan::find(std::string_view key) { return look_up(key); }
+
+std::string_view Plan::part(const Value& value, ByteRange range) {
+    if (range.from >= value.stored_length) return value.rest.substr(range.from - value.stored_length, range.count);
+    const uint64_t stored = std::min(range.count, value.stored_length - range.from);
+    std::string& bytes = copied_.emplace_front();
+    if (value.large == 0) {
+        bytes.assign(value.small + range.from, stored);
+    } else {
+        bytes.resize(stored);
+        store_.read_large_value(value.large, range.from, stored, bytes.data());
+    }
+    return bytes.append(value.rest.substr(0, range.count - stored));
+}
 
 void Plan::set(std::string_view key, std::string_view bytes, int64_t expire_at_ms) {
     add({ChangeKind::put, key, store_.place_of(key), Value::of(bytes, expire_at_ms)});

@@ -20,6 +20,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "common/byte_range.h"
 #include "md/reply_writer.h"
 #include "md/store.h"
 
@@ -47,6 +48,8 @@ class Plan {
     std::optional<Value> read(std::string_view key);
     /// The value of a key that the command is about to change; empty if absent.
     std::optional<Value> find(std::string_view key);
+    /// Bytes of a value that read() or find() gave, valid until the commit. REQUIRES: the range lies in the value.
+    std::string_view part(const Value& value, ByteRange range);
     /// Keys in the selected database.
     uint64_t key_count() const { return store_.keys(database_); }
     int64_t now_ms() const { return now_ms_; }

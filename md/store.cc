@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "common/check.h"
+#include "common/racing_copy.h"
 #include "md/seeded_bugs.h"
 
 namespace millrace::md {
@@ -152,16 +153,17 @@ bool Store::erase(unsigned database, std::string_view key, st::KeyPlace place) {
 
 bool Store::clear(unsigned database) {
     const st::DatabaseWords& words = root().databases[database];
-    const uint64_t route = set_.read(&words.route);
-    if (route == 0) return true;
+    const st::Route route = index_.route_of(database);
+    if (route.directory == 0) return true;
     const uint64_t garbage = allocator_.allocate(sizeof(st::ClearedDatabase), Allocator::Need::urgent);
     if (garbage == 0) return false;
     set_.write(garbage, st::ItemHeader{0, 0, st::ItemType::cleared_database, 0}.word());
     auto& cleared = *memory_.as<st::ClearedDatabase>(garbage);
-    cleared.route = route;
-    cleared.next_entry = cleared.next_bucket = 0;
+    memory_.store(&cleared.route, route.word());
+    memory_.store(&cleared.next_entry, 0);
+    memory_.store(&cleared.next_bucket, 0);
     items_.push_garbage(garbage);
-    set_.write(&words.route, 0);
+    set_.write(&words.route, route.next(0, 0).word());
     set_.write(&words.keys, 0);
     set_.write(&words.expires, 0);
     oplog_.add_clear(database);
@@ -188,20 +190,20 @@ uint64_t Store::add_record(unsigned channel, std::span<const ReplyPart> parts) {
         if (chunk == 0) return 0;
         set_.write(chunk, next);  // T4
         auto& body = *memory_.as<st::ReplyChunk>(chunk);
-        body.bytes = part.fields.size();
-        body.item = part.item;
-        body.item_length = part.item_length;
-        std::memcpy(memory_.at(chunk + sizeof body), part.fields.data(), part.fields.size());
+        memory_.store(&body.bytes, part.fields.size());
+        memory_.store(&body.item, part.item);
+        memory_.store(&body.item_length, part.item_length);
+        racing_copy_in(memory_.at(chunk + sizeof body), part.fields.data(), part.fields.size());
         if (part.item != 0) items_.pin(part.item);
         next = chunk;
     }
     auto& body = *memory_.as<st::ReplyRecord>(record);
-    body.first_chunk = next;
-    body.previous_record = 0;
-    body.owner = channel + 1;
+    memory_.store(&body.first_chunk, next);
+    memory_.store(&body.previous_record, 0);
+    memory_.store(&body.owner, channel + 1);
     const uint64_t& head = root().channels[channel].records;
     const uint64_t old_first = set_.read(&head);
-    body.next_record = old_first;
+    memory_.store(&body.next_record, old_first);
     if (old_first != 0) set_.write(&memory_.as<st::ReplyRecord>(old_first)->previous_record, record);
     set_.write(&head, record);
     return record;
@@ -376,11 +378,17 @@ bool Store::free_some(unsigned limit) {
 bool Store::fill_reserve_some() { return allocator_.fill_reserve() && commit(); }
 
 bool Store::give_back_some(unsigned limit) {
-    const unsigned count = allocator_.retire_free_pages(kFreePagesKept, limit);
-    if (count == 0) return false;
-    if (!commit()) return false;
-    allocator_.give_back_holes();
-    return count == limit;
+    if (!allocator_.give_back_holes(readers_)) return false;
+    const unsigned released = allocator_.release_index_pages(readers_, limit);
+    if (released != 0 && !commit()) return false;
+    const unsigned retired = allocator_.retire_free_pages(kFreePagesKept, limit);
+    if (retired != 0 && !commit()) return false;
+    return allocator_.give_back_holes(readers_) && (retired == limit || released == limit);
+}
+
+void Store::set_readers(Readers readers) {
+    readers_ = readers;
+    allocator_.find_index_pages(kIndexPagesLookedAt);
 }
 
 }  // namespace millrace::md

@@ -73,8 +73,8 @@ class Store {
     /// False: no memory.
     bool clear(unsigned database);
 
-    /// Copies the first bytes of a large item's value.
-    void read_large_value(uint64_t item, uint64_t length, char* out) const { items_.read_large_value(item, length, out); }
+    /// Copies bytes [from, from + length) of a large item's value.
+    void read_large_value(uint64_t item, uint64_t from, uint64_t length, char* out) const { items_.read_large_value(item, from, length, out); }
     /// Builds a reply record of a channel; 0: no memory.
     uint64_t add_record(unsigned channel, std::span<const ReplyPart> parts);
     /// False if the channel has no such record.
@@ -107,8 +107,12 @@ class Store {
     void set_reserve(uint64_t pages) { allocator_.set_reserve(pages); }
     /// Takes a page for the reserve; true when there may be more to take.
     bool fill_reserve_some();
-    /// Gives up to `limit` free pages back to the system; true when there may be more.
+    /// Gives up to `limit` free pages back to the system; true when there may be more. What may still be read waits.
     bool give_back_some(unsigned limit);
+    /// Whether something waits for readers to end: give_back_some() is to be called again after a while.
+    bool waits_for_readers() const { return allocator_.holes_wait() || allocator_.index_pages_wait(); }
+    /// Who reads the store besides md; without this nobody does.
+    void set_readers(Readers readers);
 
     const StoreMemory& memory() const { return memory_; }
     /// Whether recovery found something to finish.
@@ -118,6 +122,8 @@ class Store {
   private:
     /// Free pages kept for the next allocations before memory goes back to the system.
     static constexpr uint64_t kFreePagesKept = 64;
+    /// Pages that a new md looks through for what its predecessor was about to free.
+    static constexpr unsigned kIndexPagesLookedAt = 4096;
 
     const st::Root& root() const { return memory_.root(); }
     std::optional<FoundSlot> find_slot(unsigned database, std::string_view key, st::KeyPlace place) const {
@@ -131,6 +137,7 @@ class Store {
     void unlink_record(unsigned channel, uint64_t record);
 
     StoreMemory memory_;
+    Readers readers_;
     WriteSet set_;
     Committer committer_;
     bool recovered_;

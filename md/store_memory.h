@@ -32,6 +32,7 @@ class StoreMemory {
     st::Root& root() const { return *as<st::Root>(st::kRootAt); }
     uint64_t load(uint64_t offset) const { return __atomic_load_n(as<uint64_t>(offset), __ATOMIC_RELAXED); }
     void store(uint64_t offset, uint64_t value) const { __atomic_store_n(as<uint64_t>(offset), value, __ATOMIC_RELAXED); }
+    void store(const uint64_t* word, uint64_t value) const { store(offset_of(word), value); }
     /// Offset of a word of the root, or of any mapped object.
     uint64_t offset_of(const void* word) const { return static_cast<uint64_t>(static_cast<const std::byte*>(word) - base_); }
     uint64_t bytes() const { return bytes_; }

@@ -16,7 +16,10 @@ namespace st = md::st;
 
 Judge::Judge(const Scenario& scenario, const Arena& arena, std::vector<Contents> states, Tally& tally)
     : scenario_(scenario), arena_(arena), states_(std::move(states)), tally_(tally), oplog_tail_(arena.live().root().oplog_tail) {
-    for (const auto& group : scenario.watched) readers_.emplace_back(group, kHashSeed, states_);
+    for (const auto& group : scenario.watched) {
+        readers_.emplace_back(group, kHashSeed, states_);
+        direct_readers_.emplace_back(group, arena.live(), states_, direct_readers_.size() + 1);
+    }
 }
 
 void Judge::fail(const Change& change, const std::string& what) {
@@ -77,6 +80,8 @@ bool Judge::look(const Change& change) {
             wrong = "recovery and the operation itself left different bytes";
         for (Readers& readers : readers_)
             if (wrong.empty()) wrong = readers.look(live, state_);
+        for (DirectReaders& readers : direct_readers_)
+            if (wrong.empty()) wrong = readers.look(state_);
         if (wrong.empty() && committed != 0 && nested_ < scenario_.nested_max) wrong = step_recovery();
     }
     if (wrong.empty()) wrong = wrong_word;
@@ -86,6 +91,7 @@ bool Judge::look(const Change& change) {
 
 void Judge::end(const std::string& trouble) {
     for (const Readers& readers : readers_) tally_.answers += readers.answers();
+    for (const DirectReaders& readers : direct_readers_) tally_.direct_answers += readers.answers();
     const Change last{0, 0, 0, static_cast<unsigned>(scenario_.operations.size())};
     if (failures_ != 0) return;
     if (!trouble.empty()) fail(last, trouble);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/crash/direct.h"
 #include "tests/crash/scenario.h"
 #include "tests/crash/stepper.h"
 
@@ -15,7 +16,7 @@ namespace millrace::crash {
 
 /// What was done and found, over all scenarios.
 struct Tally {
-    uint64_t scenarios = 0, stores = 0, images = 0, checked = 0, redone = 0, nested = 0, finished = 0, answers = 0, failures = 0;
+    uint64_t scenarios = 0, stores = 0, images = 0, checked = 0, redone = 0, nested = 0, finished = 0, answers = 0, direct_answers = 0, failures = 0;
 };
 
 class Judge {
@@ -53,6 +54,7 @@ class Judge {
     std::vector<Contents> states_;
     Tally& tally_;
     std::vector<Readers> readers_;
+    std::vector<DirectReaders> direct_readers_;
     uint64_t oplog_tail_;
     unsigned state_ = 0;            ///< of the last image, recovered
     uint64_t committed_ = 0;        ///< in the last image

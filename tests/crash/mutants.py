@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Shows that store_steps sees what it is there to see: builds it with each bug of md/seeded_bugs.h that a store can have,
 one a build, and requires that it fails; and that it passes without any. The same for the unit tests of channels with each bug
-of channel_server.cc, whose other objects are those of the usual build.
+of channel_server.cc, whose other objects are those of the usual build, and the same with each bug of io_conn/seeded_bugs.h: store_steps
+sees those of direct readers, a process test that of server_direct.cc.
 
-    mutants.py [--build FOLDER] [--jobs N] [--unit "OBJECT..."] [BUG...]
+    mutants.py [--build FOLDER] [--jobs N] [--unit "OBJECT..."] [--io-conn "OBJECT..."] [--programs FOLDER] [BUG...]
 
-FOLDER (default: build/crash-mutants) is for objects and programs. Without --unit the bugs of channels are left out. The last
-line is PASS or FAIL.
+FOLDER (default: build/crash-mutants) is for objects and programs. Without --unit the bugs of channels are left out, without --io-conn
+and --programs (where the other programs of a group are) those of server_direct.cc. The last line is PASS or FAIL.
 """
 
 import argparse
@@ -22,20 +23,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # The parts of md that a bug can be in, with the readers; one translation unit, because there are many builds.
 MUTATED = ["md/write_set.cc", "md/commit.cc", "md/allocator.cc", "md/index.cc", "md/items.cc", "md/oplog.cc", "md/store.cc",
-           "md/store_check.cc", "tests/crash/reader.cc"]
+           "md/store_check.cc", "tests/crash/reader.cc", "tests/crash/direct.cc"]
 SHARED = ["tests/crash/arena.cc", "tests/crash/contents.cc", "tests/crash/judge.cc", "tests/crash/scenario.cc",
           "tests/crash/stepper.cc", "tests/crash/store_steps.cc", "common/check.cc"]
 FLAGS = ["-I.", "-std=c++20", "-O0", "-Wall", "-Wextra", "-DSPDLOG_COMPILED_LIB", "-DSPDLOG_FMT_EXTERNAL"]
 LIBRARIES = ["-lfmt", "-lxxhash"]
 UNIT_LIBRARIES = ["-lspdlog", "-lfmt", "-levent_core", "-lxxhash", "-lpthread"]
 RUN_SECONDS = 300
+SEES_OVERTAKING = ["tests/process/j_direct_test.py", "Sharing.test_a_client_sees_its_own_writes"]
 
 
 def seeded_bugs():
-    """The names in the enumeration, but for the first, which is none: those of stores, and those of channels."""
-    text = (ROOT / "md/seeded_bugs.h").read_text(encoding="utf-8")
-    sections = re.search(r"    none,\n(.*?)// of channel_server.cc:(.*?)};", text, re.DOTALL).groups()
-    return [re.findall(r"^\s*(\w+),", section, re.MULTILINE) for section in sections]
+    """The names in the enumerations, but for the first, which is none: those of stores, channels, readers and server_direct.cc."""
+    found = []
+    for path, second in (("md/seeded_bugs.h", "channel_server.cc"), ("io_conn/seeded_bugs.h", "server_direct.cc")):
+        text = (ROOT / path).read_text(encoding="utf-8")
+        sections = re.search(r"    none,\n(.*?)// of " + second + r":(.*?)};", text, re.DOTALL).groups()
+        found += [re.findall(r"^\s*(\w+),", section, re.MULTILINE) for section in sections]
+    return found
+
+
+def definition(bug):
+    return "-DMILLRACE_SEEDED_%sBUG=%s" % ("READER_" if bug.startswith("reader_") else "", bug)
 
 
 def compile_object(compiler, target, arguments, source=None):
@@ -58,7 +67,7 @@ def build(compiler, folder, shared, bug):
     name = bug or "without_bug"
     source = "".join('#include "%s"\n' % path for path in MUTATED)
     part = folder / (name + ".o")
-    compile_object(compiler, part, (["-DMILLRACE_SEEDED_BUG=" + bug] if bug else []) + ["-x", "c++", "-"], source)
+    compile_object(compiler, part, ([definition(bug)] if bug else []) + ["-x", "c++", "-"], source)
     program = folder / ("store_steps_" + name)
     subprocess.run([compiler, "-o", program, *shared, part, *LIBRARIES], cwd=ROOT, check=True)
     return program
@@ -67,17 +76,33 @@ def build(compiler, folder, shared, bug):
 def build_unit(compiler, folder, objects, bug):
     """The unit tests with a bug of channels."""
     part = folder / (bug + ".o")
-    compile_object(compiler, part, ["-DMILLRACE_SEEDED_BUG=" + bug, "md/channel_server.cc"])
+    compile_object(compiler, part, [definition(bug), "md/channel_server.cc"])
     program = folder / ("unit_" + bug)
     others = [path for path in objects if not path.endswith("/md/channel_server.o")]
     subprocess.run([compiler, "-o", program, *others, part, *UNIT_LIBRARIES], cwd=ROOT, check=True)
     return program
 
 
-def run(arguments):
+def build_group(compiler, folder, objects, programs, bug):
+    """A folder of programs of which io_conn has a bug."""
+    part = folder / (bug + ".o")
+    compile_object(compiler, part, [definition(bug), "io_conn/server_direct.cc"])
+    group = folder / bug / "bin"
+    group.mkdir(parents=True, exist_ok=True)
+    for program in Path(programs).resolve().iterdir():
+        link = group / program.name
+        link.unlink(missing_ok=True)
+        if program.name != "io_conn":
+            link.symlink_to(program)
+    others = [path for path in objects if not path.endswith("/io_conn/server_direct.o")]
+    subprocess.run([compiler, "-o", group / "io_conn", *others, part, *UNIT_LIBRARIES], cwd=ROOT, check=True)
+    return group
+
+
+def run(arguments, **environment):
     """How the program ended, and the lines that say why."""
     try:
-        done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=RUN_SECONDS,
+        done = subprocess.run(arguments, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=RUN_SECONDS,
                               errors="replace", check=False)
     except subprocess.TimeoutExpired:
         return None, ["no end after %d s" % RUN_SECONDS]
@@ -86,10 +111,10 @@ def run(arguments):
     return done.returncode, reasons
 
 
-def verdict(arguments, bug):
+def verdict(arguments, bug, **environment):
     """Whether the outcome of the program is the right one, and a line about it."""
     began = time.monotonic()
-    status, reasons = run(arguments)
+    status, reasons = run(arguments, **environment)
     # A bug of channels may end in one of md's own CHECKs, which is seen as well.
     right = status in ((1, -signal.SIGABRT) if bug else (0,))
     outcome = {0: "passes", 1: "fails", -signal.SIGABRT: "is seen by md itself"}.get(status, "ended with %s" % status)
@@ -102,18 +127,23 @@ def main():
     parser.add_argument("--build", type=Path, default=ROOT / "build/crash-mutants")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--unit", default="", help="the objects of the unit tests")
+    parser.add_argument("--io-conn", default="", help="the objects of io_conn")
+    parser.add_argument("--programs", default="", help="the folder with the other programs")
     parser.add_argument("bugs", nargs="*", metavar="BUG")
     options = parser.parse_args()
     compiler = os.environ.get("CXX", "g++")
     folder = options.build.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     shared = shared_objects(compiler, folder)
-    of_stores, of_channels = seeded_bugs()
-    bugs = options.bugs or [None, *of_stores, *(of_channels if options.unit else [])]
+    of_stores, of_channels, of_readers, of_servers = seeded_bugs()
+    bugs = options.bugs or [None, *of_stores, *of_readers, *(of_channels if options.unit else []), *(of_servers if options.io_conn else [])]
 
     def judge(bug):
         if bug in of_channels:
             return verdict([build_unit(compiler, folder, options.unit.split(), bug), "-tc=channel server*,take-over*", "-m"], bug)
+        if bug in of_servers:
+            group = build_group(compiler, folder, options.io_conn.split(), options.programs, bug)
+            return verdict([sys.executable, *SEES_OVERTAKING], bug, MILLRACE_BIN=str(group))
         return verdict([build(compiler, folder, shared, bug), "--first-failure"], bug)
 
     wrong = 0

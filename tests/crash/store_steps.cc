@@ -120,9 +120,9 @@ int run_all(const Options& options) {
     const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
     if (left_out != 0) std::printf("%u scenarios left out: the time is over\n", left_out);
     std::printf("%s: %llu scenarios, %llu instructions that stored, %llu images, %llu checked, %llu of them recovered from a list, "
-                "%llu crashes inside recovery, %llu finished by the next md, %llu answers to readers, %llu failures, %.1f s\n",
+                "%llu crashes inside recovery, %llu finished by the next md, %llu answers to readers and %llu to direct readers, %llu failures, %.1f s\n",
                 tally.failures == 0 ? "PASS" : "FAIL", number(tally.scenarios), number(tally.stores), number(tally.images),
-                number(tally.checked), number(tally.redone), number(tally.nested), number(tally.finished), number(tally.answers),
+                number(tally.checked), number(tally.redone), number(tally.nested), number(tally.finished), number(tally.answers), number(tally.direct_answers),
                 number(tally.failures), seconds);
     return tally.failures == 0 ? 0 : 1;
 }

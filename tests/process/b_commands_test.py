@@ -125,6 +125,35 @@ class GetAndOthers(CompareCase):
         self.same(*steps)
 
 
+class Ranges(CompareCase):
+    NUMBERS = ("0", "1", "-1", "2", "-2", "5", "-5", "6", "-6", "7", "100", "-100", BIG, SMALL)
+
+    def test_every_pair_of_ends(self):
+        self.same("SET k 123456", *["GETRANGE k %s %s" % (start, end) for start in self.NUMBERS for end in self.NUMBERS])
+
+    def test_missing_empty_and_long(self):
+        self.same("GETRANGE none 0 -1", "GETRANGE none 1 0", ("SET", "e", ""), "GETRANGE e 0 -1", "GETRANGE e 0 0", "GETRANGE e -1 -1",
+                  ("SET", "l", "0123456789" * 20_000), "GETRANGE l 65530 65540", "GETRANGE l -5 -1", "GETRANGE l 0 9", "STRLEN l",
+                  ("GETRANGE", "l", "100", "-100"), "APPEND l tail", "GETRANGE l -7 -1")
+
+    def test_no_numbers(self):
+        for number in NO_INTEGERS:
+            self.same("SET k 123456", ("GETRANGE", "k", number, "3"), ("GETRANGE", "k", "0", number), ("GETRANGE", "none", number, "0"))
+
+
+class TimeToLive(CompareCase):
+    def test_absent_and_without_an_expiry(self):
+        self.same("TTL k", "PTTL k", "SET k v", "TTL k", "PTTL k", "DEL k", "TTL k", "SET k v EXAT 1", "TTL k", "PTTL k")
+
+    def test_seconds(self):
+        self.same("SET k v EX 1000", "TTL k", "SET k v PX 1000000", "TTL k", "SET k v EX 9223370000000000", "TTL k", "SET k w KEEPTTL", "TTL k",
+                  "SET k v", "TTL k")
+
+    def test_milliseconds(self):
+        near = lambda reply: b":near" if reply.startswith(b":99") and len(reply) == len(b":999999\r\n") else reply
+        self.same("SET k v PX 999999", "PTTL k", "GET k", "PTTL k", mask=near)
+
+
 class Counting(CompareCase):
     def test_incr_and_decr(self):
         self.same("INCR n", "INCR n", "DECR n", "GET n", "DECR m", "GET m", "INCRBY n 10", "DECRBY n 3", "GET n", "INCRBY n -5",
@@ -167,7 +196,7 @@ class Databases(CompareCase):
 
 
 class Arity(CompareCase):
-    COMMANDS = ("ECHO GET GETSET GETDEL SETNX STRLEN TYPE INCR DECR INCRBY DECRBY APPEND SELECT DEL EXISTS MGET MSET DBSIZE AUTH "
+    COMMANDS = ("ECHO GET GETSET GETDEL GETRANGE SETNX STRLEN TYPE TTL PTTL INCR DECR INCRBY DECRBY APPEND SELECT DEL EXISTS MGET MSET DBSIZE AUTH "
                 "RESET CONFIG CLIENT").split()
 
     def test_no_argument_and_too_many(self):

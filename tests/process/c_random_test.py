@@ -34,7 +34,7 @@ class Source:
 
     def __init__(self, seed):
         self.random = random.Random(seed)
-        self.makers = ([self.set] * 12 + [self.get] * 12 + [self.incr] * 8 + [self.mset, self.mget, self.delete, self.append] * 4
+        self.makers = ([self.set] * 12 + [self.get] * 12 + [self.incr] * 8 + [self.mset, self.mget, self.delete, self.append, self.getrange] * 4
                        + [self.with_key] * 8 + [self.with_key_and_value] * 5 + [self.small] * 3 + [self.rare, self.odd, self.expired])
 
     def key(self):
@@ -75,6 +75,9 @@ class Source:
 
     def mget(self):
         return [b"MGET", *self.keys()]
+
+    def getrange(self):
+        return [b"GETRANGE", self.key(), self.number(), self.number()]
 
     def delete(self):
         return [self.random.choice((b"DEL", b"EXISTS")), *self.keys()]

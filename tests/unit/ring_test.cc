@@ -244,7 +244,7 @@ TEST_CASE("ring: a successor goes on where the indices stand") {
 }
 
 TEST_CASE("ring R8: what is staged reaches its place when the stage is full, when a frame is too large for it, and at publish") {
-    TestRing ring(16 * kPageSize, kFarPosition - 100 * kFrameAlignment, RingWriting::staged);
+    TestRing ring(32 * kPageSize, kFarPosition - 100 * kFrameAlignment, RingWriting::staged);
     const std::string small(100, 's'), large(kStageBytes + 1, 'l');
     std::deque<std::string> sent;
     for (unsigned i = 0; i < 3 * kStageBytes / small.size(); ++i) sent.push_back(small + std::to_string(i));
@@ -258,7 +258,7 @@ TEST_CASE("ring R8: what is staged reaches its place when the stage is full, whe
 }
 
 TEST_CASE("ring R8: a large claim that ends small, and a small one after it, keep their order") {
-    TestRing ring(16 * kPageSize, 0, RingWriting::staged);
+    TestRing ring(32 * kPageSize, 0, RingWriting::staged);
     ring.push("staged before");
     std::byte* room = ring.producer.try_claim(kStageBytes);
     std::memcpy(room, "short", 5);
@@ -268,6 +268,25 @@ TEST_CASE("ring R8: a large claim that ends small, and a small one after it, kee
     CHECK(ring.pop() == "staged before");
     CHECK(ring.pop() == "short");
     CHECK(ring.pop() == "staged after");
+}
+
+TEST_CASE("ring R9: batches around the length from which on they are streamed arrive whole, wherever they begin") {
+    TestRing ring(16 * kPageSize, kFarPosition, RingWriting::staged);
+    for (uint64_t begin = 0; begin < 2 * kLineBytes; begin += kFrameAlignment)
+        for (uint32_t bytes = kStreamBytesMin - 3 * kLineBytes; bytes < kStreamBytesMin + 3 * kLineBytes; bytes += kFrameAlignment) {
+            // One frame to begin at another place of a line, then some that make a batch of `bytes` together.
+            REQUIRE(ring.push(std::string(begin, 'b')));
+            ring.producer.publish();
+            REQUIRE(ring.pop() == std::string(begin, 'b'));
+            ring.consumer.publish();
+            const std::string first(bytes / 3, static_cast<char>('c' + bytes % 20)), second(bytes - bytes / 3 - 2 * sizeof(FrameHeader), 'd');
+            REQUIRE(ring.push(first));
+            REQUIRE(ring.push(second));
+            ring.producer.publish();
+            REQUIRE(ring.pop() == first);
+            REQUIRE(ring.pop() == second);
+            ring.consumer.publish();
+        }
 }
 
 TEST_CASE("ring: frames taken back are gone, those before them and after stay") {

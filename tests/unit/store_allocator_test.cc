@@ -164,6 +164,8 @@ TEST_CASE("allocator: random chunks taken and given in operations of many, some 
     for (const auto& [chunk, capacity] : in_use) fixture.allocator.free(chunk);
     fixture.commit();
     CHECK(fixture.store.root().used_bytes == 0);
+    fixture.allocator.release_index_pages(md::Readers(), ~0u);
+    fixture.commit();
     CHECK(fixture.store.report().pages == 0);
     CHECK(fixture.store.faults() == "");
 }
@@ -359,14 +361,14 @@ TEST_CASE("allocator: free pages beyond those that are kept become holes, whose 
     CHECK(fixture.allocator.retire_free_pages(5, 10) == 10);
     fixture.commit();
     CHECK(fixture.store.space.given_back == 0);
-    fixture.allocator.give_back_holes();
+    CHECK(fixture.allocator.give_back_holes(md::Readers()));
     CHECK(fixture.store.space.given_back == 10 * st::kPageBytes);
     CHECK(fixture.allocator.retire_free_pages(5, 10) == 5);
     fixture.commit();
-    fixture.allocator.give_back_holes();
+    CHECK(fixture.allocator.give_back_holes(md::Readers()));
     CHECK(fixture.allocator.retire_free_pages(5, 10) == 0);
     CHECK(fixture.set.empty());
-    fixture.allocator.give_back_holes();
+    CHECK(fixture.allocator.give_back_holes(md::Readers()));
     CHECK(fixture.store.space.given_back == 15 * st::kPageBytes);
     CHECK(fixture.free_pages() == 5);
     CHECK(fixture.holes() == 15);

@@ -1,0 +1,118 @@
+// Reading keys straight from the shared store, without md: while it is busy, stopped or dead. Runs in io_conn.
+//
+// The store changes while it is read, so nothing read counts until it has been validated. The order, for the keys of one command
+// (invariants T3, T8 and T9 of common/store_layout.h are what it stands on):
+//   begin     publish in the roster that this io_conn reads, fence, take the number n of the last finished commit (T9)
+//   locate    the route, [the table's word,] the directory's entry; route [and table] still say the same: the segment
+//   version   both buckets' versions: even, and of a commit that is not after n
+//   copy      both buckets; versions and route are still the same: what the slots refer to was in use then
+//   match     the items that may be the key, compared where they lie
+//   value     copied to where the client's answer is put together
+//   validate  versions and routes of all keys once more, after the last copy of any: then the answer counts, and all of it
+//             is from one moment; a miss too
+//   end       withdraw what begin has published
+// Any step that finds something else than it should gives the answer up, with what has been put together of it; it is tried anew
+// kAttempts times with a fresh n, and then the request goes to md like any other. So a bucket that md left odd when it died
+// makes its readers wait for the next md, and nobody spins.
+//   D1  No reference is followed before the word that holds it has been validated: it may be half of two others, and behind it may
+//       be memory that was given back to the system, which reading would take again.
+//   D2  Between begin and end md gives no page back and lets none become another kind of memory that was an index page at begin.
+//   D3  Lengths that an item states are not believed beyond the end of its page.
+//   D4  Bytes of the store are copied by racing_copy_out() and compared by racing_equal(), and by nothing else here.
+// Large values up to kValueBytesMax are copied as well. Longer ones go through md, whose reply pins them for as long as a slow client
+// needs: copying them would cost each such client the memory.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "common/racing_copy.h"
+#include "common/roster.h"
+#include "common/store_layout.h"
+#include "io_conn/buffer.h"
+
+namespace millrace::io_conn {
+
+/// A key to read, and what has been found out about it.
+struct DirectLookup {
+    std::string_view key;
+    unsigned database = 0;
+    store::KeyPlace place{};
+
+    uint64_t route = 0;           ///< the word
+    uint64_t table_at = 0;        ///< of a deep directory's table the word's reference; 0 = none
+    uint32_t table_word = 0;
+    uint64_t segment = 0;         ///< 0: the database has none
+    std::array<uint64_t, 2> versions{};
+    uint64_t item = 0;            ///< reference; 0 = there is no such key, or its time is over
+    uint64_t value_at = 0;        ///< of a small item: where the value begins
+    uint64_t value_length = 0;
+    int64_t expire_at_ms = 0;     ///< with `expires`
+    bool expires = false;
+    bool large = false;
+    bool stable = false;          ///< nothing unexpected was found
+};
+
+template <class Load>
+class BasicDirectReader {
+  public:
+    static constexpr unsigned kAttempts = 4;
+    /// Values longer than this go through md, bytes.
+    static constexpr uint64_t kValueBytesMax = 1024 * 1024;
+    /// Keys whose cache lines are asked for together.
+    static constexpr size_t kAhead = 32;
+
+    BasicDirectReader() = default;
+    /// `store`: the segment's first byte. `published`: this process's word in the roster (T9).
+    BasicDirectReader(const std::byte* store, std::atomic<uint64_t>& published);
+
+    void begin();
+    void end() { published_->store(0, std::memory_order_release); }
+    /// Takes a fresh number, for another attempt.
+    void refresh();
+
+    /// Finds the keys: item, lengths and expiry, none of it validated yet. The clock is read for keys that have an expiry.
+    void find(std::span<DirectLookup> lookups);
+    /// Appends bytes [from, from + count) of the value found. False: it has changed, which validate() would say as well.
+    bool append_value(const DirectLookup& lookup, uint64_t from, uint64_t count, Buffer& out);
+    /// Whether all that was found and copied was so at one moment.
+    bool validate(std::span<const DirectLookup> lookups) const;
+
+  private:
+    const std::byte* at(uint64_t reference) const { return base_ + reference; }
+    uint64_t load(uint64_t reference) const { return Load::load(base_ + reference); }
+    uint32_t load_half(uint64_t reference) const {
+        return static_cast<uint32_t>(load(reference & ~7ull) >> (reference % 8 != 0 ? 32 : 0));
+    }
+    bool in_use(uint64_t reference) const { return reference >= store::kPageBytes && reference < end_; }
+    uint64_t route_at(unsigned database) const { return store::kRootAt + offsetof(store::Root, databases) + database * sizeof(store::DatabaseWords); }
+    uint64_t bucket_at(const DirectLookup& lookup, unsigned which) const {
+        return lookup.segment + (which == 0 ? lookup.place.first() : lookup.place.second()) * store::kBucketBytes;
+    }
+    bool route_stands(const DirectLookup& lookup) const { return load(route_at(lookup.database)) == lookup.route; }
+    bool unchanged(const DirectLookup& lookup) const;
+    bool locate(DirectLookup& lookup);
+    void prefetch_items(const DirectLookup& lookup) const;
+    bool search(DirectLookup& lookup);
+    enum class Match { no, yes, changed };
+    Match match(DirectLookup& lookup, uint64_t item);
+    Match match_small(DirectLookup& lookup, uint64_t item, const store::ItemHeader& header);
+    Match match_large(DirectLookup& lookup, uint64_t item, const store::ItemHeader& header);
+    bool extent(const DirectLookup& lookup, uint64_t index, uint64_t& reference) const;
+    template <class Take>
+    bool each_piece(const DirectLookup& lookup, uint64_t from, uint64_t count, const Take& take) const;
+
+    const std::byte* base_ = nullptr;
+    std::atomic<uint64_t>* published_ = nullptr;
+    uint64_t hash_seed_ = 0;
+    uint64_t number_ = 0;  ///< n
+    uint64_t end_ = 0;     ///< bytes of the store in use; references are below
+    int64_t now_ms_ = 0;   ///< 0: not looked at yet
+};
+
+using DirectReader = BasicDirectReader<RacingLoad>;
+extern template class BasicDirectReader<RacingLoad>;
+
+}  // namespace millrace::io_conn

@@ -1,0 +1,234 @@
+// The steps of direct_reader.h, for any way of loading words. Runs in io_conn; included by direct_reader.cc and by tests.
+#pragma once
+
+#include "io_conn/direct_reader.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "common/clock.h"
+#include "io_conn/seeded_bugs.h"
+
+namespace millrace::io_conn {
+
+namespace st = millrace::store;
+
+template <class Load>
+BasicDirectReader<Load>::BasicDirectReader(const std::byte* store, std::atomic<uint64_t>& published)
+    : base_(store), published_(&published), hash_seed_(load(st::kRootAt + offsetof(st::Root, hash_seed))) {
+    end();
+}
+
+template <class Load>
+void BasicDirectReader<Load>::begin() {
+    // T9: whoever gives memory back looks after a fence of its own. If it does not see this store, this io_conn sees its commit.
+    published_->store(std::max<uint64_t>(1, load(st::kRootAt + offsetof(st::Root, number))), std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    refresh();
+    now_ms_ = 0;
+}
+
+template <class Load>
+void BasicDirectReader<Load>::refresh() {
+    number_ = load(st::kRootAt + offsetof(st::Root, number));
+    end_ = load(st::kRootAt + offsetof(st::Root, frontier)) << st::kPageShift;
+    std::atomic_thread_fence(std::memory_order_acquire);
+}
+
+/// Whether what the lookup has seen of the index is still so. A copy made before this call counts if it is.
+template <class Load>
+bool BasicDirectReader<Load>::unchanged(const DirectLookup& lookup) const {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (kSeededReaderBug != SeededReaderBug::reader_route_not_validated && !route_stands(lookup)) return false;
+    return lookup.segment == 0 || (load(bucket_at(lookup, 0)) == lookup.versions[0] && load(bucket_at(lookup, 1)) == lookup.versions[1]);
+}
+
+template <class Load>
+bool BasicDirectReader<Load>::validate(std::span<const DirectLookup> lookups) const {
+    return std::ranges::all_of(lookups, [this](const DirectLookup& lookup) {
+        const bool trusted = kSeededReaderBug == SeededReaderBug::reader_not_validated ||
+                             (kSeededReaderBug == SeededReaderBug::reader_miss_not_validated && lookup.item == 0);
+        return lookup.stable && (trusted || unchanged(lookup));
+    });
+}
+
+template <class Load>
+bool BasicDirectReader<Load>::locate(DirectLookup& lookup) {
+    lookup.segment = lookup.item = lookup.table_at = 0;
+    lookup.route = load(route_at(lookup.database));
+    const st::Route route = st::Route::from(lookup.route);
+    if (route.directory == 0) return true;
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (!in_use(route.directory) || route.depth > 2 * st::kDirectoryChunkDepthMax) return false;
+    const uint64_t entry = lookup.place.entry(route.depth);
+    uint64_t name_at = route.directory + entry * sizeof(uint32_t);
+    if (route.depth > st::kDirectoryChunkDepthMax) {
+        lookup.table_at = route.directory + (entry >> st::kDirectoryChunkDepthMax) * sizeof(uint32_t);
+        lookup.table_word = load_half(lookup.table_at);
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (!route_stands(lookup)) return false;  // D1
+        const auto page = st::DirectoryPage::from(lookup.table_word);
+        if (page.prefix > route.depth - st::kDirectoryChunkDepthMax) return false;
+        name_at = page.name_at(entry, route.depth);
+        if (!in_use(name_at)) return false;
+    }
+    const uint64_t segment = uint64_t{load_half(name_at)} * st::kIndexSegmentBytes;
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (!route_stands(lookup) || (lookup.table_at != 0 && load_half(lookup.table_at) != lookup.table_word)) return false;
+    if (!in_use(segment)) return false;
+    lookup.segment = segment;
+    return true;
+}
+
+/// Asks for the items that may be the key. A prefetch of a wrong address does no harm.
+template <class Load>
+void BasicDirectReader<Load>::prefetch_items(const DirectLookup& lookup) const {
+    for (unsigned which = 0; which < 2; ++which) {
+        st::Bucket bucket;
+        racing_copy_out<Load>(&bucket, at(bucket_at(lookup, which)), sizeof bucket);
+        for (unsigned candidates = bucket.slots_with_tag(lookup.place.tag()); candidates != 0; candidates &= candidates - 1) {
+            const std::byte* item = at(st::Slot::from(bucket.slot_bits(static_cast<unsigned>(__builtin_ctz(candidates)))).reference);
+            __builtin_prefetch(item);
+            __builtin_prefetch(item + 64);
+        }
+    }
+}
+
+template <class Load>
+void BasicDirectReader<Load>::find(std::span<DirectLookup> lookups) {
+    for (; !lookups.empty(); lookups = lookups.subspan(std::min(kAhead, lookups.size()))) {
+        const auto group = lookups.first(std::min(kAhead, lookups.size()));
+        for (DirectLookup& lookup : group) {
+            lookup.place = {XXH3_64bits_withSeed(lookup.key.data(), lookup.key.size(), hash_seed_)};
+            lookup.stable = locate(lookup);
+            if (!lookup.stable || lookup.segment == 0) continue;
+            __builtin_prefetch(at(bucket_at(lookup, 0)));
+            __builtin_prefetch(at(bucket_at(lookup, 1)));
+        }
+        if (group.size() > 1)
+            for (const DirectLookup& lookup : group)
+                if (lookup.stable && lookup.segment != 0) prefetch_items(lookup);
+        for (DirectLookup& lookup : group)
+            if (lookup.stable && lookup.segment != 0) lookup.stable = search(lookup);
+    }
+}
+
+/// Looks for the key in its two buckets.
+template <class Load>
+bool BasicDirectReader<Load>::search(DirectLookup& lookup) {
+    std::array<st::Bucket, 2> buckets;
+    for (unsigned which = 0; which < 2; ++which) {
+        lookup.versions[which] = load(bucket_at(lookup, which));
+        const bool odd = kSeededReaderBug != SeededReaderBug::reader_odd_is_read && lookup.versions[which] % 2 != 0;
+        const bool later = kSeededReaderBug != SeededReaderBug::reader_odd_is_read &&
+                           kSeededReaderBug != SeededReaderBug::reader_miss_not_validated && lookup.versions[which] / 2 > number_;
+        if (odd || later) return false;  // T3, T8
+    }
+    std::atomic_thread_fence(std::memory_order_acquire);
+    for (unsigned which = 0; which < 2; ++which) racing_copy_out<Load>(&buckets[which], at(bucket_at(lookup, which)), sizeof buckets[which]);
+    if (!unchanged(lookup)) return false;  // D1
+    for (const st::Bucket& bucket : buckets)
+        for (unsigned candidates = bucket.slots_with_tag(lookup.place.tag()); candidates != 0; candidates &= candidates - 1) {
+            const st::Slot slot = st::Slot::from(bucket.slot_bits(static_cast<unsigned>(__builtin_ctz(candidates))));
+            if (!in_use(slot.reference)) return false;
+            const Match outcome = match(lookup, slot.reference);
+            if (outcome == Match::changed) return false;
+            if (outcome == Match::no) continue;
+            if (lookup.expires && now_ms_ == 0) now_ms_ = wall_ms();
+            if (!lookup.expires || lookup.expire_at_ms > now_ms_) lookup.item = slot.reference;
+            return true;
+        }
+    return true;
+}
+
+template <class Load>
+typename BasicDirectReader<Load>::Match BasicDirectReader<Load>::match(DirectLookup& lookup, uint64_t item) {
+    const st::ItemHeader header = st::ItemHeader::from(load(item));
+    lookup.expires = (header.flags & st::kHasExpiry) != 0;
+    lookup.large = (header.flags & st::kLarge) != 0;
+    return lookup.large ? match_large(lookup, item, header) : match_small(lookup, item, header);
+}
+
+template <class Load>
+typename BasicDirectReader<Load>::Match BasicDirectReader<Load>::match_small(DirectLookup& lookup, uint64_t item, const st::ItemHeader& header) {
+    if (header.key_length != lookup.key.size()) return Match::no;
+    const uint64_t key_at = item + sizeof header + (lookup.expires ? sizeof(int64_t) : 0);
+    lookup.value_at = key_at + header.key_length;
+    lookup.value_length = header.value_length;
+    if (item % st::kPageBytes + (lookup.value_at - item) + lookup.value_length > st::kPageBytes) return Match::changed;  // D3
+    if (!racing_equal<Load>(at(key_at), lookup.key.data(), lookup.key.size())) return Match::no;
+    if (lookup.expires) lookup.expire_at_ms = static_cast<int64_t>(load(item + sizeof header));
+    return Match::yes;
+}
+
+template <class Load>
+typename BasicDirectReader<Load>::Match BasicDirectReader<Load>::match_large(DirectLookup& lookup, uint64_t item, const st::ItemHeader&) {
+    if (item % st::kPageBytes + sizeof(st::LargeItem) > st::kPageBytes) return Match::changed;
+    if (load(item + offsetof(st::LargeItem, key_length)) != lookup.key.size()) return Match::no;
+    lookup.value_length = load(item + offsetof(st::LargeItem, value_length));
+    lookup.expire_at_ms = static_cast<int64_t>(load(item + offsetof(st::LargeItem, expire_at_ms)));
+    // The key lies in the value's extents, in front of it.
+    DirectLookup key = lookup;
+    key.item = item;
+    key.value_at = 0;
+    std::string_view rest = lookup.key;
+    bool equal = true;
+    const bool complete = each_piece(key, 0, rest.size(), [&](const std::byte* piece, uint64_t bytes) {
+        equal = equal && racing_equal<Load>(piece, rest.data(), bytes);
+        rest.remove_prefix(bytes);
+    });
+    if (!complete) return Match::changed;
+    lookup.value_at = lookup.key.size();
+    return equal ? Match::yes : Match::no;
+}
+
+/// The extent or tail that holds bytes from index x 64 KiB on of a large item's key and value.
+template <class Load>
+bool BasicDirectReader<Load>::extent(const DirectLookup& lookup, uint64_t index, uint64_t& reference) const {
+    const uint64_t pages = load(lookup.item + offsetof(st::LargeItem, page_count));
+    if (index >= pages) {
+        reference = load(lookup.item + offsetof(st::LargeItem, tail));
+    } else {
+        const uint64_t at = sizeof(st::LargeItem) + index * sizeof(uint32_t);
+        if (lookup.item % st::kPageBytes + at + sizeof(uint32_t) > st::kPageBytes) return false;  // D3
+        reference = uint64_t{load_half(lookup.item + at)} << st::kPageShift;
+    }
+    return unchanged(lookup) && in_use(reference);  // D1
+}
+
+/// Gives bytes [from, from + count) of an item's key and value, which begin at value_at, to `take(piece, bytes)`.
+template <class Load>
+template <class Take>
+bool BasicDirectReader<Load>::each_piece(const DirectLookup& lookup, uint64_t from, uint64_t count, const Take& take) const {
+    for (uint64_t position = lookup.value_at + from; count != 0;) {
+        const uint64_t within = position % st::kPageBytes;
+        uint64_t bytes = std::min(st::kPageBytes - within, count), reference;
+        if (!extent(lookup, position / st::kPageBytes, reference)) return false;
+        if (reference % st::kPageBytes + within + bytes > st::kPageBytes) return false;  // D3: a tail lies anywhere in its page
+        take(at(reference + within), bytes);
+        position += bytes;
+        count -= bytes;
+    }
+    return true;
+}
+
+template <class Load>
+bool BasicDirectReader<Load>::append_value(const DirectLookup& lookup, uint64_t from, uint64_t count, Buffer& out) {
+    char* const room = out.reserve(count);
+    if (!lookup.large) {
+        racing_copy_out<Load>(room, at(lookup.value_at + from), count);
+    } else {
+        char* to = room;
+        const bool complete = each_piece(lookup, from, count, [&](const std::byte* piece, uint64_t bytes) {
+            racing_copy_out<Load>(to, piece, bytes);
+            to += bytes;
+        });
+        if (!complete) return false;
+    }
+    out.commit(count);
+    return true;
+}
+
+}  // namespace millrace::io_conn

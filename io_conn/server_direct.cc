@@ -1,0 +1,103 @@
+// Requests of a pipeline that are answered by reading the store (direct_reader.h). Part of Server (server.h).
+//
+// Reads that follow each other are collected and read together, so that the cache misses of all of them are under way at the same
+// time. Nothing waits for that: what the socket has given is all there is.
+#include <algorithm>
+
+#include "io_conn/direct_commands.h"
+#include "io_conn/seeded_bugs.h"
+#include "io_conn/server.h"
+
+namespace millrace::io_conn {
+
+namespace {
+
+/// Keys of a request with so many arguments (without the command's name).
+size_t keys_of(const CommandRow& row, size_t arguments) {
+    if (row.last_key == 1) return 1;
+    return (arguments + static_cast<size_t>(row.key_step) - 1) / static_cast<size_t>(row.key_step);
+}
+
+bool may_read_directly(const Connection& connection) {
+    return kSeededReaderBug == SeededReaderBug::reader_overtakes_writes || !connection.replies_owed();
+}
+
+}  // namespace
+
+/// False: the request is not for direct reading, or not now (N5). `begin`: where it begins in the input.
+bool Server::queue_direct(Connection& connection, const CommandRow& row, Arguments words, size_t begin) {
+    if (direct_handler(row.id) == nullptr || !row.accepts(words.size()) || !may_read_directly(connection)) return false;
+    const Arguments arguments = words.subspan(1);
+    const size_t keys = keys_of(row, arguments.size());
+    if (keys > kDirectKeysMax) return false;
+    pending_reads_.push_back({&row, begin, static_cast<uint32_t>(pending_arguments_.size()), static_cast<uint32_t>(arguments.size()),
+                              static_cast<uint32_t>(pending_keys_.size()), static_cast<uint32_t>(keys)});
+    pending_arguments_.insert(pending_arguments_.end(), arguments.begin(), arguments.end());
+    for (size_t key = 0; key < keys; ++key) {
+        DirectLookup& lookup = pending_keys_.emplace_back();
+        lookup.key = arguments[key * static_cast<size_t>(row.key_step)];
+        lookup.database = connection.database;
+    }
+    return true;
+}
+
+/// Answers what is pending, which ends at `end` of the input. Returns up to where the input is done with: less than `end` if
+/// the rest has to wait.
+size_t Server::run_direct(Connection& connection, size_t end) {
+    direct_.begin();
+    direct_.find(pending_keys_);
+    size_t done = end;
+    for (const PendingRead& read : pending_reads_) {
+        if (!may_execute(connection)) {
+            done = read.begin;
+            break;
+        }
+        // Once one has gone to md the others follow it: no read may overtake an earlier one.
+        if (may_read_directly(connection) && answer_direct(connection, read, true)) continue;
+        const Executed executed = execute_in_md(connection, *read.row, std::span(pending_arguments_).subspan(read.first_argument, read.arguments));
+        if (executed == Executed::yes) continue;
+        if (executed == Executed::not_now) done = read.begin;
+        break;
+    }
+    direct_.end();
+    pending_reads_.clear();
+    pending_arguments_.clear();
+    pending_keys_.clear();
+    return done;
+}
+
+/// False: md has to answer. `found`: the keys have been looked up already.
+bool Server::answer_direct(Connection& connection, const PendingRead& read, bool found) {
+    const std::span keys = std::span(pending_keys_).subspan(read.first_key, read.keys);
+    const size_t before = connection.output.size();
+    for (unsigned attempt = 0; attempt < DirectReader::kAttempts; ++attempt, found = false) {
+        if (!found) {
+            counters_.add(IoCounter::direct_retries);
+            direct_.refresh();
+            direct_.find(keys);
+        }
+        RespWriter out(connection.output, connection.resp3);
+        const DirectCall call{std::span(pending_arguments_).subspan(read.first_argument, read.arguments), keys, direct_, connection.output, out};
+        const bool stable = std::ranges::all_of(keys, &DirectLookup::stable);
+        const DirectOutcome outcome = stable ? direct_handler(read.row->id)(call) : DirectOutcome::changed;
+        if (outcome == DirectOutcome::answered && direct_.validate(keys)) {
+            uint64_t hits = 0;
+            for (const DirectLookup& key : keys) hits += key.item != 0;
+            counters_.add(IoCounter::keyspace_hits, hits);
+            counters_.add(IoCounter::keyspace_misses, keys.size() - hits);
+            counters_.add(IoCounter::direct_reads);
+            counters_.add(IoCounter::commands);
+            connection.last_command = static_cast<uint16_t>(read.row->id);
+            make_dirty(connection);
+            return true;
+        }
+        connection.output.truncate(before);
+        if (outcome != DirectOutcome::not_here) continue;
+        counters_.add(IoCounter::direct_too_large);
+        return false;
+    }
+    counters_.add(IoCounter::direct_fallbacks);
+    return false;
+}
+
+}  // namespace millrace::io_conn

@@ -1,0 +1,40 @@
+// Who reads the store directly just now: the io_conn of the roster. Runs in md.
+//
+// Only what cannot be undone asks for it: memory that goes back to the system, index pages that become something else (T9 of
+// common/store_layout.h). A reader is through in microseconds; one that was stopped or killed in the middle holds back these
+// two things and nothing else, until it goes on, is started anew or has gone.
+#pragma once
+
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+
+#include "common/roster.h"
+
+namespace millrace::md {
+
+class Readers {
+  public:
+    Readers() = default;
+    explicit Readers(const Roster& roster) : roster_(&roster) {}
+
+    /// Whether nobody reads who has begun before the commit `number` was finished. Without a roster: nobody reads.
+    bool all_passed(uint64_t number) const {
+        std::atomic_thread_fence(std::memory_order_seq_cst);  // T9
+        if (roster_ == nullptr) return true;
+        for (const RosterLine& line : roster_->lines)
+            if (const uint64_t since = line.reading.load(std::memory_order_acquire); since != 0 && since < number && exists(line)) return false;
+        return true;
+    }
+
+  private:
+    /// A process that was killed while it read, and has no successor, reads no more.
+    static bool exists(const RosterLine& line) {
+        const auto pid = static_cast<pid_t>(line.pid.load(std::memory_order_relaxed));
+        return pid > 0 && (kill(pid, 0) == 0 || errno != ESRCH);
+    }
+
+    const Roster* roster_ = nullptr;
+};
+
+}  // namespace millrace::md
