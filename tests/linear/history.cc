@@ -1,4 +1,4 @@
-// See history.h.
+// The search for an order of operations; see history.h. Used by tests/linear and by unit tests.
 #include "tests/linear/history.h"
 
 #include <algorithm>

@@ -108,7 +108,7 @@ class Running(InstanceCase):
             return {name: sum(row["counters"].get(name, 0) for row in rows) for name in names}
 
         wire, before = self.connect(), totals()
-        request, count = encode("GET", "k"), 300
+        request, count = encode("GETSET", "k", "v"), 300     # a read alone would not go to md
         wire.exchange([request * count], count)
         sent = count * len(b"$1\r\nv\r\n")
         # An io_conn counts what it has sent after the system call: its client may be faster.
