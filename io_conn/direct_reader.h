@@ -6,7 +6,7 @@
 //   locate    the route, [the table's word,] the directory's entry; route [and table] still say the same: the segment
 //   version   both buckets' versions: even, and of a commit that is not after n
 //   copy      both buckets; versions and route are still the same: what the slots refer to was in use then
-//   match     the items that may be the key, compared where they lie
+//   choose    of the items that may be the key the one that is, compared where they lie
 //   value     copied to where the client's answer is put together
 //   validate  versions and routes of all keys once more, after the last copy of any: then the answer counts, and all of it
 //             is from one moment; a miss too
@@ -46,6 +46,8 @@ struct DirectLookup {
     uint32_t table_word = 0;
     uint64_t segment = 0;         ///< 0: the database has none
     std::array<uint64_t, 2> versions{};
+    std::array<uint64_t, 4> candidates;  ///< items that may be the key
+    unsigned candidate_count = 0;
     uint64_t item = 0;            ///< reference; 0 = there is no such key, or its time is over
     uint64_t value_at = 0;        ///< of a small item: where the value begins
     uint64_t value_length = 0;
@@ -94,8 +96,8 @@ class BasicDirectReader {
     bool route_stands(const DirectLookup& lookup) const { return load(route_at(lookup.database)) == lookup.route; }
     bool unchanged(const DirectLookup& lookup) const;
     bool locate(DirectLookup& lookup);
-    void prefetch_items(const DirectLookup& lookup) const;
     bool search(DirectLookup& lookup);
+    bool choose(DirectLookup& lookup);
     enum class Match { no, yes, changed };
     Match match(DirectLookup& lookup, uint64_t item);
     Match match_small(DirectLookup& lookup, uint64_t item, const store::ItemHeader& header);

@@ -57,6 +57,7 @@ bool BasicDirectReader<Load>::validate(std::span<const DirectLookup> lookups) co
 template <class Load>
 bool BasicDirectReader<Load>::locate(DirectLookup& lookup) {
     lookup.segment = lookup.item = lookup.table_at = 0;
+    lookup.candidate_count = 0;
     lookup.route = load(route_at(lookup.database));
     const st::Route route = st::Route::from(lookup.route);
     if (route.directory == 0) return true;
@@ -82,20 +83,6 @@ bool BasicDirectReader<Load>::locate(DirectLookup& lookup) {
     return true;
 }
 
-/// Asks for the items that may be the key. A prefetch of a wrong address does no harm.
-template <class Load>
-void BasicDirectReader<Load>::prefetch_items(const DirectLookup& lookup) const {
-    for (unsigned which = 0; which < 2; ++which) {
-        st::Bucket bucket;
-        racing_copy_out<Load>(&bucket, at(bucket_at(lookup, which)), sizeof bucket);
-        for (unsigned candidates = bucket.slots_with_tag(lookup.place.tag()); candidates != 0; candidates &= candidates - 1) {
-            const std::byte* item = at(st::Slot::from(bucket.slot_bits(static_cast<unsigned>(__builtin_ctz(candidates)))).reference);
-            __builtin_prefetch(item);
-            __builtin_prefetch(item + 64);
-        }
-    }
-}
-
 template <class Load>
 void BasicDirectReader<Load>::find(std::span<DirectLookup> lookups) {
     for (; !lookups.empty(); lookups = lookups.subspan(std::min(kAhead, lookups.size()))) {
@@ -107,15 +94,14 @@ void BasicDirectReader<Load>::find(std::span<DirectLookup> lookups) {
             __builtin_prefetch(at(bucket_at(lookup, 0)));
             __builtin_prefetch(at(bucket_at(lookup, 1)));
         }
-        if (group.size() > 1)
-            for (const DirectLookup& lookup : group)
-                if (lookup.stable && lookup.segment != 0) prefetch_items(lookup);
         for (DirectLookup& lookup : group)
             if (lookup.stable && lookup.segment != 0) lookup.stable = search(lookup);
+        for (DirectLookup& lookup : group)
+            if (lookup.stable && lookup.candidate_count != 0) lookup.stable = choose(lookup);
     }
 }
 
-/// Looks for the key in its two buckets.
+/// Looks for the key's tag in its two buckets, and asks for the items that have it.
 template <class Load>
 bool BasicDirectReader<Load>::search(DirectLookup& lookup) {
     std::array<st::Bucket, 2> buckets;
@@ -127,19 +113,30 @@ bool BasicDirectReader<Load>::search(DirectLookup& lookup) {
         if (odd || later) return false;  // T3, T8
     }
     std::atomic_thread_fence(std::memory_order_acquire);
-    for (unsigned which = 0; which < 2; ++which) racing_copy_out<Load>(&buckets[which], at(bucket_at(lookup, which)), sizeof buckets[which]);
+    for (unsigned which = 0; which < 2; ++which)
+        racing_copy_out<Load>(&buckets[which].words[1], at(bucket_at(lookup, which) + 8), st::kBucketBytes - 8);
     if (!unchanged(lookup)) return false;  // D1
     for (const st::Bucket& bucket : buckets)
-        for (unsigned candidates = bucket.slots_with_tag(lookup.place.tag()); candidates != 0; candidates &= candidates - 1) {
-            const st::Slot slot = st::Slot::from(bucket.slot_bits(static_cast<unsigned>(__builtin_ctz(candidates))));
-            if (!in_use(slot.reference)) return false;
-            const Match outcome = match(lookup, slot.reference);
-            if (outcome == Match::changed) return false;
-            if (outcome == Match::no) continue;
-            if (lookup.expires && now_ms_ == 0) now_ms_ = wall_ms();
-            if (!lookup.expires || lookup.expire_at_ms > now_ms_) lookup.item = slot.reference;
-            return true;
+        for (unsigned found = bucket.slots_with_tag(lookup.place.tag()); found != 0; found &= found - 1) {
+            const uint64_t item = st::Slot::from(bucket.slot_bits(static_cast<unsigned>(__builtin_ctz(found)))).reference;
+            if (!in_use(item) || lookup.candidate_count == lookup.candidates.size()) return false;
+            __builtin_prefetch(at(item));
+            __builtin_prefetch(at(item) + 64);
+            lookup.candidates[lookup.candidate_count++] = item;
         }
+    return true;
+}
+
+template <class Load>
+bool BasicDirectReader<Load>::choose(DirectLookup& lookup) {
+    for (unsigned i = 0; i < lookup.candidate_count; ++i) {
+        const Match outcome = match(lookup, lookup.candidates[i]);
+        if (outcome == Match::changed) return false;
+        if (outcome == Match::no) continue;
+        if (lookup.expires && now_ms_ == 0) now_ms_ = wall_ms();
+        if (!lookup.expires || lookup.expire_at_ms > now_ms_) lookup.item = lookup.candidates[i];
+        return true;
+    }
     return true;
 }
 

@@ -22,9 +22,46 @@ RespDecoder::Result RespDecoder::fail(std::string text) {
     return Result::error;
 }
 
+namespace {
+
+/// Reads a length of a few digits and steps over the line's end; false for anything that needs a closer look.
+bool take_length(const char*& at, const char* end, uint32_t& length) {
+    constexpr unsigned kDigitsMax = 7;
+    const char* const begin = at;
+    uint32_t value = 0;
+    for (; at < end && static_cast<unsigned char>(*at - '0') <= 9; ++at) value = value * 10 + static_cast<uint32_t>(*at - '0');
+    const auto digits = static_cast<size_t>(at - begin);
+    if (digits == 0 || digits > kDigitsMax || (*begin == '0' && digits > 1) || end - at < 2 || *at != '\r') return false;
+    at += 2;
+    length = value;
+    return true;
+}
+
+}  // namespace
+
+bool RespDecoder::decode_whole(std::string_view bytes) {
+    const char *at = bytes.data() + 1, *const end = bytes.data() + bytes.size();
+    uint32_t count, length;
+    if (!take_length(at, end, count)) return false;
+    for (; count > 0; --count) {
+        if (at == end || *at++ != '$' || !take_length(at, end, length) || length > bulk_bytes_max_ || static_cast<size_t>(end - at) < size_t{length} + 2)
+            break;
+        arguments_.emplace_back(at, length);
+        at += length + 2;
+    }
+    if (count > 0) {
+        arguments_.clear();
+        return false;
+    }
+    position_ = static_cast<size_t>(at - bytes.data());
+    return true;
+}
+
 RespDecoder::Result RespDecoder::decode(std::string_view bytes) {
     if (bytes.empty()) return Result::need_more;
     if (remaining_ < 0) {
+        // What arrives in pieces is not looked at from the start each time.
+        if (bytes[0] == '*' && scanned_ == 0 && decode_whole(bytes)) return Result::request;
         if (bytes[0] != '*') return decode_inline(bytes);
         if (const Result result = decode_count(bytes); result != Result::request) return result;
     }

@@ -49,6 +49,8 @@ class RespDecoder {
         uint32_t offset, length;
     };
 
+    /// Decodes a request that is there as a whole and has nothing odd in it; false, and nothing has happened, for any other.
+    bool decode_whole(std::string_view bytes);
     Result fail(std::string text);
     Result decode_inline(std::string_view bytes);
     Result decode_count(std::string_view bytes);

@@ -159,6 +159,7 @@ class Server {
     std::vector<PendingRead> pending_reads_;
     std::vector<std::string_view> pending_arguments_;
     std::vector<DirectLookup> pending_keys_;
+    uint64_t direct_hits_ = 0, direct_misses_ = 0, direct_answers_ = 0;  ///< of the reads that are being answered
     uint64_t now_us_ = 0;  ///< of this turn
     uint64_t wall_s_ = 0;  ///< of this turn, seconds since 1970
     uint64_t published_at_us_ = 0;

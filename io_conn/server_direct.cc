@@ -3,6 +3,7 @@
 // Reads that follow each other are collected and read together, so that the cache misses of all of them are under way at the same
 // time. Nothing waits for that: what the socket has given is all there is.
 #include <algorithm>
+#include <utility>
 
 #include "io_conn/direct_commands.h"
 #include "io_conn/seeded_bugs.h"
@@ -60,6 +61,13 @@ size_t Server::run_direct(Connection& connection, size_t end) {
         break;
     }
     direct_.end();
+    if (direct_answers_ != 0) {
+        make_dirty(connection);
+        counters_.add(IoCounter::keyspace_hits, std::exchange(direct_hits_, 0));
+        counters_.add(IoCounter::keyspace_misses, std::exchange(direct_misses_, 0));
+        counters_.add(IoCounter::commands, direct_answers_);
+        counters_.add(IoCounter::direct_reads, std::exchange(direct_answers_, 0));
+    }
     pending_reads_.clear();
     pending_arguments_.clear();
     pending_keys_.clear();
@@ -83,12 +91,10 @@ bool Server::answer_direct(Connection& connection, const PendingRead& read, bool
         if (outcome == DirectOutcome::answered && direct_.validate(keys)) {
             uint64_t hits = 0;
             for (const DirectLookup& key : keys) hits += key.item != 0;
-            counters_.add(IoCounter::keyspace_hits, hits);
-            counters_.add(IoCounter::keyspace_misses, keys.size() - hits);
-            counters_.add(IoCounter::direct_reads);
-            counters_.add(IoCounter::commands);
+            direct_hits_ += hits;
+            direct_misses_ += keys.size() - hits;
+            ++direct_answers_;
             connection.last_command = static_cast<uint16_t>(read.row->id);
-            make_dirty(connection);
             return true;
         }
         connection.output.truncate(before);
