@@ -218,9 +218,9 @@ struct Slot {
     uint64_t bits() const { return uint64_t{tag} << 40 | uint64_t{expires} << 39 | reference >> 3; }
 };
 
-/// A bucket as eight words; copied before it is looked at.
+/// A bucket as eight words; copied before it is looked at, and so not zero unless asked for.
 struct Bucket {
-    std::array<uint64_t, 8> words{};
+    std::array<uint64_t, 8> words;
 
     uint64_t version() const { return words[0]; }
     uint64_t slot_bits(unsigned slot) const {

@@ -37,24 +37,26 @@ namespace millrace::io_conn {
 
 /// A key to read, and what has been found out about it.
 struct DirectLookup {
+    DirectLookup() = default;
+    DirectLookup(std::string_view its_key, unsigned its_database) : key(its_key), database(its_database) {}
+
     std::string_view key;
     unsigned database = 0;
-    store::KeyPlace place{};
-
-    uint64_t route = 0;           ///< the word
-    uint64_t table_at = 0;        ///< of a deep directory's table the word's reference; 0 = none
-    uint32_t table_word = 0;
-    uint64_t segment = 0;         ///< 0: the database has none
-    std::array<uint64_t, 2> versions{};
+    bool stable = false;          ///< nothing unexpected was found; what follows is set by find()
+    bool expires;
+    bool large;
+    store::KeyPlace place;
+    uint64_t route;               ///< the word
+    uint64_t table_at;            ///< of a deep directory's table the word's reference; 0 = none
+    uint32_t table_word;
+    unsigned candidate_count;
+    uint64_t segment;             ///< 0: the database has none
+    std::array<uint64_t, 2> versions;
     std::array<uint64_t, 4> candidates;  ///< items that may be the key
-    unsigned candidate_count = 0;
-    uint64_t item = 0;            ///< reference; 0 = there is no such key, or its time is over
-    uint64_t value_at = 0;        ///< of a small item: where the value begins
-    uint64_t value_length = 0;
-    int64_t expire_at_ms = 0;     ///< with `expires`
-    bool expires = false;
-    bool large = false;
-    bool stable = false;          ///< nothing unexpected was found
+    uint64_t item;                ///< reference; 0 = there is no such key, or its time is over
+    uint64_t value_at;            ///< where the value begins: in the store, or in a large item behind the key
+    uint64_t value_length;
+    int64_t expire_at_ms;         ///< with `expires`
 };
 
 template <class Load>

@@ -25,7 +25,7 @@ RespDecoder::Result RespDecoder::fail(std::string text) {
 namespace {
 
 /// Reads a length of a few digits and steps over the line's end; false for anything that needs a closer look.
-bool take_length(const char*& at, const char* end, uint32_t& length) {
+[[gnu::always_inline]] inline bool take_length(const char*& at, const char* end, uint32_t& length) {
     constexpr unsigned kDigitsMax = 7;
     const char* const begin = at;
     uint32_t value = 0;

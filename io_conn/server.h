@@ -91,6 +91,7 @@ class Server {
     ssize_t read_socket(Connection& connection, char* into, size_t room);
     bool read_some(Connection& connection);
     size_t consume(Connection& connection, std::string_view bytes);
+    const CommandRow* look_up(std::string_view name);
     Executed execute(Connection& connection, const CommandRow* row, Arguments words);
     Executed execute_in_md(Connection& connection, const CommandRow& row, Arguments words);
     void send_outgoing(Connection& connection);
@@ -154,6 +155,8 @@ class Server {
     std::vector<ConnectionId> to_forget_;
     std::vector<uint64_t> to_release_;   ///< reply records
     bool look_for_lost_ = false;         ///< another md has taken over, and its replies have not all been taken yet
+    std::string last_name_;  ///< as the client wrote it
+    const CommandRow* last_row_ = nullptr;
     std::unique_ptr<char[]> scratch_;
     DirectReader direct_;
     std::vector<PendingRead> pending_reads_;

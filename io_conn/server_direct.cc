@@ -33,12 +33,8 @@ bool Server::queue_direct(Connection& connection, const CommandRow& row, Argumen
     if (keys > kDirectKeysMax) return false;
     pending_reads_.push_back({&row, begin, static_cast<uint32_t>(pending_arguments_.size()), static_cast<uint32_t>(arguments.size()),
                               static_cast<uint32_t>(pending_keys_.size()), static_cast<uint32_t>(keys)});
-    pending_arguments_.insert(pending_arguments_.end(), arguments.begin(), arguments.end());
-    for (size_t key = 0; key < keys; ++key) {
-        DirectLookup& lookup = pending_keys_.emplace_back();
-        lookup.key = arguments[key * static_cast<size_t>(row.key_step)];
-        lookup.database = connection.database;
-    }
+    for (const std::string_view argument : arguments) pending_arguments_.push_back(argument);
+    for (size_t key = 0; key < keys; ++key) pending_keys_.emplace_back(arguments[key * static_cast<size_t>(row.key_step)], connection.database);
     return true;
 }
 

@@ -164,6 +164,17 @@ bool Server::read_some(Connection& connection) {
     return true;
 }
 
+/// The row of a command. Most requests are of the same one as the request before.
+const CommandRow* Server::look_up(std::string_view name) {
+    if (name == last_name_) return last_row_;
+    const CommandRow* row = find_command(name);
+    if (row != nullptr) {
+        last_name_ = name;
+        last_row_ = row;
+    }
+    return row;
+}
+
 /// Executes the requests at the front of `bytes`; returns how many bytes they took. What is left is an incomplete request
 /// (connection.partial) or one that has to wait.
 size_t Server::consume(Connection& connection, std::string_view bytes) {
@@ -173,7 +184,7 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
         if (connection.partial == nullptr) decoder.reset();
         const RespDecoder::Result result = decoder.decode(bytes.substr(used));
         const Arguments words = result == RespDecoder::Result::request ? decoder.arguments() : Arguments();
-        const CommandRow* row = words.empty() ? nullptr : find_command(words[0]);
+        const CommandRow* row = words.empty() ? nullptr : look_up(words[0]);
         if (row != nullptr && queue_direct(connection, *row, words, used)) {
             used += decoder.length();
             connection.partial.reset();

@@ -258,7 +258,7 @@ bool Index::split(unsigned database, st::KeyPlace place, const std::function<uin
     for (unsigned which = 0; which < st::kBuckets; ++which) {
         const uint64_t at = which * st::kBucketBytes;
         const st::Bucket bucket = set_.read_bucket(old + at);
-        st::Bucket into[2];
+        st::Bucket into[2]{};
         for (unsigned half = 0; half < 2; ++half) into[half].words[7] = memory_.load(halves[half] + at + 56);
         for (unsigned slot = 0; slot < st::kSlots; ++slot) {
             const st::Slot content = st::Slot::from(bucket.slot_bits(slot));

@@ -131,7 +131,7 @@ TEST_CASE("write set: a bucket that is only touched is an operation") {
 TEST_CASE("bucket: each slot is its own six bytes") {
     Random random;
     INFO("SEED=" << random.seed);
-    st::Bucket bucket;
+    st::Bucket bucket{};
     bucket.words[0] = 77;
     bucket.words[7] = 0xabull << 48;  // the depth's byte
     std::vector<uint64_t> oracle(st::kSlots, 0);
