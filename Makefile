@@ -46,6 +46,7 @@ RING_BENCH := $(TESTS)/ring_bench
 SLICE_BENCH := $(TESTS)/slice_bench
 STORM := $(TESTS)/storm_client
 LINEAR := $(TESTS)/linear_client
+HOT_KEYS := $(TESTS)/hot_keys
 CRASH := $(TESTS)/store_steps_stress
 CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o \
     $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog store store_check))
@@ -59,7 +60,7 @@ PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/
 
 all: $(PROGRAMS)
 # The crash test handles the signals itself that sanitizers need.
-tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(LINEAR) $(if $(SAN),,$(CRASH))
+tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(LINEAR) $(HOT_KEYS) $(if $(SAN),,$(CRASH))
 
 $(BIN)/md: $(MD) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
@@ -76,10 +77,11 @@ $(FUZZERS): LDFLAGS += -fsanitize=fuzzer
 $(RING_BENCH): $(OBJ)/tests/bench/ring_bench.o $(COMMON)
 $(SLICE_BENCH): $(OBJ)/tests/bench/slice_bench.o $(COMMON) $(filter-out %/main.o,$(MD))
 $(STORM): $(OBJ)/tests/storm/storm_client.o
+$(HOT_KEYS): $(OBJ)/tests/storm/hot_keys.o
 $(LINEAR): $(OBJ)/tests/linear/linear_client.o $(OBJ)/tests/linear/history.o
 $(CRASH): $(CRASH_OBJECTS)
 
-$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(SLICE_BENCH) $(STORM) $(LINEAR) $(CRASH) $(FUZZERS):
+$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(SLICE_BENCH) $(STORM) $(LINEAR) $(HOT_KEYS) $(CRASH) $(FUZZERS):
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
