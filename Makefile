@@ -122,17 +122,13 @@ run: deps
 ifneq ($(findstring address,$(SAN)),)
 export ASAN_OPTIONS ?= quarantine_size_mb=4
 endif
+AMNESIA := --and "the same with an md that forgets everything 50 times a second:" env MILLRACE_AMNESIA_MS=20 \
+    tests/run.py --build "$(BUILD)" process/b_commands process/c_random process/d_protocol
+MUTANTS := --and "bugs put in on purpose, each of which has to be seen:" \
+    tests/crash/mutants.py --build "$(BUILD)/crash-mutants" --unit "$(UNIT) $(UNIT_LIBRARY)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
 test: deps-test
 	@$(MAKE) --no-print-directory $(JOBS) tests
-	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/run.py --build "$(BUILD)" $(PATTERN)
-ifeq ($(PATTERN),)
-	@echo "the same with an md that forgets everything 50 times a second:"
-	@MILLRACE_AMNESIA_MS=20 MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/run.py --build "$(BUILD)" process/b_commands process/c_random process/d_protocol
-ifeq ($(SAN),)
-	@echo "bugs put into md on purpose, each of which the crash test or the unit tests have to see:"
-	@tests/crash/mutants.py --build "$(BUILD)/crash-mutants" --unit "$(UNIT) $(UNIT_LIBRARY)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
-endif
-endif
+	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/all.py tests/run.py --build "$(BUILD)" $(PATTERN) $(if $(PATTERN),,$(AMNESIA) $(if $(SAN),,$(MUTANTS)))
 
 bench: deps-bench
 	@$(MAKE) --no-print-directory $(JOBS) all

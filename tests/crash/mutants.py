@@ -7,7 +7,7 @@ sees those of direct readers, a process test that of server_direct.cc.
     mutants.py [--build FOLDER] [--jobs N] [--unit "OBJECT..."] [--io-conn "OBJECT..."] [--programs FOLDER] [BUG...]
 
 FOLDER (default: build/crash-mutants) is for objects and programs. Without --unit the bugs of channels are left out, without --io-conn
-and --programs (where the other programs of a group are) those of server_direct.cc. The last line is PASS or FAIL.
+and --programs (where the other programs of a group are) those of server_direct.cc. The last line is "N passed, N failed".
 """
 
 import argparse
@@ -151,7 +151,7 @@ def main():
         for right, line in pool.map(judge, bugs):
             print(line, flush=True)
             wrong += not right
-    print("%s: %d builds, %d of them with the wrong outcome" % ("FAIL" if wrong else "PASS", len(bugs), wrong))
+    print("%d passed, %d failed" % (len(bugs) - wrong, wrong))
     return 1 if wrong else 0
 
 
