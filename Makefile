@@ -26,7 +26,7 @@ LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -lpthread
 
 # Packages, each with its reason in README.md.
 PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev python3
-PACKAGES_TEST := doctest-dev redis-tools python3-redis
+PACKAGES_TEST := doctest-dev redis-tools python3-redis valgrind
 PACKAGES_BENCH := redis-tools memcached util-linux
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 

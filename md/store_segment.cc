@@ -60,7 +60,21 @@ void StoreSegment::attach_or_make(const SegmentSpec& spec, bool predecessor_hung
                 throw Error("cannot put " + spec.path + " aside: " + errno_text(errno));
         }
     }
-    segment_ = Segment::create(spec);
+    segment_ = make(spec);
+}
+
+/// As much of addresses as there are: a limit on them (ulimit -v), or a tool that md runs under, may leave few.
+Segment StoreSegment::make(SegmentSpec spec) {
+    for (;; spec.size /= 4) {
+        try {
+            Segment segment = Segment::create(spec);
+            if (spec.size < st::kReserveBytesDefault)
+                log::warning("the store can grow to {} GiB only: there are no more addresses (ulimit -v)", spec.size >> 30);
+            return segment;
+        } catch (const Error&) {
+            if (spec.size / 4 < kReserveBytesMin) throw;
+        }
+    }
 }
 
 StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, bool predecessor_hung) {

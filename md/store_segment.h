@@ -29,7 +29,9 @@ class StoreSegment {
 
   private:
     StoreSegment() = default;
+    static constexpr uint64_t kReserveBytesMin = 16ull << 30;  ///< fewer addresses are an error
     void attach_or_make(const SegmentSpec& spec, bool predecessor_hung);
+    static Segment make(SegmentSpec spec);
     static bool take(int fd, uint64_t offset, uint64_t length);
     static void give_back(int fd, uint64_t offset, uint64_t length);
 
