@@ -321,6 +321,8 @@ class RingConsumer {
         : ring_(ring), head_(head), published_(ring.control->head.load(std::memory_order_relaxed)), tail_cache_(head) {}
     /// Where the next frame begins.
     uint64_t position() const { return head_; }
+    /// Up to where frames were there at the last look at the producer's index.
+    uint64_t known_tail() const { return tail_cache_; }
     /// Tells the producer from where on this consumer takes frames; before it takes the first.
     void announce_take_over() { ring_.control->taken_over_at.store(head_, std::memory_order_release); }
 

@@ -51,7 +51,7 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
     const uint64_t depth = requests_.depth();
     bool starved = false;
     unsigned taken = 0;
-    uint64_t started_us = 0;
+    uint64_t started_us = 0, tail = requests_.known_tail();
     for (Frame frame; taken < kBatchRequests; ++taken) {
         if (kSeededBug != SeededBug::room_not_reserved && !replies_.has_room(message_frame_bytes(room_wanted_))) {
             starved = true;
@@ -65,9 +65,11 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
         }
         if (taken == 0) {
             started_us = monotonic_us();
-            now_ms_ = wall_ms();
             first_enqueued_us_ = 0;
         }
+        // Read after the request had come: an io_conn that found a key's time over before it sent this must not see the key again.
+        if (taken == 0 || requests_.known_tail() != tail) now_ms_ = wall_ms();
+        tail = requests_.known_tail();
         if (taken % kLookAheadRequests == 0) look_ahead();
         const uint64_t splits = engine_.store.splits();
         const Taken outcome = take(frame);

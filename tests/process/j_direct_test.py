@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 import unittest
 
@@ -80,6 +81,33 @@ class WithoutMd(FreshInstanceCase):
         self.assertEqual(wires[0].reply(), b":1\r\n")
         wait_for(lambda: md_pids(instance), 20, "md and its standby")
         instance.remember()
+
+    def test_a_key_whose_time_is_over_does_not_come_back(self):
+        """io_conn reads the clock for itself; md, busy with others, must not go by an older one when the next request comes."""
+        instance, ended = self.start(io=1), threading.Event()
+
+        def keep_md_busy():
+            with instance.wire(timeout=20) as busy:
+                batch = encode("MSET", *["busy%d" % i for i in range(200)]) * 40
+                while not ended.is_set():
+                    busy.send(batch)
+                    busy.replies(40)
+
+        threads = [threading.Thread(target=keep_md_busy) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            wires = [self.connect(instance, timeout=20) for _ in range(4)]
+            for number in range(150):
+                wire, other = wires[number % 4], wires[(number + 1) % 4]
+                self.assertEqual(wire.command("SET", "short", "v", "PX", 2), b"+OK\r\n")
+                while other.command("GET", "short") != b"$-1\r\n":
+                    pass
+                self.assertEqual(wire.command("GETSET", "short", "w"), b"$-1\r\n")
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
 
     def test_a_killed_reader_holds_back_no_memory(self):
         """An io_conn that was killed while it read, as its line in the roster says, is no reader any more."""
