@@ -285,15 +285,20 @@ struct KeyPlace {
 struct Route {
     uint64_t directory = 0;  ///< reference
     unsigned depth = 0;
-    uint8_t changes = 0;     ///< counts, modulo 256, what this word has been (T8)
+    uint32_t changes = 0;    ///< counts, modulo 2^20, what this word has been (T8)
 
+    static constexpr unsigned kDirectoryBits = 38, kChangeBits = 20;  ///< a directory lies at a multiple of 8
     static Route from(uint64_t word) {
-        return {(word & ((1ull << 48) - 1)), static_cast<unsigned>(word >> 56), static_cast<uint8_t>(word >> 48)};
+        return {(word & ((1ull << kDirectoryBits) - 1)) << 3, static_cast<unsigned>(word >> (kDirectoryBits + kChangeBits)),
+                static_cast<uint32_t>(word >> kDirectoryBits & ((1u << kChangeBits) - 1))};
     }
-    uint64_t word() const { return directory | uint64_t{changes} << 48 | uint64_t{depth} << 56; }
+    uint64_t word() const { return directory >> 3 | uint64_t{changes} << kDirectoryBits | uint64_t{depth} << (kDirectoryBits + kChangeBits); }
     /// What comes after this.
-    Route next(uint64_t new_directory, unsigned new_depth) const { return {new_directory, new_depth, static_cast<uint8_t>(changes + 1)}; }
+    Route next(uint64_t new_directory, unsigned new_depth) const {
+        return {new_directory, new_depth, (changes + 1) & ((1u << kChangeBits) - 1)};
+    }
 };
+static_assert(kReserveBytesDefault >> 3 < 1ull << Route::kDirectoryBits);
 
 /// Entry of a deep directory's table, which the first `depth` - kDirectoryChunkDepthMax bits of a hash choose: a page with
 /// 2^kDirectoryChunkDepthMax names of segments, chosen by the bits behind the first `prefix`. All entries whose first `prefix`
@@ -400,7 +405,7 @@ inline constexpr uint64_t kJournalEntries = (kPageBytes - sizeof(JournalHeader))
 inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
-    layout_hash("store-4", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
+    layout_hash("store-5", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
                             offsetof(Root, partial), offsetof(Root, channels), sizeof(LargeItem), sizeof(ReplyRecord),
                             sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt,
                             kDirectoryChunkDepthMax, DirectoryPage::kPageBits});

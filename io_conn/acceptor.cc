@@ -94,7 +94,11 @@ void Acceptor::wake_yielding_peers() {
 
 void Acceptor::wake_peer(unsigned index) {
     try {
-        if (!peers_[index].open()) peers_[index] = Fifo(paths::io_conn_fifo(server_.daemon().dir(), index));
+        const uint64_t generation = server_.link().roster().lines[index].generation.load(std::memory_order_acquire);
+        if (!peers_[index].open() || peer_generations_[index] != generation) {
+            peers_[index] = Fifo(paths::io_conn_fifo(server_.daemon().dir(), index));
+            peer_generations_[index] = generation;
+        }
         peers_[index].wake();
     } catch (const Error&) {
         // It has gone; if not, its pause ends by itself.

@@ -66,7 +66,8 @@ class Acceptor {
     std::vector<event*> listeners_;
     std::array<uint64_t, kMaxIoConns> turns_seen_{};
     std::array<int, kMaxIoConns> pauses_without_turn_{};
-    std::array<Fifo, kMaxIoConns> peers_;  ///< opened when first needed
+    std::array<Fifo, kMaxIoConns> peers_;  ///< opened when first needed, and anew for another process in the same place
+    std::array<uint64_t, kMaxIoConns> peer_generations_{};
     int pauses_ = 0;  ///< in a row, with a connection left waiting
     bool paused_ = false;
     bool yielding_ = false;

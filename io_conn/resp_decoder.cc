@@ -131,6 +131,7 @@ RespDecoder::Result RespDecoder::decode_inline(std::string_view bytes) {
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     if (!split_inline(line)) return fail("unbalanced quotes in request");
     position_ = end + 1;
+    inline_ = true;
     return finish(inline_bytes_);
 }
 

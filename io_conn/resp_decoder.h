@@ -37,6 +37,8 @@ class RespDecoder {
 
     /// The words of the request; views into the bytes given last or into this decoder.
     const std::vector<std::string_view>& arguments() const { return arguments_; }
+    /// Whether the words are views into this decoder, and go with it or with the next request. It is so for inline requests.
+    bool owns_arguments() const { return inline_; }
     /// Bytes that the request takes.
     size_t length() const { return position_; }
     /// "Protocol error: ...", without the error code.

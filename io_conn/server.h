@@ -130,7 +130,8 @@ class Server {
 
     friend class LocalReply;
 
-    /// A request of a pipeline that is going to be answered by a direct read. Its words are views into the input.
+    /// A request of a pipeline that is going to be answered by a direct read. Its words are views into the input, or into the
+    /// decoder, which then is not used again before run_direct().
     struct PendingRead {
         const CommandRow* row;
         size_t begin;  ///< of the request in the input

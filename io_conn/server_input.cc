@@ -187,12 +187,16 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
         const CommandRow* row = words.empty() ? nullptr : look_up(words[0]);
         if (row != nullptr && queue_direct(connection, *row, words, used)) {
             used += decoder.length();
-            connection.partial.reset();
-            if (pending_reads_.size() < kDirectReadsAhead) continue;
+            if (pending_reads_.size() < kDirectReadsAhead && !decoder.owns_arguments()) {
+                connection.partial.reset();
+                continue;
+            }
         }
         if (!pending_reads_.empty()) {
             const size_t done = run_direct(connection, used);
-            if (!connection.open() || done != used) return done;
+            if (!connection.open()) return done;
+            connection.partial.reset();
+            if (done != used) return done;
             continue;  // with this request once more: it may not be executed any longer
         }
         if (result == RespDecoder::Result::need_more) {

@@ -111,7 +111,6 @@ uint64_t Allocator::allocate_chunk(unsigned size_class, Need need) {
     } else {
         index = state.bump++;
     }
-    if (state.used == 0 && size_class == st::kIndexClass) emptied_.erase(page);
     ++state.used;
     set_state(page, state);
     if (state.used == chunks_of(size_class)) unlink_partial(size_class, page);
@@ -195,7 +194,7 @@ unsigned Allocator::release_index_pages(const Readers& readers, unsigned limit) 
         if (!readers.all_passed(at->second)) break;
         const uint64_t page = at->first;
         at = emptied_.erase(at);
-        // An operation that was given up may have left a page here that is not empty.
+        // It may be in use again, or an operation that was given up left it here.
         const st::PageState state = state_of(page);
         if (state.kind != st::PageKind::slab || state.size_class != st::kIndexClass || state.used != 0) continue;
         unlink_partial(st::kIndexClass, page);
@@ -203,6 +202,12 @@ unsigned Allocator::release_index_pages(const Readers& readers, unsigned limit) 
         ++released;
     }
     return released;
+}
+
+void Allocator::find_holes(unsigned limit) {
+    retired_by_ = next_number();
+    for (uint64_t page = set_.read(&root().holes) & 0xffffffff; page != 0 && retired_.size() < limit; page = links_of(page) & 0xffffffff)
+        retired_.push_back(page);
 }
 
 void Allocator::find_index_pages(unsigned limit) {

@@ -52,6 +52,8 @@ class Allocator {
     bool index_pages_wait() const { return !emptied_.empty(); }
     /// Looks for such pages that a predecessor has left, at most `limit` pages on.
     void find_index_pages(unsigned limit);
+    /// Takes the last holes, at most `limit`, for those whose memory a predecessor could not give back any more.
+    void find_holes(unsigned limit);
 
     uint64_t free_page_count() const { return set_.read(&root().free_pages) >> 32; }
 

@@ -136,7 +136,7 @@ void Loop::look_at_roster() {
     const uint64_t changes = roster_->changes.load(std::memory_order_acquire);
     if (changes == seen_changes_) return;
     seen_changes_ = changes;
-    uint64_t attached = 0;
+    uint64_t attached = 0, present = 0;
     for (unsigned i = 0; i < kMaxIoConns; ++i) {
         const RosterLine& line = roster_->lines[i];
         const uint64_t generation = line.generation.load(std::memory_order_acquire);
@@ -146,7 +146,9 @@ void Loop::look_at_roster() {
         if (!absent && !channels_[i] && generation != 0 && generation != refused_generation_[i]) attach(i, generation);
         if (channels_[i]) highest_ = std::max(highest_, i + 1);
         attached += channels_[i] != nullptr;
+        present += !absent;
     }
+    store_segment_.set_spare(present * (2 * static_cast<uint64_t>(daemon_.options().number(OptionId::ring_size)) + kIoConnBytes));
     engine_.counters.set(MdCounter::channels, attached);
 }
 

@@ -37,6 +37,7 @@ class Loop {
     static constexpr uint64_t kTurnBudgetUs = 1000;
     /// In amnesia mode a large request under way delays the end by so much at most.
     static constexpr uint64_t kLargeRequestPatienceUs = 2'000'000;
+    static constexpr uint64_t kIoConnBytes = 512 * 1024;  ///< shared memory of an io_conn besides the data of its rings
     static constexpr uint64_t kReservePages = 8;  ///< of the store, for replies and clearing when there is no memory
     /// The CPU clock is a system call: it is read so often, and turns shorter than kLongTurnUs are not looked at.
     static constexpr uint64_t kCpuClockEveryUs = 100;

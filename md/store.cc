@@ -389,6 +389,7 @@ bool Store::give_back_some(unsigned limit) {
 void Store::set_readers(Readers readers) {
     readers_ = readers;
     allocator_.find_index_pages(kIndexPagesLookedAt);
+    allocator_.find_holes(2 * kGiveBackSlicePages);
 }
 
 }  // namespace millrace::md

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
@@ -105,11 +107,19 @@ StoreSegment::~StoreSegment() {
 StoreMemory StoreSegment::memory() const {
     const int fd = fd_;
     return {segment_.payload<std::byte>() - kSegmentPayload, segment_.size(),
-            [fd](uint64_t offset, uint64_t length) { return take(fd, offset, length); },
+            [fd, spare = spare_](uint64_t offset, uint64_t length) { return take(fd, offset, length, *spare); },
             [fd](uint64_t offset, uint64_t length) { give_back(fd, offset, length); }};
 }
 
-bool StoreSegment::take(int fd, uint64_t offset, uint64_t length) {
+bool StoreSegment::leaves_spare(int fd, uint64_t length, uint64_t spare) {
+    struct statvfs system;
+    if (spare == 0 || fstatvfs(fd, &system) != 0 || system.f_blocks == 0) return true;  // a tmpfs without a limit has no blocks
+    const uint64_t wanted = std::min<uint64_t>(spare, system.f_blocks * system.f_frsize / kSpareShareMax);
+    return system.f_bavail * system.f_frsize >= length + wanted;
+}
+
+bool StoreSegment::take(int fd, uint64_t offset, uint64_t length, uint64_t spare) {
+    if (!leaves_spare(fd, length, spare)) return false;
     int result;
     do result = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(length));
     while (result == EINTR);

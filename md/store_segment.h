@@ -24,6 +24,9 @@ class StoreSegment {
 
     /// Valid as long as this object.
     StoreMemory memory() const;
+    /// Leaves so many bytes of the file system to others: to io_conn that come back, whose memory a predecessor has just freed.
+    /// At most kSpareShareMax of all that it has.
+    void set_spare(uint64_t bytes) { *spare_ = bytes; }
     /// Whether it was there already.
     bool found() const { return found_; }
 
@@ -32,10 +35,13 @@ class StoreSegment {
     static constexpr uint64_t kReserveBytesMin = 16ull << 30;  ///< fewer addresses are an error
     void attach_or_make(const SegmentSpec& spec, bool predecessor_hung);
     static Segment make(SegmentSpec spec);
-    static bool take(int fd, uint64_t offset, uint64_t length);
+    static constexpr uint64_t kSpareShareMax = 8;
+    static bool leaves_spare(int fd, uint64_t length, uint64_t spare);
+    static bool take(int fd, uint64_t offset, uint64_t length, uint64_t spare);
     static void give_back(int fd, uint64_t offset, uint64_t length);
 
     Segment segment_;
+    std::shared_ptr<uint64_t> spare_ = std::make_shared<uint64_t>(0);  ///< bytes
     int fd_ = -1;
     bool found_ = false;
 };

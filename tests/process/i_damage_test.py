@@ -5,6 +5,7 @@ import os
 import signal
 import struct
 import subprocess
+import threading
 import time
 import unittest
 
@@ -203,6 +204,41 @@ class FullSharedMemory(FreshInstanceCase):
             self.assertEqual(decode(wire.command("DBSIZE")), stored - stored // 2 + 2 + stored // 4)
         checked = instance.control("check")
         self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+
+
+    def test_a_killed_io_conn_is_back_although_others_go_on_writing(self):
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d,mode=1777" % SMALL_SHM_BYTES, "millrace-test", "/mnt"],
+                                 capture_output=True, text=True, check=False)
+        self.assertEqual(mounted.returncode, 0, mounted.stderr)
+        instance, ended, full = self.start(io=2, shm_dir="/mnt", ring_size=RING_BYTES), threading.Event(), threading.Event()
+
+        def write(name):
+            number = 0
+            while not ended.is_set():
+                try:
+                    with instance.wire(timeout=20) as wire:
+                        while not ended.is_set():
+                            number += 20
+                            wire.send(b"".join(encode("SET", "%s%d" % (name, number + i), VALUE) for i in range(20)))
+                            if b"-OOM " in b"".join(wire.replies(20)):
+                                full.set()
+                except (OSError, AssertionError):
+                    time.sleep(0.01)            # its io_conn was killed
+
+        threads = [threading.Thread(target=write, args=(name,)) for name in "abc"]
+        for thread in threads:
+            thread.start()
+        try:
+            self.assertTrue(full.wait(60), "the memory never became full")
+            for number in range(8):
+                victim = instance.pids("io_conn")[number % 2]
+                os.kill(victim, signal.SIGKILL)
+                wait_for(lambda: all_up(instance) and victim not in instance.pids("io_conn"), 10, "the io_conn to be back after kill %d" % number)
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+        instance.remember()
 
 
 if __name__ == "__main__":

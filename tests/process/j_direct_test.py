@@ -188,6 +188,25 @@ class Sharing(InstanceCase):
         self.addCleanup(wire.close)
         return wire
 
+    def test_inline_requests_in_one_piece_and_in_many(self):
+        with self.instance.wire() as wire:
+            long = "long" * 20
+            wire.command("MSET", "a", "VAL-A", "b", "VAL-B", "c", "VAL-C", long, "VAL-LONG")
+            a, b, c = (bulk(b"VAL-" + name) for name in (b"A", b"B", b"C"))
+            cases = ((b"GET a\r\nGET b\r\nGET c\r\n", [a, b, c]), (b"GET a\r\nPING\r\nGET b\r\n", [a, b"+PONG\r\n", b]),
+                     (b"MGET a b c\r\nSTRLEN a\r\nEXISTS a b zz\r\nTTL a\r\nTYPE b\r\n", [b"*3\r\n" + a + b + c, b":5\r\n", b":2\r\n", b":-1\r\n", b"+string\r\n"]),
+                     (b"GET a\r\n" + encode("GET", "b") + b"GET c\r\n" + encode("GET", "a"), [a, b, c, a]),
+                     (encode("GET", "b") * 20 + b"GET c\r\n" + encode("GET", "a") * 20, [b] * 20 + [c] + [a] * 20),
+                     (b"SET d 1\r\nGET d\r\nGET a\r\n", [b"+OK\r\n", bulk(b"1"), a]),
+                     (b"GET %s\r\nGET a\r\n" % long.encode(), [bulk(b"VAL-LONG"), a]))
+            for request, answers in cases:
+                for cut in (0, *range(1, len(request), 7)):
+                    wire.send(request[:cut])
+                    if cut:
+                        time.sleep(0.002)
+                    wire.send(request[cut:])
+                    self.assertEqual(wire.replies(len(answers)), answers, (request, cut))
+
     def test_values_too_long_to_be_copied_come_from_md(self):
         value = random.Random(2).randbytes(1024 * 1024 - 100)
         with self.instance.wire(timeout=20) as wire:

@@ -152,8 +152,8 @@ TEST_CASE("slot, route and page state survive being packed") {
                 const st::Slot slot = st::Slot::from(st::Slot{tag, expires, reference}.bits());
                 CHECK((slot.tag == tag && slot.expires == expires && slot.reference == reference));
             }
-    const st::Route route = st::Route::from(st::Route{(uint64_t{1} << 48) - 16, 28}.word());
-    CHECK((route.directory == (uint64_t{1} << 48) - 16 && route.depth == 28));
+    const st::Route route = st::Route::from(st::Route{(uint64_t{1} << 40) - 16, 28}.word());
+    CHECK((route.directory == (uint64_t{1} << 40) - 16 && route.depth == 28));
     const st::PageState state = st::PageState::from(st::PageState{st::PageKind::slab, 79, 4096, 4096, 4095}.word());
     CHECK((state.kind == st::PageKind::slab && state.size_class == 79 && state.used == 4096 && state.free_head == 4096 && state.bump == 4095));
 }

@@ -102,6 +102,7 @@ def _addresses(options, instance, running):
         port = state.read(instance).get("port")
         if port == options.port:
             return f"{text} (in use by this instance)"
+        return f"{text} in the configuration; the instance that runs was started with port {port}"
     opened = listeners.open_all(options, instance.dir)
     listeners.close(opened.items())
     return f"{text} free"
