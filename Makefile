@@ -191,6 +191,8 @@ soak: deps-test
 	$(TESTS)/wakeup_stress --parks 10000000
 	$(TESTS)/ring_stress --seconds $(SECONDS)
 	tests/bench/kill_storm.py --kills $(KILLS) --double 100
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LINEAR_SECONDS=$(SECONDS) /usr/bin/python3 tests/process/k_linear_test.py
+	tests/bench/direct_reads.py
 
 clean:
 	rm -rf build

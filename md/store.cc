@@ -381,7 +381,7 @@ bool Store::give_back_some(unsigned limit) {
     if (!allocator_.give_back_holes(readers_)) return false;
     const unsigned released = allocator_.release_index_pages(readers_, limit);
     if (released != 0 && !commit()) return false;
-    const unsigned retired = allocator_.retire_free_pages(kFreePagesKept, limit);
+    const unsigned retired = allocator_.retire_free_pages(free_pages_kept_, limit);
     if (retired != 0 && !commit()) return false;
     return allocator_.give_back_holes(readers_) && (retired == limit || released == limit);
 }

@@ -111,6 +111,8 @@ class Store {
     bool give_back_some(unsigned limit);
     /// Whether something waits for readers to end: give_back_some() is to be called again after a while.
     bool waits_for_readers() const { return allocator_.holes_wait() || allocator_.index_pages_wait(); }
+    /// Free pages that are kept for the next allocations before memory goes back to the system.
+    void set_free_pages_kept(uint64_t pages) { free_pages_kept_ = pages; }
     /// Who reads the store besides md; without this nobody does.
     void set_readers(Readers readers);
 
@@ -120,7 +122,6 @@ class Store {
     Oplog& oplog() { return oplog_; }
 
   private:
-    /// Free pages kept for the next allocations before memory goes back to the system.
     static constexpr uint64_t kFreePagesKept = 64;
     /// Pages that a new md looks through for what its predecessor was about to free.
     static constexpr unsigned kIndexPagesLookedAt = 4096;
@@ -150,6 +151,7 @@ class Store {
     uint64_t expire_entry_;
     unsigned expire_bucket_ = 0;
     bool expire_pass_ended_ = false;
+    uint64_t free_pages_kept_ = kFreePagesKept;
 };
 
 }  // namespace millrace::md

@@ -157,6 +157,7 @@ TEST_CASE("direct reader: readers beside a busy writer see whole values, groups 
     const auto roster = std::make_unique<Roster>();
     for (unsigned i = 0; i < kReaders; ++i) roster->lines[i].pid = static_cast<uint32_t>(getpid());
     store->set_readers(md::Readers(*roster));
+    store->set_free_pages_kept(2);  // so that memory is given back and taken again all the time
     Progress progress;
     std::vector<std::string> wrong(kReaders);
     std::vector<uint64_t> counted(kReaders);
