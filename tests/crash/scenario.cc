@@ -246,6 +246,9 @@ void add_small_values(std::vector<Scenario>& all) {
                    {watched(0, {"s1", "fresh", "s5"})}});
     all.push_back({"mset_new", nothing(), {set_all(0, {{"fresh", text(12, 'n')}, {"fresher", text(300, 'o')}, {"freshest", text(30, 'p')}})},
                    {watched(0, {"fresh", "fresher", "freshest"}), watched(0, {"freshest", "fresh"})}});
+    all.push_back({"clear_then_reuse", nothing(),
+                   {clear(1), free_all(100), set_all(0, {{"r1", text(50, 'r')}, {"r2", text(40, 's')}, {"r3", text(30, 't')}, {"r4", text(20, 'u')}, {"r5", text(10, 'v')}})},
+                   Groups(40, watched(1, {"d1"}))});  // few of the direct readers stop at the one right place for so long
     all.push_back({"mset_same_key", nothing(), {set_all(0, {{"s1", text(30, 'n')}, {"s1", text(30, 'o')}, {"s1", text(31, 'p')}})}, {watched(0, {"s1"})}});
     all.push_back({"set_and_del_in_one", nothing(), {[](Store& store) {
                        request(store, [&] { put(store, 0, "s1", Value::of(text(30, 'n'), kSoonMs)), erase(store, 0, "s1"), erase(store, 0, "s4"); });
@@ -332,9 +335,6 @@ void add_large_values(std::vector<Scenario>& all) {
 
 void add_slices(std::vector<Scenario>& all) {
     all.push_back({"clear", nothing(), {clear(1), free_all(3)}, {watched(1, {"d1"}), watched(0, {"s3"})}});
-    all.push_back({"clear_then_reuse", nothing(),
-                   {clear(1), free_all(100), set_all(0, {{"r1", text(50, 'r')}, {"r2", text(40, 's')}, {"r3", text(30, 't')}, {"r4", text(20, 'u')}, {"r5", text(10, 'v')}})},
-                   Groups(40, watched(1, {"d1"}))});  // few of the direct readers stop at the one right place for so long
     all.push_back({"clear_then_set", nothing(), {clear(1), set(1, "d1", text(30, 'n')), free_all(100)}, {watched(1, {"d1"}), watched(1, {"d1", "d2"})}});
     all.push_back({"clear_with_reply", reply_with(1, "large"), {clear(1), free_all(2), release(0), free_all(2)}, {}});
     all.push_back({"expire", nothing(), {expire_next(), expire_next(), set(0, "s3", text(30, 'n'))},
