@@ -125,7 +125,7 @@ endif
 AMNESIA := --and "the same with an md that forgets everything 50 times a second:" env MILLRACE_AMNESIA_MS=20 \
     tests/run.py --build "$(BUILD)" process/b_commands process/c_random process/d_protocol
 MUTANTS := --and "bugs put in on purpose, each of which has to be seen:" \
-    tests/crash/mutants.py --build "$(BUILD)/crash-mutants" --unit "$(UNIT) $(UNIT_LIBRARY)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
+    tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT) $(UNIT_LIBRARY)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
 test: deps-test
 	@$(MAKE) --no-print-directory $(JOBS) tests
 	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/all.py tests/run.py --build "$(BUILD)" $(PATTERN) $(if $(PATTERN),,$(AMNESIA) $(if $(SAN),,$(MUTANTS)))

@@ -10,7 +10,7 @@ from h_takeover_test import md_pids
 from harness import PROGRAMS, FreshInstanceCase, needs_millrace, wait_for
 
 CLIENT = PROGRAMS.parent / "tests" / "linear_client"
-SECONDS = float(os.environ.get("MILLRACE_LINEAR_SECONDS", "4"))
+SECONDS = float(os.environ.get("MILLRACE_LINEAR_SECONDS", "3"))
 PATIENCE_S = 60
 
 
