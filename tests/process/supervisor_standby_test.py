@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 import sys
+import time
 import unittest
 
 from harness import ROOT, is_alive, wait_for
 from supervisor_case import StubCase
 
 sys.path.insert(0, str(ROOT / "tools"))
+from supervisor.limits import SERVED_S  # noqa: E402
 from supervisor.pair import Pair  # noqa: E402
 
 
@@ -201,6 +203,7 @@ class Pauses(StandbyCase):
         self.group.start("--io", 1, whole=False)
         wait_for(lambda: len(self.md_events("child_died", 1)) >= 8, 30, "long pauses")
         for _ in range(8):                              # by itself, the pause after the last one would be the longest
+            time.sleep(2 * SERVED_S)                    # one that has not served that long may be kept waiting
             serving = self.group.kill("md-0")
             wait_for(lambda: self.group.pids().get("md-0", serving) != serving
                      and self.shown()["md"] == (0, "up"), 10, "md 0 to serve")
