@@ -103,7 +103,7 @@ class BasicDirectReader {
     enum class Match { no, yes, changed };
     Match match(DirectLookup& lookup, uint64_t item);
     Match match_small(DirectLookup& lookup, uint64_t item, const store::ItemHeader& header);
-    Match match_large(DirectLookup& lookup, uint64_t item, const store::ItemHeader& header);
+    Match match_large(DirectLookup& lookup, uint64_t item);
     bool extent(const DirectLookup& lookup, uint64_t index, uint64_t& reference) const;
     template <class Take>
     bool each_piece(const DirectLookup& lookup, uint64_t from, uint64_t count, const Take& take) const;

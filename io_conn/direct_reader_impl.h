@@ -145,7 +145,7 @@ typename BasicDirectReader<Load>::Match BasicDirectReader<Load>::match(DirectLoo
     const st::ItemHeader header = st::ItemHeader::from(load(item));
     lookup.expires = (header.flags & st::kHasExpiry) != 0;
     lookup.large = (header.flags & st::kLarge) != 0;
-    return lookup.large ? match_large(lookup, item, header) : match_small(lookup, item, header);
+    return lookup.large ? match_large(lookup, item) : match_small(lookup, item, header);
 }
 
 template <class Load>
@@ -161,7 +161,7 @@ typename BasicDirectReader<Load>::Match BasicDirectReader<Load>::match_small(Dir
 }
 
 template <class Load>
-typename BasicDirectReader<Load>::Match BasicDirectReader<Load>::match_large(DirectLookup& lookup, uint64_t item, const st::ItemHeader&) {
+typename BasicDirectReader<Load>::Match BasicDirectReader<Load>::match_large(DirectLookup& lookup, uint64_t item) {
     if (item % st::kPageBytes + sizeof(st::LargeItem) > st::kPageBytes) return Match::changed;
     if (load(item + offsetof(st::LargeItem, key_length)) != lookup.key.size()) return Match::no;
     lookup.value_length = load(item + offsetof(st::LargeItem, value_length));

@@ -105,7 +105,7 @@ class Server {
     struct PendingRead;
     bool queue_direct(Connection& connection, const CommandRow& row, Arguments words, size_t begin);
     size_t run_direct(Connection& connection, size_t end);
-    bool answer_direct(Connection& connection, const PendingRead& read, bool found);
+    bool answer_direct(Connection& connection, const PendingRead& read);
 
     // output (server_output.cc)
     void take_replies();

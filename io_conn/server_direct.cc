@@ -50,7 +50,7 @@ size_t Server::run_direct(Connection& connection, size_t end) {
             break;
         }
         // Once one has gone to md the others follow it: no read may overtake an earlier one.
-        if (may_read_directly(connection) && answer_direct(connection, read, true)) continue;
+        if (may_read_directly(connection) && answer_direct(connection, read)) continue;
         const Executed executed = execute_in_md(connection, *read.row, std::span(pending_arguments_).subspan(read.first_argument, read.arguments));
         if (executed == Executed::yes) continue;
         if (executed == Executed::not_now) done = read.begin;
@@ -70,12 +70,12 @@ size_t Server::run_direct(Connection& connection, size_t end) {
     return done;
 }
 
-/// False: md has to answer. `found`: the keys have been looked up already.
-bool Server::answer_direct(Connection& connection, const PendingRead& read, bool found) {
+/// False: md has to answer. run_direct() has looked the keys up for the first attempt.
+bool Server::answer_direct(Connection& connection, const PendingRead& read) {
     const std::span keys = std::span(pending_keys_).subspan(read.first_key, read.keys);
     const size_t before = connection.output.size();
-    for (unsigned attempt = 0; attempt < DirectReader::kAttempts; ++attempt, found = false) {
-        if (!found) {
+    for (unsigned attempt = 0; attempt < DirectReader::kAttempts; ++attempt) {
+        if (attempt != 0) {
             counters_.add(IoCounter::direct_retries);
             direct_.refresh();
             direct_.find(keys);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <string_view>
 
+#include "common/racing_copy.h"
 #include "common/store_layout.h"
 
 namespace millrace::md {
@@ -30,8 +31,8 @@ class StoreMemory {
         return reinterpret_cast<T*>(base_ + offset);
     }
     st::Root& root() const { return *as<st::Root>(st::kRootAt); }
-    uint64_t load(uint64_t offset) const { return __atomic_load_n(as<uint64_t>(offset), __ATOMIC_RELAXED); }
-    void store(uint64_t offset, uint64_t value) const { __atomic_store_n(as<uint64_t>(offset), value, __ATOMIC_RELAXED); }
+    uint64_t load(uint64_t offset) const { return racing_load(at(offset)); }
+    void store(uint64_t offset, uint64_t value) const { racing_store(at(offset), value); }
     void store(const uint64_t* word, uint64_t value) const { store(offset_of(word), value); }
     /// Offset of a word of the root, or of any mapped object.
     uint64_t offset_of(const void* word) const { return static_cast<uint64_t>(static_cast<const std::byte*>(word) - base_); }

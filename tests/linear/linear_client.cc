@@ -66,10 +66,6 @@ class Link {
     ~Link() { close(fd_); }
     Link(const Link&) = delete;
 
-    void add(std::initializer_list<std::string> words) {
-        out_ += "*" + std::to_string(words.size()) + "\r\n";
-        for (const std::string& word : words) out_ += "$" + std::to_string(word.size()) + "\r\n" + word + "\r\n";
-    }
     void add(const std::vector<std::string>& words) {
         out_ += "*" + std::to_string(words.size()) + "\r\n";
         for (const std::string& word : words) out_ += "$" + std::to_string(word.size()) + "\r\n" + word + "\r\n";
