@@ -41,10 +41,15 @@ std::string what_would_be_right(const OptionRow& row) {
     return {};
 }
 
-bool is_choice(std::string_view choices, std::string_view value) {
-    for (size_t start = 0; start <= choices.size();) {
+/// The number of a choice, counted from 0, and its name as the table spells it.
+bool find_choice(std::string_view choices, std::string_view value, int64_t& number, std::string& text) {
+    number = 0;
+    for (size_t start = 0; start <= choices.size(); ++number) {
         const size_t end = std::min(choices.find('|', start), choices.size());
-        if (choices.substr(start, end - start) == value) return true;
+        if (equals_ignoring_case(choices.substr(start, end - start), value)) {
+            text = choices.substr(start, end - start);
+            return true;
+        }
         start = end + 1;
     }
     return false;
@@ -55,7 +60,7 @@ bool interpret(const OptionRow& row, std::string_view value, int64_t& number, st
     text = value;
     switch (row.type) {
         case OptionType::text: return true;
-        case OptionType::choice: return is_choice(row.unit, value);
+        case OptionType::choice: return find_choice(row.unit, value, number, text);
         case OptionType::octal: return parse_whole(value, number, 8) && number >= row.lowest && number <= row.highest;
         case OptionType::bytes:
             if (!parse_bytes(value, number)) return false;
@@ -115,6 +120,18 @@ bool parse_bytes(std::string_view text, int64_t& bytes) {
     for (const auto& [unit, factor] : kUnits)
         if (equals_ignoring_case(text.substr(digits), unit)) return !__builtin_mul_overflow(count, factor, &bytes);
     return false;
+}
+
+bool parse_option(const OptionRow& row, std::string_view value, int64_t& number) {
+    std::string text;
+    return interpret(row, value, number, text);
+}
+
+std::string option_text(const OptionRow& row, int64_t number) {
+    if (row.type != OptionType::choice) return std::to_string(number);
+    size_t start = 0;
+    for (; number > 0 && start < row.unit.size(); --number) start = std::min(row.unit.find('|', start), row.unit.size() - 1) + 1;
+    return std::string(row.unit.substr(start, row.unit.find('|', start) - start));
 }
 
 Options::Options() {

@@ -34,6 +34,13 @@ std::span<const OptionRow> option_rows();
 /// The row of that name (case-insensitive), or null.
 const OptionRow* find_option(std::string_view name);
 
+inline const OptionRow& option_row(OptionId id) { return option_rows()[static_cast<size_t>(id)]; }
+/// What CONFIG GET shows for a number or a choice, as Options::number() gives it. Not for octal and text.
+std::string option_text(const OptionRow& row, int64_t number);
+
+/// The number of a value that is not text, as Options::number() gives it. False: it is none of the option's.
+bool parse_option(const OptionRow& row, std::string_view value, int64_t& number);
+
 /// A complete set of values: the defaults, then what was set. Copyable.
 class Options {
   public:
@@ -46,6 +53,7 @@ class Options {
     /// Applies "key=value" of a command line. Errors name it.
     void set_from_argument(std::string_view assignment);
 
+    /// A number in the option's unit, or of a choice its place among the choices; 0 for texts.
     int64_t number(OptionId id) const { return numbers_[static_cast<size_t>(id)]; }
     /// The value as text, as CONFIG GET shows it (sizes in bytes).
     const std::string& text(OptionId id) const { return texts_[static_cast<size_t>(id)]; }

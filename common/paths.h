@@ -22,6 +22,7 @@ inline std::string io_conn_fifo(const std::string& dir, unsigned index) {
 
 inline std::string control(const std::string& dir) { return shm_folder(dir) + "/control"; }
 inline std::string store(const std::string& dir) { return shm_folder(dir) + "/store"; }
+inline std::string marks(const std::string& dir) { return shm_folder(dir) + "/marks"; }
 inline std::string roster(const std::string& dir) { return shm_folder(dir) + "/roster"; }
 inline std::string rings(const std::string& dir, unsigned index) {
     return shm_folder(dir) + "/rings-" + std::to_string(index);

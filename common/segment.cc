@@ -62,13 +62,6 @@ ipc::mapped_region map_file(const std::string& path, Access access, uint64_t off
     throw Error(fmt::format("cannot make the segment {}: {}", path, errno_text(error_number)));
 }
 
-int take_memory(int fd, uint64_t bytes) {
-    int result;
-    do result = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
-    while (result == EINTR);
-    return result;
-}
-
 void fill_header(SegmentHeader& header, const SegmentSpec& spec, uint64_t size, uint64_t grown) {
     header.magic = kSegmentMagic;
     header.layout_hash = spec.layout_hash;
@@ -100,6 +93,19 @@ std::string fault_of(const SegmentHeader& header, const SegmentSpec& spec, uint6
 
 }  // namespace
 
+int take_file_memory(int fd, uint64_t offset, uint64_t length) {
+    int result;
+    do result = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(length));
+    while (result == EINTR);
+    return result;
+}
+
+void give_back_file_memory(int fd, uint64_t offset, uint64_t length) {
+    // If it fails the memory stays taken and is used again later.
+    [[maybe_unused]] const int result = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                                                  static_cast<off_t>(length));
+}
+
 Segment Segment::create(const SegmentSpec& spec) {
     const uint64_t size = round_up(spec.size, kPageSize);
     const uint64_t grown = spec.grown == 0 ? size : round_up(spec.grown, kPageSize);
@@ -109,7 +115,7 @@ Segment Segment::create(const SegmentSpec& spec) {
     for (bool taken = false; !taken;) {
         Descriptor fd(open(unfinished.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, kSegmentMode));
         if (fd.get() < 0) fail_to_make(unfinished, grown, errno);
-        int error_number = take_memory(fd.get(), grown);
+        int error_number = take_file_memory(fd.get(), 0, grown);
         if (error_number == 0 && ftruncate(fd.get(), static_cast<off_t>(size)) != 0) error_number = errno;
         taken = error_number == 0;
         if (!taken) {
@@ -159,7 +165,7 @@ bool Segment::grow(uint64_t bytes) {
     if (bytes > size()) return false;
     if (bytes <= grown()) return true;
     Descriptor fd(open(path_.c_str(), O_RDWR | O_CLOEXEC));
-    if (fd.get() < 0 || take_memory(fd.get(), bytes) != 0) return false;
+    if (fd.get() < 0 || take_file_memory(fd.get(), 0, bytes) != 0) return false;
     header().grown.store(bytes, std::memory_order_release);
     return true;
 }

@@ -93,6 +93,11 @@ class Segment {
     uint64_t inode_ = 0;
 };
 
+/// Takes memory from the system for a range of a file on a tmpfs. 0, or errno.
+int take_file_memory(int fd, uint64_t offset, uint64_t length);
+/// Gives the memory of a range back: it is a hole then.
+void give_back_file_memory(int fd, uint64_t offset, uint64_t length);
+
 /// Maps bytes [offset, offset + length) of the file at `path` twice, back to back, so that a range that wraps is
 /// contiguous in memory. `offset` and `length` are whole pages.
 class MirrorMap {

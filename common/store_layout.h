@@ -365,6 +365,14 @@ struct ChannelWords {
     uint64_t records;       ///< reference of the first reply record
 };
 
+inline constexpr unsigned kLiveWords = 16;
+
+/// An option that can be changed while the group runs (live_options.h).
+struct LiveWord {
+    uint64_t value;
+    uint64_t configured;  ///< what the configuration said when md looked last, + 1; 0 = it was never looked at
+};
+
 struct Root {
     alignas(kCacheLineDistance) uint64_t hash_seed;
     uint64_t oplog_bytes;                                    ///< capacity of the oplog ring
@@ -384,7 +392,13 @@ struct Root {
     std::array<DatabaseWords, kDatabases> databases;
     std::array<uint64_t, kClasses> partial;                  ///< first page of each class that has room
     std::array<ChannelWords, kMaxIoConns> channels;
+    std::array<LiveWord, kLiveWords> live;
+    uint64_t marks_kept;   ///< MarkKind (marks.h)
+    uint64_t index_pages;  ///< pages of index segments
 };
+constexpr uint64_t live_word_at(unsigned index) {
+    return kRootAt + offsetof(Root, live) + index * sizeof(LiveWord) + offsetof(LiveWord, value);
+}
 static_assert(kRootAt + sizeof(Root) <= kPageBytes);
 
 /// The commit list: touched buckets first, then words. What does not fit here goes on in pages from `overflow` on, which
@@ -405,8 +419,8 @@ inline constexpr uint64_t kJournalEntries = (kPageBytes - sizeof(JournalHeader))
 inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
-    layout_hash("store-5", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
-                            offsetof(Root, partial), offsetof(Root, channels), sizeof(LargeItem), sizeof(ReplyRecord),
+    layout_hash("store-6", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
+                            offsetof(Root, partial), offsetof(Root, channels), offsetof(Root, live), sizeof(LargeItem), sizeof(ReplyRecord),
                             sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt,
                             kDirectoryChunkDepthMax, DirectoryPage::kPageBits});
 

@@ -92,4 +92,8 @@ DirectHandler direct_handler(CommandId id) {
     }
 }
 
+bool uses_its_keys(CommandId id) {
+    return id == CommandId::get || id == CommandId::mget || id == CommandId::getrange || id == CommandId::strlen;
+}
+
 }  // namespace millrace::io_conn

@@ -27,5 +27,7 @@ using DirectHandler = DirectOutcome (*)(const DirectCall&);
 
 /// Null for commands that only md answers.
 DirectHandler direct_handler(CommandId id);
+/// Whether the command uses its keys, as eviction sees it, or only asks about them.
+bool uses_its_keys(CommandId id);
 
 }  // namespace millrace::io_conn

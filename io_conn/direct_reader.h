@@ -10,6 +10,7 @@
 //   value     copied to where the client's answer is put together
 //   validate  versions and routes of all keys once more, after the last copy of any: then the answer counts, and all of it
 //             is from one moment; a miss too
+//   use       the marks of the keys that the command uses say so, if marks are kept (marks.h)
 //   end       withdraw what begin has published
 // Any step that finds something else than it should gives the answer up, with what has been put together of it; it is tried anew
 // kAttempts times with a fresh n, and then the request goes to md like any other. So a bucket that md left odd when it died
@@ -25,9 +26,11 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
+#include "common/marks.h"
 #include "common/racing_copy.h"
 #include "common/roster.h"
 #include "common/store_layout.h"
@@ -53,6 +56,8 @@ struct DirectLookup {
     uint64_t segment;             ///< 0: the database has none
     std::array<uint64_t, 2> versions;
     std::array<uint64_t, 4> candidates;  ///< items that may be the key
+    std::array<uint8_t, 4> candidate_slots;  ///< where they are: slot, + kSecondBucket
+    uint8_t slot;                 ///< of the item, like these
     uint64_t item;                ///< reference; 0 = there is no such key, or its time is over
     uint64_t value_at;            ///< where the value begins: in the store, or in a large item behind the key
     uint64_t value_length;
@@ -67,10 +72,11 @@ class BasicDirectReader {
     static constexpr uint64_t kValueBytesMax = 1024 * 1024;
     /// Keys whose cache lines are asked for together.
     static constexpr size_t kAhead = 32;
+    static constexpr uint8_t kSecondBucket = 0x80;
 
     BasicDirectReader() = default;
-    /// `store`: the segment's first byte. `published`: this process's word in the roster (T9).
-    BasicDirectReader(const std::byte* store, std::atomic<uint64_t>& published);
+    /// `store`: the segment's first byte. `published`: this process's word in the roster (T9). Without `marks` none are written.
+    BasicDirectReader(const std::byte* store, std::atomic<uint64_t>& published, std::optional<MarkTable> marks = {});
 
     void begin();
     void end() { published_->store(0, std::memory_order_release); }
@@ -83,6 +89,10 @@ class BasicDirectReader {
     bool append_value(const DirectLookup& lookup, uint64_t from, uint64_t count, Buffer& out);
     /// Whether all that was found and copied was so at one moment.
     bool validate(std::span<const DirectLookup> lookups) const;
+    /// Notes that the keys, as validated, were used.
+    void use(std::span<const DirectLookup> lookups) {
+        if (rules_.kind != MarkKind::none) write_marks(lookups);
+    }
 
   private:
     const std::byte* at(uint64_t reference) const { return base_ + reference; }
@@ -97,6 +107,8 @@ class BasicDirectReader {
     }
     bool route_stands(const DirectLookup& lookup) const { return load(route_at(lookup.database)) == lookup.route; }
     bool unchanged(const DirectLookup& lookup) const;
+    void read_mark_rules();
+    void write_marks(std::span<const DirectLookup> lookups);
     bool locate(DirectLookup& lookup);
     bool search(DirectLookup& lookup);
     bool choose(DirectLookup& lookup);
@@ -114,6 +126,9 @@ class BasicDirectReader {
     uint64_t number_ = 0;  ///< n
     uint64_t end_ = 0;     ///< bytes of the store in use; references are below
     int64_t now_ms_ = 0;   ///< 0: not looked at yet
+    std::optional<MarkTable> marks_;
+    MarkRules rules_;      ///< of the marks that are kept since begin()
+    MarkDice dice_{1};
 };
 
 using DirectReader = BasicDirectReader<RacingLoad>;

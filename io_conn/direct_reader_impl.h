@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "common/clock.h"
+#include "common/live_options.h"
 #include "io_conn/seeded_bugs.h"
 
 namespace millrace::io_conn {
@@ -16,8 +17,8 @@ namespace millrace::io_conn {
 namespace st = millrace::store;
 
 template <class Load>
-BasicDirectReader<Load>::BasicDirectReader(const std::byte* store, std::atomic<uint64_t>& published)
-    : base_(store), published_(&published), hash_seed_(load(st::kRootAt + offsetof(st::Root, hash_seed))) {
+BasicDirectReader<Load>::BasicDirectReader(const std::byte* store, std::atomic<uint64_t>& published, std::optional<MarkTable> marks)
+    : base_(store), published_(&published), hash_seed_(load(st::kRootAt + offsetof(st::Root, hash_seed))), marks_(marks) {
     end();
 }
 
@@ -28,6 +29,25 @@ void BasicDirectReader<Load>::begin() {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     refresh();
     now_ms_ = 0;
+    if (marks_) read_mark_rules();
+}
+
+/// After the fence of begin(): what is kept now stays kept until end() (M3 of marks.h).
+template <class Load>
+void BasicDirectReader<Load>::read_mark_rules() {
+    rules_.kind = static_cast<MarkKind>(load(st::kRootAt + offsetof(st::Root, marks_kept)));
+    if (rules_.kind != MarkKind::lfu) return;
+    const auto word = [this](uint64_t at) { return load(at); };
+    rules_.lfu_log_factor = static_cast<uint32_t>(live_number(OptionId::lfu_log_factor, word));
+    rules_.lfu_decay_minutes = static_cast<uint32_t>(live_number(OptionId::lfu_decay_time, word));
+}
+
+template <class Load>
+void BasicDirectReader<Load>::write_marks(std::span<const DirectLookup> lookups) {
+    const uint32_t now = MarkRules::now();
+    for (const DirectLookup& lookup : lookups)
+        if (lookup.item != 0)
+            marks_->use(rules_, bucket_at(lookup, (lookup.slot & kSecondBucket) != 0), lookup.slot & ~kSecondBucket, now, dice_.next_half());
 }
 
 template <class Load>
@@ -116,12 +136,15 @@ bool BasicDirectReader<Load>::search(DirectLookup& lookup) {
     for (unsigned which = 0; which < 2; ++which)
         racing_copy_out<Load>(&buckets[which].words[1], at(bucket_at(lookup, which) + 8), st::kBucketBytes - 8);
     if (!unchanged(lookup)) return false;  // D1
-    for (const st::Bucket& bucket : buckets)
-        for (unsigned found = bucket.slots_with_tag(lookup.place.tag()); found != 0; found &= found - 1) {
-            const uint64_t item = st::Slot::from(bucket.slot_bits(static_cast<unsigned>(__builtin_ctz(found)))).reference;
+    for (unsigned which = 0; which < 2; ++which)
+        for (unsigned found = buckets[which].slots_with_tag(lookup.place.tag()); found != 0; found &= found - 1) {
+            const auto slot = static_cast<unsigned>(__builtin_ctz(found));
+            const uint64_t item = st::Slot::from(buckets[which].slot_bits(slot)).reference;
             if (!in_use(item) || lookup.candidate_count == lookup.candidates.size()) return false;
             __builtin_prefetch(at(item));
             __builtin_prefetch(at(item) + 64);
+            if (rules_.kind != MarkKind::none) marks_->prefetch(bucket_at(lookup, which));
+            lookup.candidate_slots[lookup.candidate_count] = static_cast<uint8_t>(slot | (which == 0 ? 0 : kSecondBucket));
             lookup.candidates[lookup.candidate_count++] = item;
         }
     return true;
@@ -135,6 +158,7 @@ bool BasicDirectReader<Load>::choose(DirectLookup& lookup) {
         if (outcome == Match::no) continue;
         if (lookup.expires && now_ms_ == 0) now_ms_ = wall_ms();
         if (!lookup.expires || lookup.expire_at_ms > now_ms_) lookup.item = lookup.candidates[i];
+        lookup.slot = lookup.candidate_slots[i];
         return true;
     }
     return true;

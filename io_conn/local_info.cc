@@ -100,13 +100,13 @@ std::string clients_section(const Facts& facts) {
 std::string memory_section(const Facts& facts) {
     uint64_t resident = 0;
     for (const ProcessCounters& process : facts.processes) resident += resident_bytes(process.pid);
-    const auto limit = static_cast<uint64_t>(facts.options().number(OptionId::maxmemory));
+    const auto limit = static_cast<uint64_t>(facts.call.server.live_number(OptionId::maxmemory));
     const uint64_t used = facts.md("memory_bytes") + facts.io("buffer_bytes") + facts.md("assembly_bytes");
     return fmt::format(
         "used_memory:{}\r\nused_memory_human:{}\r\nused_memory_rss:{}\r\nused_memory_rss_human:{}\r\n"
         "used_memory_dataset:{}\r\nmaxmemory:{}\r\nmaxmemory_human:{}\r\nmaxmemory_policy:{}\r\n",
         used, human_bytes(used), resident, human_bytes(resident), facts.md("memory_bytes"), limit, human_bytes(limit),
-        facts.options().text(OptionId::maxmemory_policy));
+        facts.call.server.option_text(OptionId::maxmemory_policy));
 }
 
 std::string persistence_section(const Facts&) {
@@ -116,11 +116,11 @@ std::string persistence_section(const Facts&) {
 std::string stats_section(const Facts& facts) {
     return fmt::format(
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ntotal_net_input_bytes:{}\r\n"
-        "total_net_output_bytes:{}\r\nrejected_connections:{}\r\nexpired_keys:{}\r\nevicted_keys:0\r\n"
+        "total_net_output_bytes:{}\r\nrejected_connections:{}\r\nexpired_keys:{}\r\nevicted_keys:{}\r\n"
         "keyspace_hits:{}\r\nkeyspace_misses:{}\r\ntotal_error_replies:{}\r\ntotal_reads_processed:{}\r\n"
         "total_writes_processed:{}\r\n",
         facts.io("connections_accepted"), facts.io("commands"), facts.io("input_bytes"), facts.io("output_bytes"),
-        facts.io("connections_rejected"), facts.md("expired_keys"), facts.both("keyspace_hits"), facts.both("keyspace_misses"),
+        facts.io("connections_rejected"), facts.md("expired_keys"), facts.md("evicted_keys"), facts.both("keyspace_hits"), facts.both("keyspace_misses"),
         facts.io("error_replies"), facts.io("reads"), facts.io("writes"));
 }
 

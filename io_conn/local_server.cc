@@ -155,6 +155,7 @@ void local_command_docs(const LocalCall& call) {
 void local_command_help(const LocalCall& call) { write_help(call); }
 void local_client_help(const LocalCall& call) { write_help(call); }
 void local_config_help(const LocalCall& call) { write_help(call); }
+void local_object_help(const LocalCall& call) { write_help(call); }
 
 void local_config_get(const LocalCall& call) {
     std::map<OptionId, std::string_view> matches;
@@ -170,7 +171,7 @@ void local_config_get(const LocalCall& call) {
     call.out.map(static_cast<uint32_t>(matches.size()));
     for (const auto& [id, name] : matches) {
         call.out.bulk(name);
-        call.out.bulk(call.server.daemon().options().text(id));
+        call.out.bulk(call.server.option_text(id));
     }
 }
 

@@ -23,6 +23,7 @@ MdLink::MdLink(const Daemon& daemon) {
     fifo_ = Fifo(paths::io_conn_fifo(daemon.dir(), arguments.index));
     parker_ = Parker(line_->park);
     epoch_ = control_->md_epoch.load(std::memory_order_acquire);
+    marks_segment_ = Segment::attach({paths::marks(daemon.dir()), kMarksLayout, arguments.instance}, Access::read_write);
     store_ = StoreView(paths::store(daemon.dir()), arguments.instance);
     line_->connections.store(0, std::memory_order_relaxed);
     line_->yielding.store(0, std::memory_order_relaxed);
@@ -77,7 +78,7 @@ size_t MdLink::send_fragment(ConnectionId id, std::string_view request, size_t o
 
 void MdLink::accept_md_change() {
     epoch_ = control_->md_epoch.load(std::memory_order_acquire);
-    if (!store_.is_current() || !roster_segment_.is_current())
+    if (!store_.is_current() || !roster_segment_.is_current() || !marks_segment_.is_current())
         throw Error("md had to begin with another store or roster; this io_conn ends, with its connections, and is started anew");
 }
 

@@ -62,7 +62,7 @@ class MdLink {
     /// Throws Error if the store is another than before: what clients wait for is lost then.
     void accept_md_change();
     const StoreView& store() const { return store_; }
-    DirectReader direct_reader() { return {store_.base(), line_->reading}; }
+    DirectReader direct_reader() { return {store_.base(), line_->reading, MarkTable(reinterpret_cast<std::byte*>(&marks_segment_.header()))}; }
 
     Fifo& fifo() { return fifo_; }
     RosterLine& line() { return *line_; }
@@ -75,7 +75,7 @@ class MdLink {
 
     void make_channel(const Daemon& daemon);
 
-    Segment control_segment_, roster_segment_;
+    Segment control_segment_, roster_segment_, marks_segment_;
     const Control* control_ = nullptr;
     Roster* roster_ = nullptr;
     RosterLine* line_ = nullptr;

@@ -27,6 +27,7 @@
 #include "common/commands.h"
 #include "common/counters.h"
 #include "common/daemon.h"
+#include "common/live_options.h"
 #include "io_conn/acceptor.h"
 #include "io_conn/client_rows.h"
 #include "io_conn/connection.h"
@@ -66,6 +67,12 @@ class Server {
     Counters<IoCounter>& counters() { return counters_; }
     ClientRows& rows() { return rows_; }
     const Daemon& daemon() const { return daemon_; }
+    /// The value of an option that can be changed while the group runs.
+    int64_t live_number(OptionId id) const {
+        return millrace::live_number(id, [this](uint64_t at) { return link_.store().load(at); });
+    }
+    /// An option as CONFIG GET shows it.
+    std::string option_text(OptionId id) const;
     uint64_t connections_of_group() const;
     /// Writes what other processes may see of the connection.
     void describe(Connection& connection);

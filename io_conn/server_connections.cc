@@ -47,6 +47,10 @@ void set_option(int fd, int level, int option, int value) { setsockopt(fd, level
 
 }  // namespace
 
+std::string Server::option_text(OptionId id) const {
+    return live_index(id) ? millrace::option_text(option_row(id), live_number(id)) : daemon_.options().text(id);
+}
+
 uint64_t Server::connections_of_group() const {
     uint64_t sum = 0;
     const Roster& roster = const_cast<Server*>(this)->link_.roster();

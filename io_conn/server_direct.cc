@@ -87,6 +87,7 @@ bool Server::answer_direct(Connection& connection, const PendingRead& read) {
         if (outcome == DirectOutcome::answered && direct_.validate(keys)) {
             uint64_t hits = 0;
             for (const DirectLookup& key : keys) hits += key.item != 0;
+            if (uses_its_keys(read.row->id)) direct_.use(keys);
             direct_hits_ += hits;
             direct_misses_ += keys.size() - hits;
             ++direct_answers_;

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include "common/racing_copy.h"
 #include "common/segment.h"
 #include "common/store_layout.h"
 
@@ -28,6 +29,8 @@ class StoreView {
     const T& at(uint64_t reference) const {
         return *segment_.payload<const T>(reference - kSegmentPayload);
     }
+    /// A word that md may change at any time.
+    uint64_t load(uint64_t at) const { return racing_load(base() + at); }
     std::span<const std::byte> bytes(uint64_t reference, uint64_t length) const { return {&at<std::byte>(reference), length}; }
 
   private:

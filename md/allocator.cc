@@ -14,8 +14,8 @@ uint32_t chunks_of(unsigned size_class) { return static_cast<uint32_t>(st::kPage
 
 }  // namespace
 
-Allocator::Allocator(const StoreMemory& memory, WriteSet& set)
-    : memory_(memory), set_(set), backed_(memory.load(memory.offset_of(&memory.root().frontier))) {}
+Allocator::Allocator(const StoreMemory& memory, WriteSet& set, Marks& marks)
+    : memory_(memory), set_(set), marks_(marks), backed_(memory.load(memory.offset_of(&memory.root().frontier))) {}
 
 uint64_t Allocator::pop_page(const uint64_t& list) {
     const uint64_t word = set_.read(&list);
@@ -97,6 +97,13 @@ uint64_t Allocator::allocate_chunk(unsigned size_class, Need need) {
     if (page == 0) {
         page = allocate_page(need);
         if (page == 0) return 0;
+        if (size_class == st::kIndexClass) {
+            if (!marks_.take_page(page)) {
+                push_page(root().free_pages, page, st::PageKind::free);
+                return 0;
+            }
+            set_.add(&root().index_pages, 1);
+        }
         state = {st::PageKind::slab, static_cast<uint8_t>(size_class), 0, 0, 0};
         link_partial(size_class, page);
     } else {
@@ -190,18 +197,25 @@ bool Allocator::give_back_holes(const Readers& readers) {
 
 unsigned Allocator::release_index_pages(const Readers& readers, unsigned limit) {
     unsigned released = 0;
+    unmarked_.clear();
     for (auto at = emptied_.begin(); at != emptied_.end() && released < limit;) {
         if (!readers.all_passed(at->second)) break;
         const uint64_t page = at->first;
         at = emptied_.erase(at);
         // It may be in use again, or an operation that was given up left it here.
-        const st::PageState state = state_of(page);
-        if (state.kind != st::PageKind::slab || state.size_class != st::kIndexClass || state.used != 0) continue;
+        if (!is_index_page(page) || state_of(page).used != 0) continue;
         unlink_partial(st::kIndexClass, page);
         push_page(root().free_pages, page, st::PageKind::free);
+        set_.add(&root().index_pages, 0 - uint64_t{1});
+        unmarked_.push_back(page);
         ++released;
     }
     return released;
+}
+
+void Allocator::give_back_marks() {
+    for (const uint64_t page : unmarked_) marks_.give_page(page);
+    unmarked_.clear();
 }
 
 void Allocator::find_holes(unsigned limit) {

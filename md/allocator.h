@@ -4,13 +4,14 @@
 // Chunks that an operation frees are collected and put back last, so that it never gets them again itself (T4).
 // A page whose last chunk is freed goes back to the free pages, and from there to any class or to the system. Readers ask for two
 // exceptions (T9): memory goes to the system, and an emptied page of index segments to the free pages, only when nobody reads any
-// more who may have found it in use.
+// more who may have found it in use. A page of index segments has marks (marks.h) from before it is linked until it is none any more.
 #pragma once
 
 #include <vector>
 
 #include <unordered_map>
 
+#include "md/marks.h"
 #include "md/readers.h"
 #include "md/write_set.h"
 
@@ -18,7 +19,7 @@ namespace millrace::md {
 
 class Allocator {
   public:
-    Allocator(const StoreMemory& memory, WriteSet& set);
+    Allocator(const StoreMemory& memory, WriteSet& set, Marks& marks = no_marks());
 
     /// Free pages to keep for what must go on when there is no memory: replies of reads, and clearing. 0 at first.
     void set_reserve(uint64_t pages) { reserve_ = pages; }
@@ -49,6 +50,12 @@ class Allocator {
     bool holes_wait() const { return !retired_.empty(); }
     /// Moves up to `limit` pages of index segments that are empty to the free pages, as a write set of its own. Returns how many.
     unsigned release_index_pages(const Readers& readers, unsigned limit);
+    /// Gives the marks of those pages back, after the commit.
+    void give_back_marks();
+    bool is_index_page(uint64_t page) const {
+        const st::PageState state = state_of(page);
+        return state.kind == st::PageKind::slab && state.size_class == st::kIndexClass;
+    }
     bool index_pages_wait() const { return !emptied_.empty(); }
     /// Looks for such pages that a predecessor has left, at most `limit` pages on.
     void find_index_pages(unsigned limit);
@@ -82,6 +89,8 @@ class Allocator {
 
     const StoreMemory& memory_;
     WriteSet& set_;
+    Marks& marks_;
+    std::vector<uint64_t> unmarked_;  ///< pages that are no index pages any more, whose marks are to be given back
     std::vector<uint64_t> freed_;
     std::vector<uint64_t> retired_;
     uint64_t retired_by_ = 0;  ///< number of the commit that made them unreachable, or of a later one

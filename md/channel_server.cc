@@ -24,6 +24,13 @@ void publish_keyspace(Engine& engine, uint32_t databases) {
     }
 }
 
+void publish_evictions(Engine& engine) {
+    const uint64_t evicted = engine.evictor.take_evicted();
+    if (evicted == 0) return;
+    engine.counters.add(MdCounter::evicted_keys, evicted);
+    publish_keyspace(engine, ~0u);
+}
+
 ChannelServer::ChannelServer(Engine& engine, unsigned index, Channel channel, uint64_t generation, Bell bell)
     : engine_(engine),
       index_(index),
@@ -71,7 +78,7 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
         if (taken == 0 || requests_.known_tail() != tail) now_ms_ = wall_ms();
         tail = requests_.known_tail();
         if (taken % kLookAheadRequests == 0) look_ahead();
-        const uint64_t splits = engine_.store.splits();
+        const uint64_t splits = engine_.store.splits(), commits = engine_.store.memory().root().number;
         const Taken outcome = take(frame);
         if (outcome == Taken::faulty) return Turn::faulty;
         if (outcome == Taken::not_yet) {
@@ -81,7 +88,9 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
         }
         room_wanted_ = reply_room_;
         // Splits of the index come in crowds, because all segments fill up alike, and each takes as long as many requests.
-        const bool look_at_clock = taken % kLookAheadRequests == 0 || engine_.store.splits() != splits;
+        // And a request may have had to evict many keys.
+        const bool look_at_clock = taken % kLookAheadRequests == 0 || engine_.store.splits() != splits ||
+                                   engine_.store.memory().root().number - commits > kManyCommits;
         if (look_at_clock && monotonic_us() > until_us) {
             ++taken;
             break;
@@ -207,8 +216,13 @@ ChannelServer::Taken ChannelServer::take_fragment(ConnectionId connection, std::
     return Taken::done;
 }
 
-bool ChannelServer::out_of_memory(const CommandRow& row) const {
-    return engine_.memory_limit != 0 && row.is(command_flag::denyoom) && engine_.store.used_bytes() > engine_.memory_limit;
+/// Evicts for a command that needs memory. False: there is more than maxmemory, and nothing that may go.
+bool ChannelServer::make_room(const CommandRow& row) {
+    Evictor& evictor = engine_.evictor;
+    if (!row.is(command_flag::denyoom) || !evictor.over_limit()) return true;
+    const bool possible = evictor.make_room(evictor.far_over_limit() ? kEvictFarUs : kEvictUs) != Evictor::Outcome::nothing_left;
+    publish_evictions(engine_);
+    return possible;
 }
 
 /// `in_ring`: it lies in the ring as one message, and so can be taken again later, when there is more room for its reply.
@@ -221,7 +235,7 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     if (header.database >= kDatabases || !row.accepts(arguments_.size() + 1))
         return fail("a request's database or number of arguments is out of range");
     if (first_enqueued_us_ == 0) first_enqueued_us_ = header.enqueued_us;
-    if (out_of_memory(row)) {
+    if (!make_room(row)) {
         refuse(connection, "OOM command not allowed when used memory > 'maxmemory'.");
         return Taken::done;
     }

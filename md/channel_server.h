@@ -21,6 +21,7 @@
 #include "common/message.h"
 #include "common/wakeup.h"
 #include "md/assembly.h"
+#include "md/evictor.h"
 #include "md/plan.h"
 #include "md/poison.h"
 #include "md/reply_writer.h"
@@ -29,18 +30,21 @@ namespace millrace::md {
 
 /// What all channels of md share.
 struct Engine {
-    explicit Engine(StoreMemory memory)
-        : store(std::move(memory)), plan(store, reply, statistics), poison(store.memory().root()) {}
+    explicit Engine(StoreMemory memory, Marks marks = {})
+        : store(std::move(memory), std::move(marks)), plan(store, reply, statistics), poison(store.memory().root()), evictor(store) {}
 
     Store store;
     ReplyWriter reply;
     PlanStatistics statistics;
     Plan plan;
     Poison poison;
+    Evictor evictor;
     AssemblyBudget assembly_budget;
-    uint64_t memory_limit = 0;  ///< maxmemory, bytes; 0 = none
     Counters<MdCounter> counters;
 };
+
+/// Counts what was evicted.
+void publish_evictions(Engine& engine);
 
 /// Writes the gauges of the databases in the bit mask. Done before the replies of a batch are published, so that whoever
 /// has seen a reply finds its effect counted.
@@ -53,6 +57,12 @@ class ChannelServer {
     /// Requests whose keys' cache lines are asked for together, before they are executed one after the other.
     static constexpr unsigned kLookAheadRequests = 16;
     static constexpr unsigned kLookAheadKeys = 64;
+    /// After a request with more commits than this the clock is looked at.
+    static constexpr uint64_t kManyCommits = 16;
+    /// A command that needs memory evicts for so long at most when there is more than maxmemory, microseconds; the rest is done between
+    /// the turns. The longer time counts when there is far more, so that writing cannot outrun it.
+    static constexpr uint64_t kEvictUs = 300;
+    static constexpr uint64_t kEvictFarUs = 10'000;
     /// A reply up to this many bytes is written straight into the ring; its room is sure before a request starts.
     static constexpr uint32_t kShortReplyBytes = 8 * 1024;
 
@@ -83,7 +93,7 @@ class ChannelServer {
     Taken execute(ConnectionId connection, std::span<const std::byte> request, bool in_ring);
     Taken take_fragment(ConnectionId connection, std::span<const std::byte> body);
     Taken release(std::span<const std::byte> body);
-    bool out_of_memory(const CommandRow& row) const;
+    bool make_room(const CommandRow& row);
     void begin_reply();
     Finished finish_reply(ConnectionId connection, bool may_wait);
     bool put_into_ring(ConnectionId connection, uint32_t bytes);

@@ -7,8 +7,15 @@ namespace millrace::md {
 
 namespace {
 
+#define MR_AFTER_A_SWITCH \
+    "Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."
+constexpr std::string_view kNoFrequency = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. " MR_AFTER_A_SWITCH;
+constexpr std::string_view kLfuHasNoIdleTime = "ERR An LFU maxmemory policy is selected, idle time not tracked. " MR_AFTER_A_SWITCH;
+constexpr std::string_view kNoIdleTime = "ERR An LRU maxmemory policy is not selected, idle time not tracked. " MR_AFTER_A_SWITCH;
+#undef MR_AFTER_A_SWITCH
+
 void reply_time_left(Plan& plan, std::string_view key, int64_t unit_ms) {
-    const std::optional<Value> value = plan.read(key);
+    const std::optional<Value> value = plan.inspect(key);
     if (!value) plan.reply().integer(-2);
     else if (value->expire_at_ms == kNoExpiry) plan.reply().integer(-1);
     else plan.reply().integer(time_to_live(value->expire_at_ms, plan.now_ms(), unit_ms));
@@ -28,14 +35,34 @@ void handle_del(Plan& plan, Arguments arguments) {
 
 void handle_exists(Plan& plan, Arguments arguments) {
     int64_t found = 0;
-    for (const std::string_view key : arguments) found += plan.read(key).has_value();
+    for (const std::string_view key : arguments) found += plan.inspect(key).has_value();
     plan.reply().integer(found);
 }
 
-void handle_type(Plan& plan, Arguments arguments) { plan.reply().status(plan.read(arguments[0]) ? "string" : "none"); }
+void handle_type(Plan& plan, Arguments arguments) { plan.reply().status(plan.inspect(arguments[0]) ? "string" : "none"); }
 
 void handle_ttl(Plan& plan, Arguments arguments) { reply_time_left(plan, arguments[0], 1000); }
 void handle_pttl(Plan& plan, Arguments arguments) { reply_time_left(plan, arguments[0], 1); }
+
+void handle_object_freq(Plan& plan, Arguments arguments) {
+    const std::string_view key = arguments[1];
+    if (!plan.inspect(key)) return plan.reply().null();
+    if (marks_of(plan.policy()) != MarkKind::lfu) return plan.reply().error(kNoFrequency);
+    const std::optional<uint32_t> mark = plan.mark_of(key);
+    const Marks& marks = plan.marks();
+    plan.reply().integer(mark && marks.kept() == MarkKind::lfu ? marks.rules().frequency(*mark, marks.now()) : MarkRules::kLfuFirst);
+}
+
+void handle_object_idletime(Plan& plan, Arguments arguments) {
+    const std::string_view key = arguments[1];
+    if (!plan.inspect(key)) return plan.reply().null();
+    if (marks_of(plan.policy()) == MarkKind::lfu) return plan.reply().error(kLfuHasNoIdleTime);
+    if (marks_of(plan.policy()) == MarkKind::none) return plan.reply().error(kNoIdleTime);
+    const std::optional<uint32_t> mark = plan.mark_of(key);
+    const Marks& marks = plan.marks();
+    // Marks that are not ready yet begin now.
+    plan.reply().integer(mark && marks.kept() == MarkKind::lru ? marks.rules().idle(*mark, marks.now()) / MarkRules::kTicksPerSecond : 0);
+}
 
 void handle_dbsize(Plan& plan, Arguments) { plan.reply().integer(static_cast<int64_t>(plan.key_count())); }
 

@@ -126,6 +126,7 @@ bool Index::insert(unsigned database, st::KeyPlace place, uint64_t reference, bo
         if (!room) continue;
         bucket.set_slot_bits(*room, bits);
         set_.write_bucket(at, bucket);
+        marks_.put_in(at, *room);
         return true;
     }
     const auto move = find_move(segment, place);
@@ -136,6 +137,8 @@ bool Index::insert(unsigned database, st::KeyPlace place, uint64_t reference, bo
     st::Bucket from = set_.read_bucket(move->from.bucket_at);
     from.set_slot_bits(move->from.slot, bits);
     set_.write_bucket(move->from.bucket_at, from);
+    marks_.move(move->from.bucket_at, move->from.slot, move->to_bucket_at, move->to_slot);
+    marks_.put_in(move->from.bucket_at, move->from.slot);
     return true;
 }
 
@@ -263,7 +266,9 @@ bool Index::split(unsigned database, st::KeyPlace place, const std::function<uin
         for (unsigned slot = 0; slot < st::kSlots; ++slot) {
             const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
             if (content.reference == 0) continue;
-            into[hash_of(content.reference) >> (63 - depth) & 1].set_slot_bits(slot, content.bits());
+            const uint64_t half = hash_of(content.reference) >> (63 - depth) & 1;
+            into[half].set_slot_bits(slot, content.bits());
+            marks_.move(old + at, slot, halves[half] + at, slot);
         }
         for (unsigned half = 0; half < 2; ++half)
             for (unsigned word = 1; word < 8; ++word) {

@@ -24,8 +24,8 @@ struct FoundSlot {
 
 class Index {
   public:
-    Index(const StoreMemory& memory, WriteSet& set, Allocator& allocator, Committer& committer)
-        : memory_(memory), set_(set), allocator_(allocator), committer_(committer) {}
+    Index(const StoreMemory& memory, WriteSet& set, Allocator& allocator, Committer& committer, Marks& marks = no_marks())
+        : memory_(memory), set_(set), allocator_(allocator), committer_(committer), marks_(marks) {}
 
     /// The slot of a key, in the store as the write set leaves it.
     template <class Match>
@@ -108,6 +108,7 @@ class Index {
     WriteSet& set_;
     Allocator& allocator_;
     Committer& committer_;
+    Marks& marks_;
 };
 
 }  // namespace millrace::md

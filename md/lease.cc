@@ -4,10 +4,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <ctime>
+#include <utility>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -55,10 +57,10 @@ Lease::~Lease() {
     if (held_) pthread_mutex_unlock(&control_->lease);
 }
 
-bool Lease::wait_once(int64_t milliseconds) {
+bool Lease::wait_once(uint64_t microseconds) {
     timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += milliseconds * 1'000'000;
+    until.tv_nsec += static_cast<long>(microseconds) * 1000;
     until.tv_sec += until.tv_nsec / 1'000'000'000;
     until.tv_nsec %= 1'000'000'000;
     return is_taken(control_->lease, pthread_mutex_timedlock(&control_->lease, &until));
@@ -75,7 +77,7 @@ void Lease::hand_over() {
 bool Lease::acquire() {
     held_ = is_taken(control_->lease, pthread_mutex_trylock(&control_->lease));
     for (bool populated = false; !held_ && !daemon_.stopping();) {
-        held_ = wait_once(populated ? kPollMs : kPopulatePollMs);
+        held_ = wait_once(populated ? kPollUs : was_pushed_aside() ? kPopulateLongPauseUs : kPopulatePauseUs);
         if (held_) break;
         populated = populate();
         if (populated) daemon_.report_standby();  // the first time only
@@ -84,8 +86,15 @@ bool Lease::acquire() {
     return held_;
 }
 
-/// Maps the pages that the store has in use, for a little while: those who serve may need the processor. Memory that the system has not given is not touched: that would
-/// take it. True when nothing is left to map, or there is no store.
+/// Whether somebody else wanted this processor since the last call.
+bool Lease::was_pushed_aside() {
+    rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return std::exchange(pushed_aside_, usage.ru_nivcsw) != usage.ru_nivcsw;
+}
+
+/// Maps the pages that the store has in use, for a little while. Memory that the system has not given is not touched: that
+/// would take it. True when nothing is left to map, or there is no store.
 bool Lease::populate() {
     if (store_ == nullptr) {
         if (access(paths::store(daemon_.dir()).c_str(), F_OK) != 0) return true;

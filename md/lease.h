@@ -37,16 +37,19 @@ class Lease {
     Segment& control_segment() { return control_segment_; }
 
   private:
-    static constexpr int64_t kPollMs = 20;
+    static constexpr uint64_t kPollUs = 20'000;
     static constexpr uint64_t kHandOverPatienceUs = 50'000;  ///< for somebody else to take the lease
-    /// A waiting md that has not mapped all yet does so for kPopulateUs and then waits for kPopulatePollMs, so that it takes at
-    /// most a third of a processor from those who serve. kPopulatePages are mapped by one system call at most.
-    static constexpr uint64_t kPopulateUs = 2000;
-    static constexpr int64_t kPopulatePollMs = 4;
-    static constexpr uint64_t kPopulatePages = 32;
+    /// A waiting md that has not mapped all yet does so for kPopulateUs and then lets others have the processor for
+    /// kPopulatePauseUs; for kPopulateLongPauseUs when the scheduler had to take the processor away from it, so that it takes at most a
+    /// fifth of it from those who serve. kPopulatePages are mapped by one system call at most.
+    static constexpr uint64_t kPopulateUs = 500;
+    static constexpr uint64_t kPopulatePauseUs = 250;
+    static constexpr uint64_t kPopulateLongPauseUs = 2000;
+    static constexpr uint64_t kPopulatePages = 8;
 
-    bool wait_once(int64_t milliseconds);
+    bool wait_once(uint64_t microseconds);
     bool populate();
+    bool was_pushed_aside();
     void watch();
     bool any_request_waiting();
 
@@ -56,6 +59,7 @@ class Lease {
     bool held_ = false;
     std::unique_ptr<StoreSegment> store_;  ///< only while waiting, to keep its pages mapped
     uint64_t populated_ = 0;               ///< pages
+    long pushed_aside_ = 0;                ///< times that the scheduler has taken the processor away
     uint64_t seen_turns_ = 0, seen_epoch_ = 0, stuck_since_us_ = 0;
 };
 

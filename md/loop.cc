@@ -44,13 +44,14 @@ Loop::Loop(Daemon& daemon, Lease& lease)
     : daemon_(daemon),
       store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation,
                      was_hung(*lease.control_segment().payload<Control>())),
-      engine_(store_segment_.memory()) {
+      marks_segment_(paths::marks(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation, store_segment_.bytes()),
+      engine_(store_segment_.memory(), marks_segment_.marks(daemon.arguments().generation)) {
     const DaemonArguments& arguments = daemon.arguments();
     inherit_counters();
     engine_.counters = Counters<MdCounter>(paths::counters(daemon.dir(), "md", arguments.index), "md", arguments.index,
                                            arguments.instance, arguments.generation);
     engine_.store.set_reserve(kReservePages);
-    engine_.memory_limit = static_cast<uint64_t>(daemon.options().number(OptionId::maxmemory));
+    if (!engine_.store.adopt_options(daemon.options())) throw Error("there is no shared memory left for the options");
     engine_.plan.set_value_bytes_max(static_cast<uint64_t>(daemon.options().number(OptionId::proto_max_bulk_len)));
     engine_.assembly_budget.limit = static_cast<uint64_t>(daemon.options().number(OptionId::assembly_memory));
     control_ = lease.control_segment().payload<Control>();
@@ -120,6 +121,7 @@ void Loop::begin_turn() {
     engine_.counters.add(MdCounter::turns);
     control_->md_turns.fetch_add(1, std::memory_order_relaxed);
     turn_began_us_ = monotonic_us();
+    engine_.store.marks().look(engine_.store.memory());
     if (turn_began_us_ - cpu_read_at_us_ < kCpuClockEveryUs) return;
     cpu_read_at_us_ = turn_began_us_;
     cpu_us_ = thread_cpu_us();
@@ -198,6 +200,7 @@ bool Loop::serve_channels() {
 /// True when there is more to do at once.
 bool Loop::keep_house() {
     Store& store = engine_.store;
+    store.marks().look(store.memory());  // a request may have changed the policy
     const bool more = store.free_some(kFreeSliceEntries) || store.give_back_some(kGiveBackSlicePages);
     const uint64_t now_us = monotonic_us();
     // Once nothing is left to free, the gauges say so before md parks.
@@ -215,7 +218,23 @@ bool Loop::keep_house() {
         expiry_left_us_ = store.any_expiry() ? kExpiryUs : 0;
         next_housekeeping_us_ = now_us + kHousekeepingMs * 1000;
     }
-    return expire() || more;
+    const bool evicts = evict(), tends = tend_marks(due);
+    return expire() || more || evicts || tends;
+}
+
+/// True when there is more to evict at once.
+bool Loop::evict() {
+    if (!engine_.evictor.over_limit() || engine_.store.policy() == EvictionPolicy::noeviction) return false;
+    const Evictor::Outcome outcome = engine_.evictor.make_room(kEvictUs);
+    publish_evictions(engine_);
+    return outcome == Evictor::Outcome::time_over;
+}
+
+/// What waits, for readers or for memory, is tried again when housekeeping is due.
+bool Loop::tend_marks(bool due) {
+    if (!due && !tending_) return false;
+    tending_ = engine_.store.tend_marks(kTendMarksPages);
+    return tending_;
 }
 
 /// A slice of expiry; true when another is to follow at once.
@@ -244,7 +263,7 @@ void Loop::park() {
     parker_.begin_park();
     if (!anything_to_do()) {
         engine_.counters.add(MdCounter::parks);
-        fifo_.wait(engine_.store.any_expiry() || engine_.store.waits_for_readers() ? kHousekeepingMs : -1);
+        fifo_.wait(engine_.store.any_expiry() || engine_.store.waits_for_readers() || engine_.store.marks_wait() ? kHousekeepingMs : -1);
     }
     parker_.end_park();
 }

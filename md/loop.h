@@ -16,6 +16,7 @@
 #include "common/wakeup.h"
 #include "md/channel_server.h"
 #include "md/lease.h"
+#include "md/marks_segment.h"
 #include "md/store_segment.h"
 
 namespace millrace::md {
@@ -46,6 +47,9 @@ class Loop {
     /// 1,300 that it looks at).
     static constexpr uint64_t kExpiryUs = 800;
     static constexpr unsigned kManyExpired = 32;
+    /// Eviction beyond what commands do themselves takes so much time a turn.
+    static constexpr uint64_t kEvictUs = 200;
+    static constexpr unsigned kTendMarksPages = 8;
     /// An md that has served so long has not failed because of what it found.
     static constexpr uint64_t kServedWellUs = 10'000'000;
 
@@ -61,11 +65,14 @@ class Loop {
     bool serve_channels();
     bool keep_house();
     bool expire();
+    bool evict();
+    bool tend_marks(bool due);
     void park();
     bool anything_to_do();
 
     Daemon& daemon_;
     StoreSegment store_segment_;
+    MarksSegment marks_segment_;
     Engine engine_;
     Segment roster_segment_;
     Control* control_ = nullptr;
@@ -83,6 +90,7 @@ class Loop {
     uint64_t turn_began_us_ = 0;
     uint64_t cpu_us_ = 0, cpu_read_at_us_ = 0;  ///< this thread's CPU time, and when it was read
     uint64_t longest_turn_cpu_us_ = 0;
+    bool tending_ = false;  ///< the marks are being brought into line with the policy
     bool freeing_ = false;  ///< the last turn had something to free or to give back
 };
 

@@ -10,6 +10,7 @@ void Plan::begin(unsigned database, int64_t now_ms) {
     database_ = database;
     now_ms_ = now_ms;
     changes_.clear();
+    options_.clear();
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
     cleared_ = false;
@@ -34,14 +35,14 @@ const Plan::Change* Plan::latest_change(std::string_view key) {
     return nullptr;
 }
 
-std::optional<Value> Plan::look_up(std::string_view key) {
+std::optional<Value> Plan::look_up(std::string_view key, Use use) {
     if (const Change* change = latest_change(key); change != nullptr) {  // P3
         if (change->kind != ChangeKind::put) return std::nullopt;
         return change->value;
     }
     if (cleared_) return std::nullopt;
     const st::KeyPlace place = store_.place_of(key);
-    std::optional<Value> value = store_.find(database_, key, place);
+    std::optional<Value> value = use == Use::yes ? store_.find_and_use(database_, key, place) : store_.find(database_, key, place);
     if (value && value->expire_at_ms != kNoExpiry && value->expire_at_ms <= now_ms_) {  // P4
         ++statistics_.expired;
         add({ChangeKind::erase, key, place, {}});
@@ -51,12 +52,19 @@ std::optional<Value> Plan::look_up(std::string_view key) {
 }
 
 std::optional<Value> Plan::read(std::string_view key) {
-    std::optional<Value> value = look_up(key);
+    std::optional<Value> value = look_up(key, Use::yes);
     ++(value ? statistics_.hits : statistics_.misses);
     return value;
 }
 
-std::optional<Value> Plan::find(std::string_view key) { return look_up(key); }
+std::optional<Value> Plan::inspect(std::string_view key) {
+    std::optional<Value> value = look_up(key, Use::no);
+    ++(value ? statistics_.hits : statistics_.misses);
+    return value;
+}
+
+// What is put counts as used when it is put.
+std::optional<Value> Plan::find(std::string_view key) { return look_up(key, Use::no); }
 
 std::string_view Plan::part(const Value& value, ByteRange range) {
     if (range.from >= value.stored_length) return value.rest.substr(range.from - value.stored_length, range.count);
@@ -95,6 +103,8 @@ void Plan::clear_all() {
     add({ChangeKind::clear_all, {}, {}, {}});
 }
 
+void Plan::set_option(OptionId id, int64_t value) { options_.emplace_back(id, value); }
+
 bool Plan::make_room() {
     places_.clear();
     for (const Change& change : changes_)
@@ -129,6 +139,7 @@ Store::Put Plan::build_once(st::KeyPlace& full) {
 }
 
 bool Plan::build() {
+    for (const auto& [id, value] : options_) store_.set_live(id, value);
     if (changes_.empty()) return true;
     statistics_.databases_changed |= 1u << database_;
     // Few keys get their room when one is found to be missing, and after a clear_all it is made while building.

@@ -46,10 +46,16 @@ class Plan {
     // --- reading ---
     /// The value of a key as a reading command sees it (counted as hit or miss); empty if absent.
     std::optional<Value> read(std::string_view key);
+    /// The same for a command that asks about the key and does not use it: eviction takes no notice.
+    std::optional<Value> inspect(std::string_view key);
     /// The value of a key that the command is about to change; empty if absent.
     std::optional<Value> find(std::string_view key);
     /// Bytes of a value that read() or find() gave, valid until the commit. REQUIRES: the range lies in the value.
     std::string_view part(const Value& value, ByteRange range);
+    /// The mark of a key that inspect() found, and how it is to be read; empty while no marks are kept.
+    std::optional<uint32_t> mark_of(std::string_view key) const { return store_.mark_of(database_, key, store_.place_of(key)); }
+    const Marks& marks() const { return store_.marks(); }
+    EvictionPolicy policy() const { return store_.policy(); }
     /// Keys in the selected database.
     uint64_t key_count() const { return store_.keys(database_); }
     int64_t now_ms() const { return now_ms_; }
@@ -67,6 +73,8 @@ class Plan {
     void erase(std::string_view key);
     /// All databases are empty.
     void clear_all();
+    /// A live option has this value. Not together with changes of keys.
+    void set_option(OptionId id, int64_t value);
 
     ReplyWriter& reply() { return reply_; }
 
@@ -74,10 +82,11 @@ class Plan {
     /// the store is as before.
     bool build();
     /// Whether the operation changes nothing.
-    bool changes_nothing() const { return changes_.empty(); }
+    bool changes_nothing() const { return changes_.empty() && options_.empty(); }
 
   private:
     enum class ChangeKind : uint8_t { put, erase, clear_all };
+    enum class Use : bool { no, yes };
     struct Change {
         ChangeKind kind;
         std::string_view key;
@@ -93,7 +102,7 @@ class Plan {
 
     void add(Change change);
     const Change* latest_change(std::string_view key);
-    std::optional<Value> look_up(std::string_view key);
+    std::optional<Value> look_up(std::string_view key, Use use);
     bool make_room();
     Store::Put build_once(st::KeyPlace& full);
     Store::Put build_change(const Change& change);
@@ -106,6 +115,7 @@ class Plan {
     uint64_t value_bytes_max_ = 512ull * 1024 * 1024;
     bool cleared_ = false;  ///< the first change is clear_all
     std::vector<Change> changes_;
+    std::vector<std::pair<OptionId, int64_t>> options_;
     std::vector<st::KeyPlace> places_;
     std::unordered_map<std::string_view, size_t> by_key_;  ///< latest change of a key, once there are many
     std::forward_list<std::string> copied_;                ///< bytes that the handler does not keep

@@ -33,17 +33,20 @@ void Store::format(const StoreMemory& memory, uint64_t hash_seed, uint64_t oplog
         memory.as<st::PageDescriptor>(st::descriptor_at(page))->state = st::PageState{st::PageKind::system, 0, 0, 0, 0}.word();
 }
 
-Store::Store(StoreMemory memory)
+Store::Store(StoreMemory memory, Marks marks)
     : memory_(std::move(memory)),
+      marks_(std::move(marks)),
       set_(memory_),
       committer_(memory_),
       recovered_(committer_.recover()),
-      allocator_(memory_, set_),
-      index_(memory_, set_, allocator_, committer_),
+      allocator_(memory_, set_, marks_),
+      index_(memory_, set_, allocator_, committer_, marks_),
       items_(memory_, set_, allocator_),
       oplog_(memory_, set_) {
     const unsigned depth = index_.route_of(expire_database_).depth;
     expire_entry_ = st::KeyPlace{root().number * 0x9e3779b97f4a7c15ull}.entry(depth);
+    marks_ended_by_ = committer_.next_number();
+    marks_.look(memory_);
 }
 
 st::KeyPlace Store::place_of(std::string_view key) const {
@@ -54,6 +57,19 @@ std::optional<Value> Store::find(unsigned database, std::string_view key, st::Ke
     const auto found = find_slot(database, key, place);
     if (!found) return std::nullopt;
     return items_.value_of(found->content.reference);
+}
+
+std::optional<Value> Store::find_and_use(unsigned database, std::string_view key, st::KeyPlace place) {
+    const auto found = find_slot(database, key, place);
+    if (!found) return std::nullopt;
+    marks_.use(found->bucket_at, found->slot);
+    return items_.value_of(found->content.reference);
+}
+
+std::optional<uint32_t> Store::mark_of(unsigned database, std::string_view key, st::KeyPlace place) const {
+    const auto found = find_slot(database, key, place);
+    if (!found || marks_.kept() == MarkKind::none) return std::nullopt;
+    return marks_.read(found->bucket_at, found->slot);
 }
 
 uint64_t Store::taken_bytes() const {
@@ -102,6 +118,7 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
     const auto found = find_slot(database, key, place);
     const bool expires = value.expire_at_ms != kNoExpiry;
     const bool expired_before = found && found->content.expires;
+    if (found) marks_.use(found->bucket_at, found->slot);
     if (found && value.stored_length != 0 && expires == expired_before &&
         items_.expiry_of(found->content.reference) == value.expire_at_ms && items_.append_in_place(found->content.reference, value)) {
         set_.touch_bucket(found->bucket_at);
@@ -315,6 +332,58 @@ unsigned Store::expire_some(int64_t now_ms, unsigned work) {
     return removed;
 }
 
+bool Store::evict(unsigned database, const FoundSlot& found) {
+    oplog_.begin();
+    oplog_.add_erase(database, items_.key_of(found.content.reference));
+    erase_slot(database, found);
+    oplog_.end(committer_.next_number());
+    return commit();
+}
+
+bool Store::adopt_options(const Options& options) {
+    for (unsigned i = 0; i < kLiveOptions.size(); ++i) {
+        const st::LiveWord& word = root().live[i];
+        const auto configured = static_cast<uint64_t>(options.number(kLiveOptions[i]));
+        if (set_.read(&word.configured) == configured + 1) continue;
+        set_.write(&word.configured, configured + 1);
+        set_.write(&word.value, configured);
+    }
+    if (!commit()) return false;
+    marks_.look(memory_);
+    return true;
+}
+
+bool Store::tend_marks(unsigned limit) {
+    const MarkKind wanted = marks_.wanted();
+    if (marks_tended_ && marks_tended_for_ == wanted) return false;
+    if (marks_.kept() != MarkKind::none && marks_.kept() != wanted) {  // M3: a kind ends
+        set_.write(&root().marks_kept, static_cast<uint64_t>(MarkKind::none));
+        if (!commit()) return false;
+        marks_ended_by_ = root().number;
+        marks_.look(memory_);
+    }
+    if (marks_tended_ || marks_tended_for_ != wanted) {
+        marks_tended_ = false;
+        marks_tended_for_ = wanted;
+        marks_page_ = 1;
+    }
+    if (wanted == MarkKind::none && marks_.is_empty()) marks_tended_ = true;
+    if (marks_tended_) return false;
+    if (marks_.kept() == MarkKind::none && !readers_.all_passed(marks_ended_by_)) return false;
+    for (const uint64_t frontier = root().frontier; limit > 0 && marks_page_ < frontier; --limit, ++marks_page_) {
+        if (!allocator_.is_index_page(marks_page_) || wanted == MarkKind::none) marks_.give_page(marks_page_);
+        else if (!(marks_.kept() == wanted ? marks_.keep_page(marks_page_) : marks_.take_page(marks_page_))) return false;
+    }
+    if (marks_page_ < root().frontier) return true;
+    if (marks_.kept() != wanted) {
+        set_.write(&root().marks_kept, static_cast<uint64_t>(wanted));
+        if (!commit()) return false;
+        marks_.look(memory_);
+    }
+    marks_tended_ = true;
+    return false;
+}
+
 bool Store::free_database_slice(uint64_t garbage, unsigned limit) {
     const auto& cleared = *memory_.as<st::ClearedDatabase>(garbage);
     const st::Route route = st::Route::from(set_.read(&cleared.route));
@@ -381,6 +450,7 @@ bool Store::give_back_some(unsigned limit) {
     if (!allocator_.give_back_holes(readers_)) return false;
     const unsigned released = allocator_.release_index_pages(readers_, limit);
     if (released != 0 && !commit()) return false;
+    allocator_.give_back_marks();
     const unsigned retired = allocator_.retire_free_pages(free_pages_kept_, limit);
     if (retired != 0 && !commit()) return false;
     return allocator_.give_back_holes(readers_) && (retired == limit || released == limit);

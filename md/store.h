@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/live_options.h"
 #include "md/index.h"
 #include "md/items.h"
 #include "md/oplog.h"
@@ -41,18 +42,31 @@ class Store {
     static uint64_t fixed_pages(uint64_t oplog_bytes) { return (st::kOplogAt + oplog_bytes) >> st::kPageShift; }
 
     /// `memory` has been formatted. Finishes what was committed.
-    explicit Store(StoreMemory memory);
+    explicit Store(StoreMemory memory, Marks marks = {});
     Store(const Store&) = delete;
 
     // --- reading, in the store as the operation under way leaves it ---
     st::KeyPlace place_of(std::string_view key) const;
     /// The value of a key, expired or not.
     std::optional<Value> find(unsigned database, std::string_view key, st::KeyPlace place) const;
+    /// The same for a command that uses the key: its mark says so.
+    std::optional<Value> find_and_use(unsigned database, std::string_view key, st::KeyPlace place);
+    /// The key's mark; empty without such a key, or when no marks are kept.
+    std::optional<uint32_t> mark_of(unsigned database, std::string_view key, st::KeyPlace place) const;
     uint64_t keys(unsigned database) const { return set_.read(&root().databases[database].keys); }
     uint64_t keys_with_expiry(unsigned database) const { return set_.read(&root().databases[database].expires); }
     /// Splits of the index since this object was made.
     uint64_t splits() const { return index_.splits(); }
     uint64_t used_bytes() const { return set_.read(&root().used_bytes); }
+    /// What counts against maxmemory: chunks and whole pages in use, and the marks.
+    uint64_t counted_bytes() const {
+        return used_bytes() + (marks_.kept() == MarkKind::none ? 0 : set_.read(&root().index_pages) * MarkTable::kBytesPerPage);
+    }
+    /// The value of an option that can be changed while the group runs.
+    int64_t live_number(OptionId id) const {
+        return millrace::live_number(id, [this](uint64_t at) { return memory_.load(at); });
+    }
+    EvictionPolicy policy() const { return static_cast<EvictionPolicy>(live_number(OptionId::maxmemory_policy)); }
     /// Bytes of shared memory taken from the system.
     uint64_t taken_bytes() const;
     /// Asks for the cache lines that find() will read; returns the index segment.
@@ -72,6 +86,9 @@ class Store {
     bool erase(unsigned database, std::string_view key, st::KeyPlace place);
     /// False: no memory.
     bool clear(unsigned database);
+
+    /// Changes an option that is a live one.
+    void set_live(OptionId id, int64_t value) { set_.write(st::live_word_at(*live_index(id)), static_cast<uint64_t>(value)); }
 
     /// Copies bytes [from, from + length) of a large item's value.
     void read_large_value(uint64_t item, uint64_t from, uint64_t length, char* out) const { items_.read_large_value(item, from, length, out); }
@@ -101,6 +118,14 @@ class Store {
     static constexpr unsigned kLookWork = 2;
     static constexpr unsigned kRemovalWork = 16;
     bool any_expiry() const;
+    /// Removes a key that is there, and says so in the oplog. False: no memory for that.
+    bool evict(unsigned database, const FoundSlot& found);
+    /// Puts what the configuration says into the live words in which it differs from what it said before.
+    bool adopt_options(const Options& options);
+    /// Brings the marks into line with the policy (M3 of common/marks.h), `limit` pages at most. True when there is more to do at once.
+    bool tend_marks(unsigned limit);
+    /// Whether that waits for readers or for memory: it is to be called again after a while.
+    bool marks_wait() const { return !marks_tended_ || marks_tended_for_ != marks_.wanted(); }
     /// Frees up to `limit` entries or extents; true when some are left.
     bool free_some(unsigned limit);
     /// Pages that are kept for reading and clearing when there is no memory any more.
@@ -117,6 +142,13 @@ class Store {
     void set_readers(Readers readers);
 
     const StoreMemory& memory() const { return memory_; }
+    /// For who chooses what is to be evicted: the index, the bucket as it is, and what an item says.
+    const Index& index() const { return index_; }
+    st::Bucket read_bucket(uint64_t at) const { return set_.read_bucket(at); }
+    int64_t expiry_of(uint64_t item) const { return items_.expiry_of(item); }
+    std::string_view key_of(uint64_t item) const { return items_.key_of(item); }
+    Marks& marks() { return marks_; }
+    const Marks& marks() const { return marks_; }
     /// Whether recovery found something to finish.
     bool recovered() const { return recovered_; }
     Oplog& oplog() { return oplog_; }
@@ -139,6 +171,7 @@ class Store {
 
     StoreMemory memory_;
     Readers readers_;
+    Marks marks_;
     WriteSet set_;
     Committer committer_;
     bool recovered_;
@@ -152,6 +185,11 @@ class Store {
     unsigned expire_bucket_ = 0;
     bool expire_pass_ended_ = false;
     uint64_t free_pages_kept_ = kFreePagesKept;
+    // Where tend_marks() goes on: all pages once in the life of an md, and again when what is wanted has changed.
+    uint64_t marks_page_ = 1;
+    MarkKind marks_tended_for_ = MarkKind::none;
+    bool marks_tended_ = false;
+    uint64_t marks_ended_by_ = 0;  ///< number of the commit that ended the last kind, or of a later one
 };
 
 }  // namespace millrace::md

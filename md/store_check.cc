@@ -57,6 +57,7 @@ class Walk {
             const auto state = st::PageState::from(memory_.load(st::descriptor_at(number)));
             Page& page = pages_[number];
             page.state = state;
+            index_pages_ += state.kind == st::PageKind::slab && state.size_class == st::kIndexClass;
             if (state.kind == st::PageKind::slab) look_at_slab(number, page);
             else if (state.kind == st::PageKind::none || state.kind > st::PageKind::system) fault("page {} has no kind", number);
             report_.pages += state.kind == st::PageKind::slab || state.kind == st::PageKind::whole;
@@ -323,6 +324,7 @@ class Walk {
                 default: break;
             }
         }
+        if (index_pages_ != root().index_pages) fault("{} pages of index segments are there, {} are counted", index_pages_, root().index_pages);
         if (used_bytes_ != root().used_bytes) fault("{} bytes are in use, {} are counted", used_bytes_, root().used_bytes);
         for (unsigned size_class = 0; size_class < st::kClasses; ++size_class) walk_partial(size_class);
         for (const auto& [number, page] : pages_)
@@ -354,7 +356,7 @@ class Walk {
     std::unordered_set<uint64_t> reached_;
     std::unordered_set<std::string> keys_;
     std::unordered_map<uint64_t, uint64_t> expected_pins_, found_pins_;
-    uint64_t used_bytes_ = 0;
+    uint64_t used_bytes_ = 0, index_pages_ = 0;
 };
 
 }  // namespace

@@ -108,7 +108,7 @@ StoreMemory StoreSegment::memory() const {
     const int fd = fd_;
     return {segment_.payload<std::byte>() - kSegmentPayload, segment_.size(),
             [fd, spare = spare_](uint64_t offset, uint64_t length) { return take(fd, offset, length, *spare); },
-            [fd](uint64_t offset, uint64_t length) { give_back(fd, offset, length); }};
+            [fd](uint64_t offset, uint64_t length) { give_back_file_memory(fd, offset, length); }};
 }
 
 bool StoreSegment::leaves_spare(int fd, uint64_t length, uint64_t spare) {
@@ -119,17 +119,7 @@ bool StoreSegment::leaves_spare(int fd, uint64_t length, uint64_t spare) {
 }
 
 bool StoreSegment::take(int fd, uint64_t offset, uint64_t length, uint64_t spare) {
-    if (!leaves_spare(fd, length, spare)) return false;
-    int result;
-    do result = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(length));
-    while (result == EINTR);
-    return result == 0;
-}
-
-void StoreSegment::give_back(int fd, uint64_t offset, uint64_t length) {
-    // If it fails the memory stays taken and is used again later.
-    [[maybe_unused]] const int result = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
-                                                  static_cast<off_t>(length));
+    return leaves_spare(fd, length, spare) && take_file_memory(fd, offset, length) == 0;
 }
 
 }  // namespace millrace::md

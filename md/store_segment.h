@@ -27,6 +27,8 @@ class StoreSegment {
     /// Leaves so many bytes of the file system to others: to io_conn that come back, whose memory a predecessor has just freed.
     /// At most kSpareShareMax of all that it has.
     void set_spare(uint64_t bytes) { *spare_ = bytes; }
+    /// Of addresses.
+    uint64_t bytes() const { return segment_.size(); }
     /// Whether it was there already.
     bool found() const { return found_; }
 
@@ -38,7 +40,6 @@ class StoreSegment {
     static constexpr uint64_t kSpareShareMax = 8;
     static bool leaves_spare(int fd, uint64_t length, uint64_t spare);
     static bool take(int fd, uint64_t offset, uint64_t length, uint64_t spare);
-    static void give_back(int fd, uint64_t offset, uint64_t length);
 
     Segment segment_;
     std::shared_ptr<uint64_t> spare_ = std::make_shared<uint64_t>(0);  ///< bytes

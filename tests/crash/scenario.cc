@@ -100,6 +100,21 @@ Operation expire_next() {
     };
 }
 
+/// Evicts a key, as the evictor does once it has chosen it, if it is there.
+Operation evict(std::string key) {
+    return [=](Store& store) {
+        const auto found = store.index().find(0, store.place_of(key), [&](uint64_t item) { return store.key_of(item) == key; });
+        if (found) store.evict(0, *found);
+    };
+}
+
+/// CONFIG SET.
+Operation configure(OptionId id, int64_t value) {
+    return [=](Store& store) {
+        request(store, [&] { store.set_live(id, value); });
+    };
+}
+
 Operation both(Operation first, Operation second) {
     return [=](Store& store) { first(store), second(store); };
 }
@@ -339,6 +354,8 @@ void add_slices(std::vector<Scenario>& all) {
     all.push_back({"clear_with_reply", reply_with(1, "large"), {clear(1), free_all(2), release(0), free_all(2)}, {}});
     all.push_back({"expire", nothing(), {expire_next(), expire_next(), set(0, "s3", text(30, 'n'))},
                    {watched(0, {"e1"}), watched(0, {"e2"})}});
+    all.push_back({"evict", nothing(), {evict("s3"), evict("large"), free_all(2), configure(OptionId::maxmemory, 1000), evict("e1")},
+                   {watched(0, {"s3"}), watched(0, {"e1"})}});
     all.push_back({"record", reply_of(500), {reply_of(2'000), release(0), release(0), free_all(1)}, {}});
     all.push_back({"reset_channel", both(reply_of(500), reply_with(0, "large")), {new_channel(8), free_all(2), set(0, "s3", text(30, 'n'))}, {watched(0, {"s3"})}});
     all.push_back({"give_back", both(both(set(0, "huge", text(70 * st::kPageBytes, 'h')), del(0, "huge")), free_all(100)),

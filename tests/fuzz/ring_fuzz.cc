@@ -347,7 +347,9 @@ class Run {
     void memory() {
         const auto choice = choices_.take<uint8_t>();
         world_.takes_left = choice < 0x80 ? choice % 4u : kUnlimited;
-        md_->engine.memory_limit = choice % 3 == 0 ? choice * 1024u : 0;
+        store().set_live(OptionId::maxmemory, choice % 3 == 0 ? choice * 1024 : 0);
+        store().set_live(OptionId::maxmemory_policy, choice % static_cast<int>(kEvictionPolicies));
+        store().commit();
     }
     void keep_house() {
         const auto choice = choices_.take<uint8_t>();

@@ -31,6 +31,7 @@ class Group {
     /// md starts, and goes on where the one before it was.
     void start() {
         md_ = std::make_unique<md::Engine>(space.view());
+        md_->store.adopt_options(Options());
         md_->counters = Counters<MdCounter>(folder.file("counters-md-0"), "md", 0, 1, 1);
         md_->assembly_budget.limit = kAssemblyBytes;
     }
@@ -48,6 +49,11 @@ class Group {
         std::string text;
         for (const std::string& fault : report().faults) text += fault + "\n";
         return text;
+    }
+    void set_maxmemory(uint64_t bytes, EvictionPolicy policy = EvictionPolicy::noeviction) {
+        store().set_live(OptionId::maxmemory, static_cast<int64_t>(bytes));
+        store().set_live(OptionId::maxmemory_policy, static_cast<int64_t>(policy));
+        store().commit();
     }
     uint64_t used_bytes() { return space.view().root().used_bytes; }
     /// The bytes of a key as a new md finds it, "<none>" without one.

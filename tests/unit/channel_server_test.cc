@@ -446,7 +446,7 @@ TEST_CASE("channel server: above maxmemory what may take memory is refused, and 
     Fixture fixture;
     fixture.ask(CommandId::set, {"k", "1"});
     fixture.ask(CommandId::set, {"other", std::string(3000, 'x')});
-    fixture.group.engine().memory_limit = fixture.group.used_bytes();
+    fixture.group.set_maxmemory(fixture.group.used_bytes());
     CHECK(fixture.ask(CommandId::set, {"more", std::string(100, 'x')}) == "+OK\r\n");  // up to the limit is not above it
     const uint64_t used = fixture.group.used_bytes();
     struct { CommandId command; std::vector<std::string_view> arguments; std::string reply; } cases[] = {
@@ -466,7 +466,7 @@ TEST_CASE("channel server: above maxmemory what may take memory is refused, and 
     CHECK(fixture.ask(CommandId::getdel, {"k"}) == bulk("1"));
     CHECK(fixture.ask(CommandId::del, {"other"}) == ":1\r\n");
     CHECK(fixture.ask(CommandId::set, {"k", "2"}) == "+OK\r\n");
-    fixture.group.engine().memory_limit = 1;
+    fixture.group.set_maxmemory(1);
     CHECK(fixture.ask(CommandId::set, {"k", "3"}) == refusal);
     CHECK(fixture.ask(CommandId::flushall, {}) == "+OK\r\n");
     fixture.group.collect();

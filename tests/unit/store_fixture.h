@@ -104,6 +104,22 @@ class TestMemory {
     std::vector<bool> backed_;
 };
 
+/// The memory of marks. Those that are not backed cannot be touched.
+class TestMarks {
+  public:
+    explicit TestMarks(uint64_t store_pages) : space((MarkTable::segment_bytes(store_pages << st::kPageShift) >> st::kPageShift) + 1) {}
+
+    md::Marks view() {
+        const md::StoreMemory memory = space.view();
+        return {memory.at(0), [memory](uint64_t at, uint64_t length) { return memory.back(at, length); },
+                [memory](uint64_t at, uint64_t length) { memory.give_back(at, length); }, [this] { return space.backed_bytes() == 0; }, 1};
+    }
+    MarkTable table() { return MarkTable(space.view().at(0)); }
+    bool has_page(uint64_t page) const { return space.is_backed(MarkTable::offset_of(page << st::kPageShift)); }
+
+    TestMemory space;
+};
+
 /// A key that is looked for, and what it is expected to have.
 struct Expected {
     std::string bytes;
@@ -117,13 +133,28 @@ class TestStore {
     static constexpr uint64_t kSeed = 42;
     static constexpr uint64_t kOplogBytes = 1 << 17;
 
-    explicit TestStore(uint64_t pages = TestMemory::kPagesDefault, uint64_t oplog_bytes = kOplogBytes) : space(pages) {
+    explicit TestStore(uint64_t pages = TestMemory::kPagesDefault, uint64_t oplog_bytes = kOplogBytes) : space(pages), marks(pages) {
         space.prepare(0, md::Store::fixed_pages(oplog_bytes) << st::kPageShift);
         md::Store::format(space.view(), kSeed, oplog_bytes);
         open();
+        store_->adopt_options(Options());
     }
     /// A new process takes the store over.
-    void open() { store_ = std::make_unique<md::Store>(space.view()); }
+    void open() { store_ = std::make_unique<md::Store>(space.view(), marks.view()); }
+    /// CONFIG SET.
+    void configure(OptionId id, int64_t value) {
+        store_->set_live(id, value);
+        store_->commit();
+        store_->marks().look(memory());
+    }
+    /// With all that follows from it done.
+    void set_policy(EvictionPolicy policy) {
+        configure(OptionId::maxmemory_policy, static_cast<int64_t>(policy));
+        tend_marks();
+    }
+    void tend_marks() {
+        while (store_->tend_marks(4)) {}
+    }
     md::Store* operator->() { return store_.get(); }
     md::Store& operator*() { return *store_; }
 
@@ -219,6 +250,7 @@ class TestStore {
     md::StoreReport report() const { return md::check_store(memory()); }
 
     TestMemory space;
+    TestMarks marks;
 
   private:
     std::unique_ptr<md::Store> store_;
