@@ -14,7 +14,7 @@
 namespace millrace::md {
 
 void publish_keyspace(Engine& engine, uint32_t databases) {
-    engine.counters.set(MdCounter::memory_bytes, engine.store.used_bytes());
+    engine.counters.set(MdCounter::memory_bytes, engine.store.counted_bytes());
     for (unsigned database = 0; database < kDatabases; ++database) {
         if ((databases >> database & 1u) == 0) continue;
         const auto keys = static_cast<MdCounter>(static_cast<unsigned>(MdCounter::db0_keys) + 2 * database);
