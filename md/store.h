@@ -22,10 +22,11 @@ namespace millrace::md {
 
 inline constexpr unsigned kDatabases = st::kDatabases;
 
-/// What md does of expiry, freeing and giving back in one turn: 0.1 to 0.5 ms of each (tests/bench/slice_bench.cc).
+/// What md does of expiry, freeing and giving back in one turn (tests/bench/slice_bench.cc measures it). Freeing and giving back
+/// go on turn after turn, and a request waits for the slice under way.
 inline constexpr unsigned kExpirySliceWork = 4096;
-inline constexpr unsigned kFreeSliceEntries = 128;
-inline constexpr unsigned kGiveBackSlicePages = 4;
+inline constexpr unsigned kFreeSliceEntries = 32;
+inline constexpr unsigned kGiveBackSlicePages = 1;
 
 /// A piece of a large reply: encoded fields, then the bytes of a value that lies in extents.
 struct ReplyPart {

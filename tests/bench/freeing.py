@@ -5,14 +5,15 @@
 
 For each case the store is filled, then another client measures its own latency (a SET and a GET at a time, every half
 millisecond) before and during the case. Printed: how long the freeing commands took, until when the memory was back with the
-system, and the p99 of the other client before and during.
+system, and the p99 of the other client: with nobody else, where many commands free beside as many commands of the same kind
+that free nothing, and during the case.
 """
 
 import argparse
+import multiprocessing
 import pathlib
 import socket
 import sys
-import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "process"))
@@ -25,28 +26,39 @@ LARGE_BYTES = 512 * 1024 * 1024 - 1024
 KEYS_PER_DEL = 100
 
 
-class Prober(threading.Thread):
-    """A client that measures how long its own requests take, in a thread of its own."""
+class Prober:
+    """A client that measures how long its own requests take, in a process of its own."""
 
     def __init__(self, instance):
-        super().__init__(daemon=True)
-        self.link = socket.create_connection(instance.address)
-        self.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.waits, self.ended = [], False
-        self.start()
+        self.ours, theirs = multiprocessing.Pipe()
+        self.process = multiprocessing.Process(target=self.run, args=(instance.address, theirs), daemon=True)
+        self.process.start()
 
-    def run(self):
-        while not self.ended:
+    @staticmethod
+    def run(address, pipe):
+        link = socket.create_connection(address)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        waits = []
+        while True:
             began = time.perf_counter()
-            self.link.sendall(b"*3\r\n$3\r\nSET\r\n$5\r\nprobe\r\n$1\r\n1\r\n*2\r\n$3\r\nGET\r\n$5\r\nprobe\r\n")
-            receive(self.link, len(b"+OK\r\n$1\r\n1\r\n"))
-            self.waits.append(time.perf_counter() - began)
+            link.sendall(b"*3\r\n$3\r\nSET\r\n$5\r\nprobe\r\n$1\r\n1\r\n*2\r\n$3\r\nGET\r\n$5\r\nprobe\r\n")
+            receive(link, len(b"+OK\r\n$1\r\n1\r\n"))
+            waits.append(time.perf_counter() - began)
+            if pipe.poll():
+                pipe.recv()
+                pipe.send(waits)
+                waits = []
             time.sleep(PAUSE_S)
 
     def take(self):
         """p99 and worst of what was measured since the last call, milliseconds."""
-        waits, self.waits = sorted(self.waits), []
+        self.ours.send(None)
+        waits = sorted(self.ours.recv())
         return waits[int(len(waits) * 0.99)] * 1e3, waits[-1] * 1e3
+
+    def end(self):
+        self.process.kill()
+        self.process.join()
 
 
 def receive(link, count):
@@ -95,12 +107,18 @@ def one(link, *words):
     return "%.2f ms" % (send(link, command(*words), 5 if words[0] != b"DEL" else 4) * 1e3)
 
 
+def for_a_while(link, reply_bytes, *words):
+    until = time.monotonic() + CALM_S
+    while time.monotonic() < until:
+        send(link, command(*words), reply_bytes)
+
+
 def taken(instance):
     return sum(path.stat().st_blocks for path in instance.shm_folder().iterdir()) * 512
 
 
-def case(name, prepare, free):
-    """One case on an instance of its own."""
+def case(name, prepare, free, busy=None):
+    """One case on an instance of its own. `busy` sends for a while what is like `free` and frees nothing."""
     instance = Instance(io=2, proto_max_bulk_len="512mb")
     try:
         with socket.create_connection(instance.address) as link:
@@ -109,18 +127,21 @@ def case(name, prepare, free):
             full = taken(instance)
             prober = Prober(instance)
             time.sleep(CALM_S)
-            before = prober.take()
+            before = [prober.take()]
+            if busy:
+                busy(link)
+                before.append(prober.take())
             began = time.perf_counter()
             what = free(link)
             answered = time.perf_counter() - began
             goal = empty + (full - empty) // 20
             wait_for(lambda: taken(instance) < goal, 120, "the memory to be given back")
             back = time.perf_counter() - began
-            prober.ended = True
-            prober.join()
             during = prober.take()
-        print("%-34s %6.0f MB: %s; answered in %.3f s, memory back after %.2f s; others' p99 %.2f -> %.2f ms, worst %.2f -> %.2f ms"
-              % (name, (full - empty) / 1e6, what, answered, back, before[0], during[0], before[1], during[1]), flush=True)
+            prober.end()
+        print("%-34s %6.0f MB: %s; answered in %.3f s, memory back after %.2f s; others' p99 %s ms, worst %s ms"
+              % (name, (full - empty) / 1e6, what, answered, back, *[" -> ".join("%.2f" % row[part] for row in before + [during])
+                                                                       for part in (0, 1)]), flush=True)
     finally:
         instance.stop()
 
@@ -134,6 +155,8 @@ def main():
     keys = int(wanted.gigabytes * 1e9 / (wanted.value + 16))
     large = b"l" * LARGE_BYTES
 
+    hundred = [b"none:%011d" % key for key in range(KEYS_PER_DEL)]
+
     def prepare_many(link):
         fill(link, keys, value)
 
@@ -141,8 +164,8 @@ def main():
         send(link, command(b"SET", b"large", large), 5)
 
     case("FLUSHALL of many keys", prepare_many, lambda link: one(link, b"FLUSHALL"))
-    case("DEL of many keys", prepare_many, lambda link: delete_all(link, keys))
-    case("many keys overwritten", prepare_many, lambda link: overwrite_all(link, keys))
+    case("DEL of many keys", prepare_many, lambda link: delete_all(link, keys), lambda link: for_a_while(link, 4, b"EXISTS", *hundred))
+    case("many keys overwritten", prepare_many, lambda link: overwrite_all(link, keys), lambda link: for_a_while(link, 5, b"SET", b"other", b"short"))
     case("FLUSHALL of one large value", prepare_large, lambda link: one(link, b"FLUSHALL"))
     case("DEL of one large value", prepare_large, lambda link: one(link, b"DEL", b"large"))
     case("one large value overwritten", prepare_large, lambda link: one(link, b"SET", b"large", b"short"))

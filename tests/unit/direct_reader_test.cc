@@ -17,7 +17,7 @@ namespace {
 struct Fixture {
     explicit Fixture(uint64_t pages = TestMemory::kPagesDefault) : store(pages) {
         store->set_readers(md::Readers(*roster));
-        reader = DirectReader(store.memory().at(0), line().reading);
+        reader = DirectReader(store.memory().at(0), line().reading, store.marks.table());
         line().pid = static_cast<uint32_t>(getpid());
     }
     RosterLine& line() { return roster->lines[7]; }
@@ -94,6 +94,42 @@ TEST_CASE("direct reader: keys and values of all lengths, wherever they lie") {
             REQUIRE(fixture.get(key) == "<none>");
             fixture.store.collect();
         }
+}
+
+TEST_CASE("direct reader: the marks of keys that are used say so, if marks are kept") {
+    Fixture fixture;
+    const auto use = [&](std::vector<std::string_view> keys) {
+        const auto lookups = fixture.find(keys);
+        REQUIRE(fixture.reader.validate(lookups));
+        fixture.reader.use(lookups);
+        fixture.reader.end();
+    };
+    std::vector<std::string> keys;
+    for (unsigned i = 0; i < 3000; ++i) keys.push_back("key" + std::to_string(i));
+    for (const std::string& key : keys) fixture.store.set(key, "value");
+    use({"key1", "none"});  // there is no memory for marks now, so writing one would be seen
+    fixture.store.set_policy(EvictionPolicy::allkeys_lru);
+    const auto used = [&](std::string_view key) { return MarkRules::used_again(fixture.store->mark_of(0, key, fixture.store->place_of(key)).value()); };
+    for (unsigned i = 0; i < 3000; i += 2) use({keys[i], "none"});
+    for (unsigned i = 0; i < 3000; ++i) {
+        CAPTURE(i);
+        REQUIRE(used(keys[i]) == (i % 2 == 0));
+    }
+    fixture.store.set("over", "value", 1);
+    use({"over"});
+    CHECK_FALSE(used("over"));
+    fixture.store.configure(OptionId::lfu_log_factor, 0);
+    fixture.store.set_policy(EvictionPolicy::allkeys_lfu);
+    for (unsigned i = 0; i < 20; ++i) use({"key7", "key8"});
+    const auto frequency = [&](std::string_view key) {
+        const md::Marks& marks = fixture.store->marks();
+        return marks.rules().frequency(fixture.store->mark_of(0, key, fixture.store->place_of(key)).value(), marks.now());
+    };
+    CHECK(frequency("key7") == MarkRules::kLfuFirst + 20);
+    CHECK(frequency("key9") == MarkRules::kLfuFirst);
+    fixture.store.set_policy(EvictionPolicy::noeviction);
+    use({"key7"});
+    CHECK(fixture.store.marks.space.backed_bytes() == 0);
 }
 
 TEST_CASE("direct reader: any part of a value") {
