@@ -38,6 +38,7 @@ inline void racing_copy_out(void* to, const std::byte* from, size_t bytes) {
         from += count;
         bytes -= count;
     }
+#pragma GCC unroll 4
     for (; bytes >= kRacingWord; bytes -= kRacingWord, from += kRacingWord, out += kRacingWord) {
         const uint64_t word = Load::load(from);
         std::memcpy(out, &word, kRacingWord);
@@ -47,10 +48,23 @@ inline void racing_copy_out(void* to, const std::byte* from, size_t bytes) {
     std::memcpy(out, &word, bytes);
 }
 
+/// Copies whole aligned words, as many as are known when this is compiled.
+template <class Load, size_t kWords>
+inline void racing_copy_words(uint64_t* to, const std::byte* from) {
+#pragma GCC unroll 8
+    for (size_t i = 0; i < kWords; ++i) to[i] = Load::load(from + i * kRacingWord);
+}
+
 /// Whether these bytes, as they are read now, equal `bytes` at `other`.
 template <class Load = RacingLoad>
 inline bool racing_equal(const std::byte* from, const char* other, size_t bytes) {
-    for (uint64_t theirs, ours; bytes != 0;) {
+    uint64_t theirs, ours;
+    if (reinterpret_cast<uintptr_t>(from) % kRacingWord == 0)
+        for (; bytes >= kRacingWord; bytes -= kRacingWord, from += kRacingWord, other += kRacingWord) {
+            std::memcpy(&ours, other, kRacingWord);
+            if (Load::load(from) != ours) return false;
+        }
+    while (bytes != 0) {
         const size_t skip = reinterpret_cast<uintptr_t>(from) % kRacingWord;
         const size_t count = bytes < kRacingWord - skip ? bytes : kRacingWord - skip;
         theirs = Load::load(from - skip) >> 8 * skip;

@@ -234,13 +234,13 @@ struct Bucket {
         words[word] = (words[word] & ~(kSlotMask << shift)) | bits << shift;
         if (shift > 16) words[word + 1] = (words[word + 1] & ~(kSlotMask >> (64 - shift))) | bits >> (64 - shift);
     }
-    /// The slots in use that have this tag, a bit for each. A slot's reference is 39 bits, of which none is set when it is free.
+    /// The slots that have this tag, a bit for each; free ones too, if it is 0. A slot's tag is its last byte, which lies in one word.
     unsigned slots_with_tag(uint8_t tag) const {
         unsigned found = 0;
 #pragma GCC unroll 9
         for (unsigned slot = 0; slot < 9; ++slot) {  // unrolled: every shift is a constant
-            const uint64_t bits = slot_bits(slot);
-            found |= static_cast<unsigned>(bits >> 40 == tag && bits << 25 != 0) << slot;
+            const unsigned byte = 6 * slot + 5;
+            found |= static_cast<unsigned>(static_cast<uint8_t>(words[1 + byte / 8] >> byte % 8 * 8) == tag) << slot;
         }
         return found;
     }

@@ -19,7 +19,7 @@
 //       be memory that was given back to the system, which reading would take again.
 //   D2  Between begin and end md gives no page back and lets none become another kind of memory that was an index page at begin.
 //   D3  Lengths that an item states are not believed beyond the end of its page.
-//   D4  Bytes of the store are copied by racing_copy_out() and compared by racing_equal(), and by nothing else here.
+//   D4  Bytes of the store are copied by racing_copy_out() or racing_copy_words() and compared by racing_equal(), and by nothing else here.
 // Large values up to kValueBytesMax are copied as well. Longer ones go through md, whose reply pins them for as long as a slow client
 // needs: copying them would cost each such client the memory.
 #pragma once

@@ -134,12 +134,13 @@ bool BasicDirectReader<Load>::search(DirectLookup& lookup) {
     }
     std::atomic_thread_fence(std::memory_order_acquire);
     for (unsigned which = 0; which < 2; ++which)
-        racing_copy_out<Load>(&buckets[which].words[1], at(bucket_at(lookup, which) + 8), st::kBucketBytes - 8);
+        racing_copy_words<Load, 7>(&buckets[which].words[1], at(bucket_at(lookup, which) + 8));
     if (!unchanged(lookup)) return false;  // D1
     for (unsigned which = 0; which < 2; ++which)
         for (unsigned found = buckets[which].slots_with_tag(lookup.place.tag()); found != 0; found &= found - 1) {
             const auto slot = static_cast<unsigned>(__builtin_ctz(found));
             const uint64_t item = st::Slot::from(buckets[which].slot_bits(slot)).reference;
+            if (item == 0) continue;
             if (!in_use(item) || lookup.candidate_count == lookup.candidates.size()) return false;
             __builtin_prefetch(at(item));
             __builtin_prefetch(at(item) + 64);

@@ -39,7 +39,7 @@ class Index {
             for (unsigned candidates = bucket.slots_with_tag(place.tag()); candidates != 0; candidates &= candidates - 1) {
                 const auto slot = static_cast<unsigned>(__builtin_ctz(candidates));
                 const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
-                if (matches(content.reference)) return FoundSlot{at, slot, content};
+                if (content.reference != 0 && matches(content.reference)) return FoundSlot{at, slot, content};
             }
         }
         return std::nullopt;
