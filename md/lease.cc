@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <ctime>
+#include <string>
 #include <utility>
 
 #include "common/check.h"
@@ -29,12 +31,15 @@ void make_mutex(pthread_mutex_t& mutex) {
     pthread_mutexattr_destroy(&attributes);
 }
 
-/// Whether an attempt at the lease gave it to us, perhaps from a holder that has died.
-bool is_taken(pthread_mutex_t& lease, int result) {
-    if (result == EBUSY || result == ETIMEDOUT) return false;
-    if (result == EOWNERDEAD) pthread_mutex_consistent(&lease);  // E2
-    else if (result != 0) throw Error("the lease of md cannot be taken: " + errno_text(result));
-    return true;
+/// Whether a process is on its way out: the kernel's flag for that in proc(5).
+bool is_exiting(uint32_t pid) {
+    constexpr unsigned kExitingFlag = 0x4;
+    std::FILE* const file = std::fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
+    if (file == nullptr) return false;
+    unsigned flags = 0;
+    const int found = std::fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %u", &flags);
+    std::fclose(file);
+    return found == 1 && (flags & kExitingFlag) != 0;
 }
 
 }  // namespace
@@ -57,13 +62,31 @@ Lease::~Lease() {
     if (held_) pthread_mutex_unlock(&control_->lease);
 }
 
+/// Whether an attempt at the lease gave it to us, perhaps from a holder that has died.
+bool Lease::is_taken(int result) {
+    if (result == EBUSY || result == ETIMEDOUT) return false;
+    if (result == EOWNERDEAD) {
+        pthread_mutex_consistent(&control_->lease);  // E2
+        let_go_slowly(control_->md_pid.load(std::memory_order_relaxed));
+    } else if (result != 0) {
+        throw Error("the lease of md cannot be taken: " + errno_text(result));
+    }
+    return true;
+}
+
+/// The kernel takes a dead md's memory apart, milliseconds for each 100 MB, on one of the processors that its successor and all io_conn
+/// need just then. What is left of it may take its time.
+void Lease::let_go_slowly(uint32_t dead) {
+    if (dead != 0 && is_exiting(dead)) setpriority(PRIO_PROCESS, dead, kDeadNice);
+}
+
 bool Lease::wait_once(uint64_t microseconds) {
     timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += static_cast<long>(microseconds) * 1000;
     until.tv_sec += until.tv_nsec / 1'000'000'000;
     until.tv_nsec %= 1'000'000'000;
-    return is_taken(control_->lease, pthread_mutex_timedlock(&control_->lease, &until));
+    return is_taken(pthread_mutex_timedlock(&control_->lease, &until));
 }
 
 void Lease::hand_over() {
@@ -75,7 +98,7 @@ void Lease::hand_over() {
 }
 
 bool Lease::acquire() {
-    held_ = is_taken(control_->lease, pthread_mutex_trylock(&control_->lease));
+    held_ = is_taken(pthread_mutex_trylock(&control_->lease));
     for (bool populated = false; !held_ && !daemon_.stopping();) {
         held_ = wait_once(populated ? kPollUs : was_pushed_aside() ? kPopulateLongPauseUs : kPopulatePauseUs);
         if (held_) break;

@@ -47,6 +47,11 @@ class Lease {
     static constexpr uint64_t kPopulateLongPauseUs = 2000;
     static constexpr uint64_t kPopulatePages = 8;
 
+    /// The nice value of a dead md while its memory is taken apart: a tenth of a processor that others want.
+    static constexpr int kDeadNice = 10;
+
+    bool is_taken(int result);
+    static void let_go_slowly(uint32_t dead);
     bool wait_once(uint64_t microseconds);
     bool populate();
     bool was_pushed_aside();

@@ -147,7 +147,7 @@ class Store {
     const Index& index() const { return index_; }
     st::Bucket read_bucket(uint64_t at) const { return set_.read_bucket(at); }
     int64_t expiry_of(uint64_t item) const { return items_.expiry_of(item); }
-    std::string_view key_of(uint64_t item) const { return items_.key_of(item); }
+    std::string key_of(uint64_t item) const { return items_.key_of(item); }
     Marks& marks() { return marks_; }
     const Marks& marks() const { return marks_; }
     /// Whether recovery found something to finish.
