@@ -69,6 +69,7 @@ struct Connection {
     uint16_t last_command = 0;
     uint8_t database = 0;
     bool resp3 = false;
+    bool stranger = false;  ///< has yet to say the password
 
     bool readable : 1 = false;           ///< the socket may have bytes (edge-triggered)
     bool hung_up : 1 = false;            ///< the peer has closed its sending side; what it sent before may still be there

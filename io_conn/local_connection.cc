@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <ctime>
 #include <limits>
+#include <optional>
 
 #include "common/log.h"
 #include "common/paths.h"
@@ -25,8 +26,12 @@ bool valid_client_name(std::string_view name) {
     return true;
 }
 
-/// With no password set there is one user, "default", and any password is right for it.
-bool valid_user(std::string_view user) { return user == "default"; }
+/// There is one user, "default"; without a password set any password is right for it. Notes who the client is.
+bool log_in(const LocalCall& call, std::string_view user, std::string_view password) {
+    if (user != "default" || (call.server.needs_password() && !call.server.is_password(password))) return false;
+    call.connection.stranger = false;
+    return true;
+}
 
 void set_name(const LocalCall& call, std::string_view name) {
     call.connection.name = name;
@@ -51,6 +56,7 @@ void local_quit(const LocalCall& call) {
 void local_reset(const LocalCall& call) {
     call.connection.resp3 = false;
     call.connection.database = 0;
+    call.connection.stranger = call.server.needs_password();
     set_name(call, {});
     call.out.raw("+RESET\r\n");
 }
@@ -69,26 +75,27 @@ void local_select(const LocalCall& call) {
 
 void local_auth(const LocalCall& call) {
     if (call.words.size() > 3) return call.out.error("ERR syntax error");
-    if (call.words.size() == 2)
+    if (call.words.size() == 2 && !call.server.needs_password())
         return call.out.error(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
             "configuration is correct?");
-    if (valid_user(call.words[1])) call.out.ok();
+    const bool named = call.words.size() == 3;
+    if (log_in(call, named ? call.words[1] : "default", call.words.back())) call.out.ok();
     else call.out.error(kWrongPassword);
 }
 
 namespace {
 
-/// HELLO's options from the second argument on; false after an error reply.
-bool read_hello_options(const LocalCall& call) {
+/// HELLO's options from the second argument on: who the client is, and its name, if it gives one. False after an error reply.
+bool read_hello_options(const LocalCall& call, std::optional<std::string_view>& name) {
     const Arguments words = call.words;
     for (size_t i = 2; i < words.size(); ++i) {
         if (equals_ignoring_case(words[i], "AUTH") && i + 2 < words.size()) {
-            if (!valid_user(words[i + 1])) return call.out.error(kWrongPassword), false;
+            if (!log_in(call, words[i + 1], words[i + 2])) return call.out.error(kWrongPassword), false;
             i += 2;
         } else if (equals_ignoring_case(words[i], "SETNAME") && i + 1 < words.size()) {
             if (!valid_client_name(words[i + 1])) return call.out.error(kBadClientName), false;
-            set_name(call, words[++i]);
+            name = words[++i];
         } else {
             call.out.error(fmt::format("ERR Syntax error in HELLO option '{}'", words[i]));
             return false;
@@ -102,12 +109,18 @@ bool read_hello_options(const LocalCall& call) {
 void local_hello(const LocalCall& call) {
     Connection& connection = call.connection;
     int64_t version = connection.resp3 ? 3 : 2;
+    std::optional<std::string_view> name;
     if (call.words.size() >= 2) {
         if (!parse_integer(call.words[1], version))
             return call.out.error("ERR Protocol version is not an integer or out of range");
         if (version != 2 && version != 3) return call.out.error("NOPROTO unsupported protocol version");
-        if (!read_hello_options(call)) return;
+        if (!read_hello_options(call, name)) return;
     }
+    if (connection.stranger)
+        return call.out.error(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be "
+            "used to authenticate the client and select the RESP protocol version at the same time");
+    if (name) set_name(call, *name);
     connection.resp3 = version == 3;
     call.server.describe(connection);
     RespWriter& out = call.out;

@@ -1,7 +1,9 @@
 // Commands about the server: COMMAND, CONFIG, INFO and the HELP of containers. Runs in io_conn; see local.h.
 #include <fmt/format.h>
 
+#include <ctime>
 #include <map>
+#include <string>
 
 #include "common/text.h"
 #include "io_conn/local.h"
@@ -173,6 +175,21 @@ void local_config_get(const LocalCall& call) {
         call.out.bulk(name);
         call.out.bulk(call.server.option_text(id));
     }
+}
+
+void local_time(const LocalCall& call) {
+    timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    call.out.array(2);
+    call.out.bulk(std::to_string(now.tv_sec));
+    call.out.bulk(std::to_string(now.tv_nsec / 1000));
+}
+
+void local_role(const LocalCall& call) {
+    call.out.array(3);
+    call.out.bulk("master");
+    call.out.integer(0);
+    call.out.array(0);
 }
 
 void local_info(const LocalCall& call) { call.out.verbatim(info_text(call, call.words.subspan(1))); }

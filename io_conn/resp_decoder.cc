@@ -61,7 +61,7 @@ RespDecoder::Result RespDecoder::decode(std::string_view bytes) {
     if (bytes.empty()) return Result::need_more;
     if (remaining_ < 0) {
         // What arrives in pieces is not looked at from the start each time.
-        if (bytes[0] == '*' && scanned_ == 0 && decode_whole(bytes)) return Result::request;
+        if (bytes[0] == '*' && scanned_ == 0 && !stranger_ && decode_whole(bytes)) return Result::request;
         if (bytes[0] != '*') return decode_inline(bytes);
         if (const Result result = decode_count(bytes); result != Result::request) return result;
     }
@@ -89,6 +89,7 @@ RespDecoder::Result RespDecoder::decode_count(std::string_view bytes) {
         return result;
     int64_t count;
     if (!parse_integer(line.substr(1), count) || count > kArgumentsMax) return fail("invalid multibulk length");
+    if (stranger_ && count > kStrangersArgumentsMax) return fail("unauthenticated multibulk length");
     remaining_ = std::max<int64_t>(count, 0);
     return Result::request;
 }
@@ -104,6 +105,7 @@ RespDecoder::Result RespDecoder::decode_bulk(std::string_view bytes) {
         int64_t length;
         if (!parse_integer(line.substr(1), length) || length < 0 || static_cast<uint64_t>(length) > bulk_bytes_max_)
             return fail("invalid bulk length");
+        if (stranger_ && length > kStrangersBulkBytesMax) return fail("unauthenticated bulk length");
         bulk_length_ = length;
     }
     needed_ = position_ + static_cast<size_t>(bulk_length_) + 2;

@@ -20,6 +20,9 @@ class RespDecoder {
     static constexpr size_t kLineBytesMax = 64 * 1024;
     /// Most arguments of one request (a count that does not fit 31 bits is malformed).
     static constexpr int64_t kArgumentsMax = 0x7fffffff;
+    /// What a client may send that has not said who it is, as in Redis: a long password is shorter.
+    static constexpr uint32_t kStrangersArgumentsMax = 10;
+    static constexpr uint32_t kStrangersBulkBytesMax = 16 * 1024;
 
     enum class Result {
         request,    ///< arguments() and length() are valid; with no arguments there is nothing to do
@@ -32,6 +35,8 @@ class RespDecoder {
 
     /// Starts on a new request.
     void reset();
+    /// Whether the client is one that has not said who it is.
+    void set_stranger(bool stranger) { stranger_ = stranger; }
     /// Goes on. REQUIRES: `bytes` starts where the request starts and is no shorter than at the last call.
     Result decode(std::string_view bytes);
 
@@ -63,6 +68,7 @@ class RespDecoder {
     bool split_inline(std::string_view line);
 
     uint64_t bulk_bytes_max_;
+    bool stranger_ = false;
     size_t position_ = 0;       ///< start of what is not yet understood
     size_t scanned_ = 0;        ///< up to here there is no line end behind position_
     size_t needed_ = 0;

@@ -71,6 +71,9 @@ class Server {
     int64_t live_number(OptionId id) const {
         return millrace::live_number(id, [this](uint64_t at) { return link_.store().load(at); });
     }
+    /// Whether clients have to say a password, and whether this is it.
+    bool needs_password() const;
+    bool is_password(std::string_view word) const;
     /// An option as CONFIG GET shows it.
     std::string option_text(OptionId id) const;
     uint64_t connections_of_group() const;
@@ -86,6 +89,7 @@ class Server {
 
     // connection life (server_connections.cc)
     bool admit(int fd);
+    void refuse_connection(int fd, std::string_view error);
     void close_connection(Connection& connection);
     void close_if_done(Connection& connection);
     void set_socket_options(int fd);

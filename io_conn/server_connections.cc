@@ -60,14 +60,48 @@ uint64_t Server::connections_of_group() const {
     return sum;
 }
 
+namespace {
+
+/// Whether the peer is on this host: through a Unix socket, or by an address of the loopback interface.
+bool is_local(int fd) {
+    sockaddr_storage peer{};
+    socklen_t length = sizeof peer;
+    if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) != 0) return true;  // it has gone
+    if (peer.ss_family == AF_INET) return ntohl(reinterpret_cast<const sockaddr_in&>(peer).sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    if (peer.ss_family != AF_INET6) return true;
+    const in6_addr& address = reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(&address) || (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == IN_LOOPBACKNET);
+}
+
+}  // namespace
+
+void Server::refuse_connection(int fd, std::string_view error) {
+    [[maybe_unused]] const ssize_t sent = send(fd, error.data(), error.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    close(fd);
+    counters_.add(IoCounter::connections_rejected);
+}
+
 bool Server::admit(int fd) {
+    if (daemon_.options().text(OptionId::protected_mode) == "yes" && !needs_password() && !is_local(fd)) {
+        refuse_connection(fd, "-DENIED millrace is in protected mode: it has no password and serves this host only. Set requirepass, or "
+                              "protected-mode no if everybody who can reach it may use it.\r\n");
+        return false;
+    }
     const auto limit = static_cast<uint64_t>(daemon_.options().number(OptionId::maxclients));
     if (connections_of_group() < limit) return true;
-    counters_.add(IoCounter::connections_rejected);
-    static constexpr char kRefusal[] = "-ERR max number of clients reached\r\n";
-    [[maybe_unused]] ssize_t sent = send(fd, kRefusal, sizeof kRefusal - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    close(fd);
+    refuse_connection(fd, "-ERR max number of clients reached\r\n");
     return false;
+}
+
+bool Server::needs_password() const { return !daemon_.options().text(OptionId::requirepass).empty(); }
+
+bool Server::is_password(std::string_view word) const {
+    const std::string& password = daemon_.options().text(OptionId::requirepass);
+    // The time that it takes says nothing about how much of it is right.
+    unsigned difference = password.size() != word.size();
+    for (size_t i = 0; i < word.size(); ++i)
+        difference |= static_cast<unsigned char>(word[i]) ^ static_cast<unsigned char>(password.empty() ? 0 : password[i % password.size()]);
+    return difference == 0;
 }
 
 void Server::set_socket_options(int fd) {
@@ -84,15 +118,13 @@ void Server::add_connection(int fd) {
     if (!admit(fd)) return;
     Connection& connection = connections_.take();
     if (!rows_.grow_to(connection.slot)) {
-        static constexpr char kRefusal[] = "-ERR no shared memory left for another connection\r\n";
-        [[maybe_unused]] ssize_t sent = send(fd, kRefusal, sizeof kRefusal - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-        close(fd);
-        counters_.add(IoCounter::connections_rejected);
+        refuse_connection(fd, "-ERR no shared memory left for another connection\r\n");
         return connections_.give_back(connection);
     }
     set_socket_options(fd);
     connection.server = this;
     connection.fd = fd;
+    connection.stranger = needs_password();
     connection.client_id = link_.roster().next_client_id.fetch_add(1, std::memory_order_relaxed) + 1;
     connection.last_active_s = static_cast<uint32_t>(now_us_ / 1'000'000);
     describe(connection);

@@ -181,7 +181,10 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
     size_t used = 0;
     while (used < bytes.size() && may_execute(connection)) {
         RespDecoder& decoder = connection.partial != nullptr ? *connection.partial : decoder_;
-        if (connection.partial == nullptr) decoder.reset();
+        if (connection.partial == nullptr) {
+            decoder.reset();
+            decoder.set_stranger(connection.stranger);
+        }
         const RespDecoder::Result result = decoder.decode(bytes.substr(used));
         const Arguments words = result == RespDecoder::Result::request ? decoder.arguments() : Arguments();
         const CommandRow* row = words.empty() ? nullptr : look_up(words[0]);
@@ -247,6 +250,7 @@ Server::Executed Server::execute(Connection& connection, const CommandRow* row, 
     }
     if (error.empty() && !row->accepts(words.size()))
         error = fmt::format("ERR wrong number of arguments for '{}' command", row->name);
+    if (error.empty() && connection.stranger && !row->is(command_flag::no_auth)) error = "NOAUTH Authentication required.";
     if (error.empty() && row->is(command_flag::barrier) && connection.replies_owed()) return Executed::not_now;
     if (error.empty() && row->place == CommandPlace::md) return execute_in_md(connection, *row, words.subspan(1));
     counters_.add(IoCounter::commands);

@@ -1,5 +1,8 @@
 // Commands over keys of any type and over whole databases. Runs in md; handlers only (see handlers.h).
-#include "common/byte_range.h"
+#include <charconv>
+#include <string>
+#include <vector>
+
 #include "common/text.h"
 #include "md/handlers.h"
 
@@ -14,16 +17,23 @@ constexpr std::string_view kLfuHasNoIdleTime = "ERR An LFU maxmemory policy is s
 constexpr std::string_view kNoIdleTime = "ERR An LRU maxmemory policy is not selected, idle time not tracked. " MR_AFTER_A_SWITCH;
 #undef MR_AFTER_A_SWITCH
 
-void reply_time_left(Plan& plan, std::string_view key, int64_t unit_ms) {
-    const std::optional<Value> value = plan.inspect(key);
-    if (!value) plan.reply().integer(-2);
-    else if (value->expire_at_ms == kNoExpiry) plan.reply().integer(-1);
-    else plan.reply().integer(time_to_live(value->expire_at_ms, plan.now_ms(), unit_ms));
+constexpr std::string_view kNoSuchKey = "ERR no such key";
+constexpr std::string_view kBadDatabase = "ERR DB index is out of range";
+constexpr std::string_view kNoInt32 = "ERR value is out of range, value must between -2147483648 and 2147483647";
+constexpr std::string_view kSameObject = "ERR source and destination objects are the same";
+
+/// The number of a database that a word names; empty after an error reply.
+std::optional<unsigned> parse_database(Plan& plan, std::string_view word) {
+    int64_t number;
+    if (!parse_integer(word, number)) return plan.reply().error(error_text::kNotAnInteger), std::nullopt;
+    if (number < INT32_MIN || number > INT32_MAX) return plan.reply().error(kNoInt32), std::nullopt;
+    if (number >= 0 && number < kDatabases) return static_cast<unsigned>(number);
+    plan.reply().error(kBadDatabase);
+    return std::nullopt;
 }
 
-}  // namespace
-
-void handle_del(Plan& plan, Arguments arguments) {
+/// DEL and UNLINK: what is removed is freed in slices by both.
+void remove(Plan& plan, Arguments arguments) {
     int64_t removed = 0;
     for (const std::string_view key : arguments) {
         if (!plan.find(key)) continue;
@@ -31,6 +41,36 @@ void handle_del(Plan& plan, Arguments arguments) {
         ++removed;
     }
     plan.reply().integer(removed);
+}
+
+/// The bytes of a value, kept until the commit.
+std::string_view bytes_of(Plan& plan, const Value& value) { return plan.part(value, {0, value.length()}); }
+
+/// False after an error reply.
+bool parse_flush_mode(Plan& plan, Arguments arguments) {
+    const bool valid = arguments.empty() || (arguments.size() == 1 && (equals_ignoring_case(arguments[0], "ASYNC") ||
+                                                                       equals_ignoring_case(arguments[0], "SYNC")));
+    if (!valid) plan.reply().error(error_text::kSyntax);
+    return valid;
+}
+
+bool is_over(const Value& value, int64_t now_ms) { return value.expire_at_ms != kNoExpiry && value.expire_at_ms <= now_ms; }
+
+/// SCAN's cursor, as Redis reads it: an unsigned decimal number.
+bool parse_cursor(std::string_view text, uint64_t& cursor) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cursor);
+    return error == std::errc() && end == text.data() + text.size();
+}
+
+}  // namespace
+
+void handle_del(Plan& plan, Arguments arguments) { remove(plan, arguments); }
+void handle_unlink(Plan& plan, Arguments arguments) { remove(plan, arguments); }
+
+void handle_touch(Plan& plan, Arguments arguments) {
+    int64_t found = 0;
+    for (const std::string_view key : arguments) found += plan.read(key).has_value();
+    plan.reply().integer(found);
 }
 
 void handle_exists(Plan& plan, Arguments arguments) {
@@ -41,8 +81,128 @@ void handle_exists(Plan& plan, Arguments arguments) {
 
 void handle_type(Plan& plan, Arguments arguments) { plan.reply().status(plan.inspect(arguments[0]) ? "string" : "none"); }
 
-void handle_ttl(Plan& plan, Arguments arguments) { reply_time_left(plan, arguments[0], 1000); }
-void handle_pttl(Plan& plan, Arguments arguments) { reply_time_left(plan, arguments[0], 1); }
+void handle_rename(Plan& plan, Arguments arguments) {
+    const std::optional<Value> value = plan.find(arguments[0]);
+    if (!value) return plan.reply().error(kNoSuchKey);
+    plan.reply().ok();
+    if (arguments[0] == arguments[1]) return;
+    plan.set(arguments[1], bytes_of(plan, *value), value->expire_at_ms);
+    plan.erase(arguments[0]);
+}
+
+void handle_renamenx(Plan& plan, Arguments arguments) {
+    const std::optional<Value> value = plan.find(arguments[0]);
+    if (!value) return plan.reply().error(kNoSuchKey);
+    if (arguments[0] == arguments[1] || plan.find(arguments[1])) return plan.reply().integer(0);
+    plan.set(arguments[1], bytes_of(plan, *value), value->expire_at_ms);
+    plan.erase(arguments[0]);
+    plan.reply().integer(1);
+}
+
+void handle_copy(Plan& plan, Arguments arguments) {
+    unsigned database = plan.database();
+    bool replace = false;
+    for (size_t i = 2; i < arguments.size(); ++i) {
+        if (equals_ignoring_case(arguments[i], "REPLACE")) {
+            replace = true;
+        } else if (equals_ignoring_case(arguments[i], "DB") && i + 1 < arguments.size()) {
+            const auto wanted = parse_database(plan, arguments[++i]);
+            if (!wanted) return;
+            database = *wanted;
+        } else {
+            return plan.reply().error(error_text::kSyntax);
+        }
+    }
+    if (database == plan.database() && arguments[0] == arguments[1]) return plan.reply().error(kSameObject);
+    const std::optional<Value> value = plan.read(arguments[0]);
+    const bool copies = value && (replace || !plan.find_in(database, arguments[1]));
+    if (copies) plan.set_in(database, arguments[1], bytes_of(plan, *value), value->expire_at_ms);
+    plan.reply().integer(copies);
+}
+
+void handle_move(Plan& plan, Arguments arguments) {
+    const auto database = parse_database(plan, arguments[1]);
+    if (!database) return;
+    if (*database == plan.database()) return plan.reply().error(kSameObject);
+    const std::optional<Value> value = plan.find(arguments[0]);
+    const bool moves = value && !plan.find_in(*database, arguments[0]);
+    if (moves) {
+        plan.set_in(*database, arguments[0], bytes_of(plan, *value), value->expire_at_ms);
+        plan.erase(arguments[0]);
+    }
+    plan.reply().integer(moves);
+}
+
+void handle_keys(Plan& plan, Arguments arguments) {
+    std::vector<std::string> found;
+    plan.walk_keys(0, ~uint64_t{0}, [&](std::string key, const Value& value) {
+        if (!is_over(value, plan.now_ms()) && glob_match(arguments[0], key, false)) found.push_back(std::move(key));
+    });
+    plan.reply().array(static_cast<uint32_t>(found.size()));
+    for (const std::string& key : found) plan.reply().bulk(key);
+}
+
+void handle_randomkey(Plan& plan, Arguments) {
+    std::vector<std::string> found;
+    const auto take = [&](std::string key, const Value& value) {
+        if (!is_over(value, plan.now_ms())) found.push_back(std::move(key));
+    };
+    // From somewhere to the end, and from there: any key that there is.
+    uint64_t position = plan.random_position();
+    for (unsigned pass = 0; pass < 2 && found.empty(); ++pass) {
+        do position = plan.walk_keys(position, 1, take);
+        while (position != 0 && found.empty());
+    }
+    if (found.empty()) return plan.reply().null();
+    plan.reply().bulk(found[plan.random(found.size())]);
+}
+
+void handle_scan(Plan& plan, Arguments arguments) {
+    constexpr int64_t kCountDefault = 10;
+    uint64_t cursor;
+    int64_t count = kCountDefault;
+    std::string_view pattern = "*", type = "string";
+    if (!parse_cursor(arguments[0], cursor)) return plan.reply().error("ERR invalid cursor");
+    for (size_t i = 1; i < arguments.size(); i += 2) {
+        if (i + 1 == arguments.size()) return plan.reply().error(error_text::kSyntax);
+        if (equals_ignoring_case(arguments[i], "COUNT")) {
+            if (!parse_integer(arguments[i + 1], count)) return plan.reply().error(error_text::kNotAnInteger);
+            if (count < 1) return plan.reply().error(error_text::kSyntax);
+        } else if (equals_ignoring_case(arguments[i], "MATCH")) {
+            pattern = arguments[i + 1];
+        } else if (equals_ignoring_case(arguments[i], "TYPE")) {
+            type = arguments[i + 1];
+        } else {
+            return plan.reply().error(error_text::kSyntax);
+        }
+    }
+    std::vector<std::string> found;
+    const bool wanted = equals_ignoring_case(type, "string");
+    cursor = plan.walk_keys(cursor, static_cast<uint64_t>(count), [&](std::string key, const Value& value) {
+        if (wanted && !is_over(value, plan.now_ms()) && (pattern == "*" || glob_match(pattern, key, false))) found.push_back(std::move(key));
+    });
+    plan.reply().array(2);
+    plan.reply().bulk(std::to_string(cursor));
+    plan.reply().array(static_cast<uint32_t>(found.size()));
+    for (const std::string& key : found) plan.reply().bulk(key);
+}
+
+/// By the words that Redis has for it: what a value of these bytes is kept as when it is set.
+void handle_object_encoding(Plan& plan, Arguments arguments) {
+    const std::optional<Value> value = plan.inspect(arguments[1]);
+    if (!value) return plan.reply().null();
+    constexpr size_t kIntegerBytesMax = 20, kEmbeddedBytesMax = 44;
+    char buffer[kIntegerBytesMax];
+    int64_t number;
+    if (value->length() <= kIntegerBytesMax && parse_integer(value->copy_short(buffer, sizeof buffer), number)) return plan.reply().bulk("int");
+    plan.reply().bulk(value->length() <= kEmbeddedBytesMax ? "embstr" : "raw");
+}
+
+/// No value is shared here.
+void handle_object_refcount(Plan& plan, Arguments arguments) {
+    if (plan.inspect(arguments[1])) plan.reply().integer(1);
+    else plan.reply().null();
+}
 
 void handle_object_freq(Plan& plan, Arguments arguments) {
     const std::string_view key = arguments[1];
@@ -66,11 +226,16 @@ void handle_object_idletime(Plan& plan, Arguments arguments) {
 
 void handle_dbsize(Plan& plan, Arguments) { plan.reply().integer(static_cast<int64_t>(plan.key_count())); }
 
+// Out of reach at once, freed in slices: ASYNC and SYNC are the same here.
 void handle_flushall(Plan& plan, Arguments arguments) {
-    const bool valid = arguments.empty() || (arguments.size() == 1 && (equals_ignoring_case(arguments[0], "ASYNC") ||
-                                                                       equals_ignoring_case(arguments[0], "SYNC")));
-    if (!valid) return plan.reply().error(error_text::kSyntax);
-    plan.clear_all();  // out of reach at once, freed in slices: ASYNC and SYNC are the same here
+    if (!parse_flush_mode(plan, arguments)) return;
+    plan.clear_all();
+    plan.reply().ok();
+}
+
+void handle_flushdb(Plan& plan, Arguments arguments) {
+    if (!parse_flush_mode(plan, arguments)) return;
+    plan.clear();
     plan.reply().ok();
 }
 

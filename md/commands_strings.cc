@@ -1,9 +1,14 @@
 // String commands, as Redis 7.0 answers them. Runs in md; handlers only (see handlers.h).
 #include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
+#include <string>
 
 #include "common/byte_range.h"
 #include "common/text.h"
+#include "md/expiry_time.h"
 #include "md/handlers.h"
 
 namespace millrace::md {
@@ -16,34 +21,12 @@ constexpr int64_t kInt64Min = std::numeric_limits<int64_t>::min();
 
 /// What SET's options say.
 struct SetOptions {
-    enum class Expiry { none, keep, seconds, milliseconds, at_seconds, at_milliseconds };
     bool only_if_absent = false;
     bool only_if_present = false;
     bool return_old = false;
-    Expiry expiry = Expiry::none;
-    std::string_view expiry_argument;
+    bool keep_expiry = false;
+    ExpiryOption expiry;
 };
-
-/// Reads one expiry option with its argument at `i`; false if this word is none or may not stand here.
-bool parse_expiry_option(Arguments options, size_t& i, SetOptions& result) {
-    static constexpr struct {
-        std::string_view word;
-        SetOptions::Expiry expiry;
-    } kWords[] = {{"EX", SetOptions::Expiry::seconds},
-                  {"PX", SetOptions::Expiry::milliseconds},
-                  {"EXAT", SetOptions::Expiry::at_seconds},
-                  {"PXAT", SetOptions::Expiry::at_milliseconds}};
-    for (const auto& [word, expiry] : kWords) {
-        if (!equals_ignoring_case(options[i], word)) continue;
-        // The same word may be repeated, the last one counts; another one is an error. So it is in Redis.
-        if (i + 1 == options.size() || (result.expiry != SetOptions::Expiry::none && result.expiry != expiry))
-            return false;
-        result.expiry = expiry;
-        result.expiry_argument = options[++i];
-        return true;
-    }
-    return false;
-}
 
 bool parse_set_options(Arguments options, SetOptions& result) {
     for (size_t i = 0; i < options.size(); ++i) {
@@ -51,31 +34,10 @@ bool parse_set_options(Arguments options, SetOptions& result) {
         if (equals_ignoring_case(word, "NX") && !result.only_if_present) result.only_if_absent = true;
         else if (equals_ignoring_case(word, "XX") && !result.only_if_absent) result.only_if_present = true;
         else if (equals_ignoring_case(word, "GET")) result.return_old = true;
-        else if (equals_ignoring_case(word, "KEEPTTL") &&
-                 (result.expiry == SetOptions::Expiry::none || result.expiry == SetOptions::Expiry::keep))
-            result.expiry = SetOptions::Expiry::keep;
-        else if (!parse_expiry_option(options, i, result)) return false;
+        else if (equals_ignoring_case(word, "KEEPTTL") && !result.expiry.given()) result.keep_expiry = true;
+        else if (result.keep_expiry || !result.expiry.take(options, i)) return false;
     }
     return true;
-}
-
-/// The moment that an expiry option means; false after an error reply.
-bool resolve_expiry(Plan& plan, const SetOptions& options, int64_t& expire_at_ms) {
-    using Expiry = SetOptions::Expiry;
-    expire_at_ms = kNoExpiry;
-    if (options.expiry == Expiry::none || options.expiry == Expiry::keep) return true;
-    int64_t value;
-    if (!parse_integer(options.expiry_argument, value)) {
-        plan.reply().error(error_text::kNotAnInteger);
-        return false;
-    }
-    const bool seconds = options.expiry == Expiry::seconds || options.expiry == Expiry::at_seconds;
-    const bool relative = options.expiry == Expiry::seconds || options.expiry == Expiry::milliseconds;
-    bool valid = value > 0 && !(seconds && __builtin_mul_overflow(value, 1000, &value));
-    valid = valid && !(relative && __builtin_add_overflow(value, plan.now_ms(), &value));
-    if (!valid) plan.reply().error("ERR invalid expire time in 'set' command");
-    expire_at_ms = value;
-    return valid;
 }
 
 void reply_value_or_null(Plan& plan, const std::optional<Value>& value) {
@@ -98,6 +60,30 @@ void add_to_number(Plan& plan, std::string_view key, int64_t amount) {
     plan.reply().integer(number);
 }
 
+/// The number that a text is, as Redis reads it: all that strtold() takes but spaces in front and what is no number.
+bool parse_float(std::string_view text, long double& number) {
+    constexpr size_t kFloatBytesMax = 5 * 1024;
+    if (text.empty() || text.size() >= kFloatBytesMax || std::isspace(static_cast<unsigned char>(text[0]))) return false;
+    const std::string terminated(text);
+    char* end;
+    errno = 0;
+    number = std::strtold(terminated.c_str(), &end);
+    const bool out_of_range = errno == ERANGE && (std::isinf(number) || std::fpclassify(number) == FP_ZERO);
+    return end == terminated.c_str() + terminated.size() && !out_of_range && !std::isnan(number);
+}
+
+/// As people write it: 17 digits behind the point, without the zeroes at the end.
+std::string float_text(long double number) {
+    char digits[5 * 1024];
+    const int length = std::snprintf(digits, sizeof digits, "%.17Lf", number);
+    std::string text(digits, static_cast<size_t>(length));
+    if (text.find('.') != std::string::npos) {
+        text.erase(text.find_last_not_of('0') + 1);
+        if (text.back() == '.') text.pop_back();
+    }
+    return text == "-0" ? "0" : text;
+}
+
 }  // namespace
 
 void handle_get(Plan& plan, Arguments arguments) { reply_value_or_null(plan, plan.read(arguments[0])); }
@@ -105,17 +91,16 @@ void handle_get(Plan& plan, Arguments arguments) { reply_value_or_null(plan, pla
 void handle_set(Plan& plan, Arguments arguments) {
     SetOptions options;
     if (!parse_set_options(arguments.subspan(2), options)) return plan.reply().error(error_text::kSyntax);
-    int64_t expire_at_ms;
-    if (!resolve_expiry(plan, options, expire_at_ms)) return;
-    const bool needs_old = options.return_old || options.only_if_absent || options.only_if_present ||
-                           options.expiry == SetOptions::Expiry::keep;
+    int64_t expire_at_ms = kNoExpiry;
+    if (options.expiry.given() && !options.expiry.resolve(plan, "set", expire_at_ms)) return;
+    const bool needs_old = options.return_old || options.only_if_absent || options.only_if_present || options.keep_expiry;
     const std::optional<Value> old = needs_old ? plan.find(arguments[0]) : std::nullopt;
     const bool refused = (options.only_if_absent && old) || (options.only_if_present && !old);
     if (options.return_old) reply_value_or_null(plan, old);
     else if (refused) plan.reply().null();
     else plan.reply().ok();
     if (refused) return;
-    if (options.expiry == SetOptions::Expiry::keep && old) expire_at_ms = old->expire_at_ms;
+    if (options.keep_expiry && old) expire_at_ms = old->expire_at_ms;
     plan.set(arguments[0], arguments[1], expire_at_ms);
 }
 
@@ -147,6 +132,43 @@ void handle_mset(Plan& plan, Arguments arguments) {
     plan.reply().ok();
 }
 
+void handle_msetnx(Plan& plan, Arguments arguments) {
+    if (arguments.size() % 2 != 0) return plan.reply().error("ERR wrong number of arguments for 'msetnx' command");
+    for (size_t i = 0; i < arguments.size(); i += 2)
+        if (plan.find(arguments[i])) return plan.reply().integer(0);
+    for (size_t i = 0; i < arguments.size(); i += 2) plan.set(arguments[i], arguments[i + 1], kNoExpiry);
+    plan.reply().integer(1);
+}
+
+void handle_setrange(Plan& plan, Arguments arguments) {
+    const std::string_view key = arguments[0], bytes = arguments[2];
+    int64_t offset;
+    if (!parse_integer(arguments[1], offset)) return plan.reply().error(error_text::kNotAnInteger);
+    if (offset < 0) return plan.reply().error("ERR offset is out of range");
+    const std::optional<Value> old = plan.find(key);
+    const uint64_t length = old ? old->length() : 0;
+    if (bytes.empty()) return plan.reply().integer(static_cast<int64_t>(length));
+    if (static_cast<uint64_t>(offset) > plan.value_bytes_max() || static_cast<uint64_t>(offset) + bytes.size() > plan.value_bytes_max())
+        return plan.reply().error(error_text::kTooLong);
+    std::string whole(old ? plan.part(*old, {0, length}) : std::string_view());
+    whole.resize(std::max<uint64_t>(length, static_cast<uint64_t>(offset) + bytes.size()));
+    whole.replace(static_cast<size_t>(offset), bytes.size(), bytes);
+    plan.reply().integer(static_cast<int64_t>(whole.size()));
+    plan.set(key, plan.keep(whole), old ? old->expire_at_ms : kNoExpiry);
+}
+
+void handle_incrbyfloat(Plan& plan, Arguments arguments) {
+    const std::optional<Value> old = plan.find(arguments[0]);
+    long double number = 0, amount;
+    const bool valid = (!old || parse_float(plan.part(*old, {0, old->length()}), number)) && parse_float(arguments[1], amount);
+    if (!valid) return plan.reply().error("ERR value is not a valid float");
+    number += amount;
+    if (std::isnan(number) || std::isinf(number)) return plan.reply().error("ERR increment would produce NaN or Infinity");
+    const std::string_view text = plan.keep(float_text(number));
+    plan.set(arguments[0], text, old ? old->expire_at_ms : kNoExpiry);
+    plan.reply().bulk(text);
+}
+
 void handle_append(Plan& plan, Arguments arguments) {
     const auto [key, bytes] = std::pair(arguments[0], arguments[1]);
     const std::optional<Value> old = plan.find(key);
@@ -166,6 +188,8 @@ void handle_getrange(Plan& plan, Arguments arguments) {
     if (range.count == value->length()) return plan.reply().value(*value);
     plan.reply().bulk(plan.part(*value, range));
 }
+
+void handle_substr(Plan& plan, Arguments arguments) { handle_getrange(plan, arguments); }
 
 void handle_strlen(Plan& plan, Arguments arguments) {
     const std::optional<Value> value = plan.read(arguments[0]);

@@ -153,6 +153,25 @@ bool Items::append_in_place(uint64_t reference, const Value& value) {
     return true;
 }
 
+bool Items::is_value_of(uint64_t reference, const Value& value) const {
+    if (!value.rest.empty()) return false;
+    const Value own = value_of(reference);
+    return own.large == value.large && own.small == value.small && own.stored_length == value.stored_length;
+}
+
+bool Items::set_expiry(uint64_t reference, int64_t expire_at_ms) {
+    st::ItemHeader header = header_of(reference);
+    const bool expires = expire_at_ms != kNoExpiry;
+    const bool large = (header.flags & st::kLarge) != 0;
+    if (!large && ((header.flags & st::kHasExpiry) != 0) != expires) return false;
+    if (large || expires)
+        set_.write(reference + (large ? offsetof(st::LargeItem, expire_at_ms) : sizeof header), static_cast<uint64_t>(expire_at_ms));
+    if (!large) return true;
+    header.flags = static_cast<uint8_t>(expires ? header.flags | st::kHasExpiry : header.flags & ~st::kHasExpiry);
+    write_header(reference, header);
+    return true;
+}
+
 bool Items::overwrite(uint64_t reference, const Value& value, bool touched) {
     if (value.stored_length != 0 || value.large != 0 || value.rest.size() > kOverwriteBytesMax) return false;
     st::ItemHeader header = header_of(reference);

@@ -26,6 +26,10 @@ class Items {
     /// Gives a small item another value of nearly the same length where it lies, through the write set. False: the value
     /// needs another chunk. `touched`: whether this operation may have written words of the item before.
     bool overwrite(uint64_t reference, const Value& value, bool touched);
+    /// Whether a value is this item's, as value_of() gives it, with other expiry perhaps.
+    bool is_value_of(uint64_t reference, const Value& value) const;
+    /// Gives the item another expiry where it lies. False: it needs another chunk.
+    bool set_expiry(uint64_t reference, int64_t expire_at_ms);
     /// Frees an item that no slot refers to any more: a small one now, a large one through the garbage list.
     void release(uint64_t reference);
     /// Frees up to `limit` extents of an item taken from the garbage list; true when it does not belong there any more.

@@ -11,6 +11,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <utility>
 
 #include "common/channel.h"
 #include "common/daemon.h"
@@ -35,6 +37,11 @@ class Lease {
     void hand_over();
 
     Segment& control_segment() { return control_segment_; }
+    /// The store's mapping with all pages that were mapped while waiting; not mapped if there was no store, or no waiting.
+    Segment take_store() {
+        populated_ = 0;
+        return store_ == nullptr ? Segment() : std::exchange(store_, nullptr)->release();
+    }
 
   private:
     static constexpr uint64_t kPollUs = 20'000;

@@ -43,7 +43,7 @@ uint64_t thread_cpu_us() {
 Loop::Loop(Daemon& daemon, Lease& lease)
     : daemon_(daemon),
       store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation,
-                     was_hung(*lease.control_segment().payload<Control>())),
+                     was_hung(*lease.control_segment().payload<Control>()), lease.take_store()),
       marks_segment_(paths::marks(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation, store_segment_.bytes()),
       engine_(store_segment_.memory(), marks_segment_.marks(daemon.arguments().generation)) {
     const DaemonArguments& arguments = daemon.arguments();

@@ -13,58 +13,60 @@ void Plan::begin(unsigned database, int64_t now_ms) {
     options_.clear();
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
-    cleared_ = false;
+    cleared_ = 0;
 }
 
 void Plan::add(Change change) {
     changes_.push_back(change);
     if (changes_.size() <= kLinearSearchMax) return;
-    if (by_key_.empty())
-        for (size_t i = cleared_; i < changes_.size(); ++i) by_key_[changes_[i].key] = i;
-    else
-        by_key_[changes_.back().key] = changes_.size() - 1;
+    if (by_key_.empty()) {
+        for (size_t i = 0; i < changes_.size(); ++i)
+            if (changes_[i].kind != ChangeKind::clear) by_key_[{changes_[i].database, changes_[i].key}] = i;
+    } else {
+        by_key_[{change.database, change.key}] = changes_.size() - 1;
+    }
 }
 
-const Plan::Change* Plan::latest_change(std::string_view key) {
+const Plan::Change* Plan::latest_change(unsigned database, std::string_view key) {
     if (!by_key_.empty()) {
-        const auto at = by_key_.find(key);
+        const auto at = by_key_.find({database, key});
         return at == by_key_.end() ? nullptr : &changes_[at->second];
     }
     for (size_t i = changes_.size(); i-- > 0;)
-        if (changes_[i].kind != ChangeKind::clear_all && changes_[i].key == key) return &changes_[i];
+        if (changes_[i].kind != ChangeKind::clear && changes_[i].database == database && changes_[i].key == key) return &changes_[i];
     return nullptr;
 }
 
-std::optional<Value> Plan::look_up(std::string_view key, Use use) {
-    if (const Change* change = latest_change(key); change != nullptr) {  // P3
+std::optional<Value> Plan::look_up(unsigned database, std::string_view key, Use use) {
+    if (const Change* change = latest_change(database, key); change != nullptr) {  // P3
         if (change->kind != ChangeKind::put) return std::nullopt;
         return change->value;
     }
-    if (cleared_) return std::nullopt;
+    if ((cleared_ >> database & 1) != 0) return std::nullopt;
     const st::KeyPlace place = store_.place_of(key);
-    std::optional<Value> value = use == Use::yes ? store_.find_and_use(database_, key, place) : store_.find(database_, key, place);
+    std::optional<Value> value = use == Use::yes ? store_.find_and_use(database, key, place) : store_.find(database, key, place);
     if (value && value->expire_at_ms != kNoExpiry && value->expire_at_ms <= now_ms_) {  // P4
         ++statistics_.expired;
-        add({ChangeKind::erase, key, place, {}});
+        add({ChangeKind::erase, database, key, place, {}});
         return std::nullopt;
     }
     return value;
 }
 
 std::optional<Value> Plan::read(std::string_view key) {
-    std::optional<Value> value = look_up(key, Use::yes);
+    std::optional<Value> value = look_up(database_, key, Use::yes);
     ++(value ? statistics_.hits : statistics_.misses);
     return value;
 }
 
 std::optional<Value> Plan::inspect(std::string_view key) {
-    std::optional<Value> value = look_up(key, Use::no);
+    std::optional<Value> value = look_up(database_, key, Use::no);
     ++(value ? statistics_.hits : statistics_.misses);
     return value;
 }
 
 // What is put counts as used when it is put.
-std::optional<Value> Plan::find(std::string_view key) { return look_up(key, Use::no); }
+std::optional<Value> Plan::find_in(unsigned database, std::string_view key) { return look_up(database, key, Use::no); }
 
 std::string_view Plan::part(const Value& value, ByteRange range) {
     if (range.from >= value.stored_length) return value.rest.substr(range.from - value.stored_length, range.count);
@@ -79,8 +81,14 @@ std::string_view Plan::part(const Value& value, ByteRange range) {
     return bytes.append(value.rest.substr(0, range.count - stored));
 }
 
-void Plan::set(std::string_view key, std::string_view bytes, int64_t expire_at_ms) {
-    add({ChangeKind::put, key, store_.place_of(key), Value::of(bytes, expire_at_ms)});
+void Plan::set_in(unsigned database, std::string_view key, std::string_view bytes, int64_t expire_at_ms) {
+    add({ChangeKind::put, database, key, store_.place_of(key), Value::of(bytes, expire_at_ms)});
+}
+
+void Plan::set_expiry(std::string_view key, const Value& value, int64_t expire_at_ms) {
+    Value same = value;
+    same.expire_at_ms = expire_at_ms;
+    add({ChangeKind::put, database_, key, store_.place_of(key), same});
 }
 
 void Plan::append(std::string_view key, const Value& value, std::string_view bytes) {
@@ -91,46 +99,56 @@ void Plan::append(std::string_view key, const Value& value, std::string_view byt
         std::string& together = copied_.emplace_front(value.rest);
         longer.rest = together.append(bytes);
     }
-    add({ChangeKind::put, key, store_.place_of(key), longer});
+    add({ChangeKind::put, database_, key, store_.place_of(key), longer});
 }
 
-void Plan::erase(std::string_view key) { add({ChangeKind::erase, key, store_.place_of(key), {}}); }
+void Plan::erase(std::string_view key) { add({ChangeKind::erase, database_, key, store_.place_of(key), {}}); }
+
+void Plan::clear() {
+    // What was stated before of this database would be cleared as well.
+    std::erase_if(changes_, [this](const Change& change) { return change.database == database_; });
+    by_key_.clear();
+    cleared_ |= 1u << database_;
+    add({ChangeKind::clear, database_, {}, {}, {}});
+}
 
 void Plan::clear_all() {
-    changes_.clear();  // what was stated before would be cleared as well
+    changes_.clear();
     by_key_.clear();
-    cleared_ = true;
-    add({ChangeKind::clear_all, {}, {}, {}});
+    cleared_ = ~0u;
+    for (unsigned database = 0; database < kDatabases; ++database) add({ChangeKind::clear, database, {}, {}, {}});
 }
 
 void Plan::set_option(OptionId id, int64_t value) { options_.emplace_back(id, value); }
 
 bool Plan::make_room() {
-    places_.clear();
-    for (const Change& change : changes_)
-        if (change.kind == ChangeKind::put) places_.push_back(change.place);
-    return places_.empty() || store_.make_room(database_, places_);
+    for (unsigned database = 0; database < kDatabases; ++database) {
+        places_.clear();
+        for (const Change& change : changes_)
+            if (change.kind == ChangeKind::put && change.database == database) places_.push_back(change.place);
+        if (!places_.empty() && !store_.make_room(database, places_)) return false;
+    }
+    return true;
 }
 
 Store::Put Plan::build_change(const Change& change) {
+    statistics_.databases_changed |= 1u << change.database;
     switch (change.kind) {
-        case ChangeKind::put: return store_.put(database_, change.key, change.place, change.value);
-        case ChangeKind::erase: store_.erase(database_, change.key, change.place); break;
-        case ChangeKind::clear_all:
-            statistics_.databases_changed = ~0u;
-            for (unsigned database = 0; database < kDatabases; ++database)
-                if (!store_.clear(database)) return Store::Put::no_memory;
+        case ChangeKind::put: return store_.put(change.database, change.key, change.place, change.value);
+        case ChangeKind::erase: store_.erase(change.database, change.key, change.place); break;
+        case ChangeKind::clear:
+            if (!store_.clear(change.database)) return Store::Put::no_memory;
             break;
     }
     return Store::Put::done;
 }
 
-Store::Put Plan::build_once(st::KeyPlace& full) {
+Store::Put Plan::build_once(const Change*& full) {
     store_.begin_record();
     for (const Change& change : changes_) {
         const Store::Put outcome = build_change(change);
         if (outcome == Store::Put::done) continue;
-        full = change.place;
+        full = &change;
         store_.abandon();
         return outcome;
     }
@@ -141,14 +159,13 @@ Store::Put Plan::build_once(st::KeyPlace& full) {
 bool Plan::build() {
     for (const auto& [id, value] : options_) store_.set_live(id, value);
     if (changes_.empty()) return true;
-    statistics_.databases_changed |= 1u << database_;
-    // Few keys get their room when one is found to be missing, and after a clear_all it is made while building.
-    if (!cleared_ && changes_.size() > kRoomAheadMin && !make_room()) return false;
+    // Few keys get their room when one is found to be missing, and after a clear it is made while building.
+    if (cleared_ == 0 && changes_.size() > kRoomAheadMin && !make_room()) return false;
     for (unsigned splits = 0; splits < kSplitsMax; ++splits) {
-        st::KeyPlace full{};
+        const Change* full = nullptr;
         const Store::Put outcome = build_once(full);
         if (outcome == Store::Put::done) return true;
-        if (outcome == Store::Put::no_memory || !store_.split(database_, full)) return false;
+        if (outcome == Store::Put::no_memory || !store_.split(full->database, full->place)) return false;
     }
     return false;
 }

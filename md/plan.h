@@ -38,7 +38,7 @@ struct PlanStatistics {
 class Plan {
   public:
     Plan(Store& store, ReplyWriter& reply, PlanStatistics& statistics)
-        : store_(store), reply_(reply), statistics_(statistics) {}
+        : store_(store), reply_(reply), statistics_(statistics), dice_(store.memory().root().number ^ store.memory().root().hash_seed) {}
 
     /// Starts a new operation; forgets the one before.
     void begin(unsigned database, int64_t now_ms);
@@ -48,8 +48,10 @@ class Plan {
     std::optional<Value> read(std::string_view key);
     /// The same for a command that asks about the key and does not use it: eviction takes no notice.
     std::optional<Value> inspect(std::string_view key);
-    /// The value of a key that the command is about to change; empty if absent.
-    std::optional<Value> find(std::string_view key);
+    /// The value of a key that the command is about to change; empty if absent. In the selected database or another one.
+    std::optional<Value> find(std::string_view key) { return find_in(database_, key); }
+    std::optional<Value> find_in(unsigned database, std::string_view key);
+    unsigned database() const { return database_; }
     /// Bytes of a value that read() or find() gave, valid until the commit. REQUIRES: the range lies in the value.
     std::string_view part(const Value& value, ByteRange range);
     /// The mark of a key that inspect() found, and how it is to be read; empty while no marks are kept.
@@ -58,6 +60,12 @@ class Plan {
     EvictionPolicy policy() const { return store_.policy(); }
     /// Keys in the selected database.
     uint64_t key_count() const { return store_.keys(database_); }
+    /// As Store::walk_keys(), in the selected database; what this plan has changed is not seen.
+    uint64_t walk_keys(uint64_t position, uint64_t wanted, const Store::KeyVisitor& visit) const {
+        return store_.walk_keys(database_, position, wanted, visit);
+    }
+    uint64_t random_position() { return store_.random_position(dice_.next()); }
+    uint64_t random(uint64_t below) { return dice_.next() % below; }
     int64_t now_ms() const { return now_ms_; }
     /// Values never grow beyond this (proto-max-bulk-len), bytes.
     uint64_t value_bytes_max() const { return value_bytes_max_; }
@@ -65,13 +73,17 @@ class Plan {
 
     // --- changes; keys and bytes have to stay valid until the commit, as the arguments do ---
     /// The key has these bytes and this expiry (kNoExpiry: none).
-    void set(std::string_view key, std::string_view bytes, int64_t expire_at_ms);
+    void set(std::string_view key, std::string_view bytes, int64_t expire_at_ms) { set_in(database_, key, bytes, expire_at_ms); }
+    void set_in(unsigned database, std::string_view key, std::string_view bytes, int64_t expire_at_ms);
+    /// The key has the bytes that find() or read() gave, and this expiry.
+    void set_expiry(std::string_view key, const Value& value, int64_t expire_at_ms);
     /// The key has the bytes of `value` and these behind them; its expiry stays.
     void append(std::string_view key, const Value& value, std::string_view bytes);
     /// The same bytes, kept until the commit.
     std::string_view keep(std::string_view bytes) { return copied_.emplace_front(bytes); }
     void erase(std::string_view key);
-    /// All databases are empty.
+    /// The selected database is empty, or all are.
+    void clear();
     void clear_all();
     /// A live option has this value. Not together with changes of keys.
     void set_option(OptionId id, int64_t value);
@@ -85,13 +97,22 @@ class Plan {
     bool changes_nothing() const { return changes_.empty() && options_.empty(); }
 
   private:
-    enum class ChangeKind : uint8_t { put, erase, clear_all };
+    enum class ChangeKind : uint8_t { put, erase, clear };
     enum class Use : bool { no, yes };
     struct Change {
         ChangeKind kind;
+        unsigned database;
         std::string_view key;
         st::KeyPlace place;
         Value value;
+    };
+    struct KeyName {
+        unsigned database;
+        std::string_view key;
+        bool operator==(const KeyName&) const = default;
+    };
+    struct KeyNameHash {
+        size_t operator()(const KeyName& name) const { return std::hash<std::string_view>()(name.key) + name.database; }
     };
     /// Plans with more changes than this are searched by hash.
     static constexpr size_t kLinearSearchMax = 16;
@@ -101,10 +122,10 @@ class Plan {
     static constexpr unsigned kSplitsMax = 1000;
 
     void add(Change change);
-    const Change* latest_change(std::string_view key);
-    std::optional<Value> look_up(std::string_view key, Use use);
+    const Change* latest_change(unsigned database, std::string_view key);
+    std::optional<Value> look_up(unsigned database, std::string_view key, Use use);
     bool make_room();
-    Store::Put build_once(st::KeyPlace& full);
+    Store::Put build_once(const Change*& full);
     Store::Put build_change(const Change& change);
 
     Store& store_;
@@ -112,12 +133,13 @@ class Plan {
     PlanStatistics& statistics_;
     unsigned database_ = 0;
     int64_t now_ms_ = 0;
+    MarkDice dice_;
     uint64_t value_bytes_max_ = 512ull * 1024 * 1024;
-    bool cleared_ = false;  ///< the first change is clear_all
+    uint32_t cleared_ = 0;  ///< databases that the first changes clear, a bit for each
     std::vector<Change> changes_;
     std::vector<std::pair<OptionId, int64_t>> options_;
     std::vector<st::KeyPlace> places_;
-    std::unordered_map<std::string_view, size_t> by_key_;  ///< latest change of a key, once there are many
+    std::unordered_map<KeyName, size_t, KeyNameHash> by_key_;  ///< latest change of a key, once there are many
     std::forward_list<std::string> copied_;                ///< bytes that the handler does not keep
 };
 

@@ -30,6 +30,8 @@ class ReplyWriter {
     void bulk(std::string_view bytes);
     void null() { put_tag(ReplyTag::null); }
     void array(uint32_t count) { put_count(ReplyTag::array, count); }
+    /// `count` pairs follow.
+    void map(uint32_t count) { put_count(ReplyTag::map, count); }
     /// The bytes of a value; those of a large item by reference.
     void value(const Value& value);
 

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <unordered_map>
 
@@ -122,6 +123,16 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
     if (found && value.stored_length != 0 && expires == expired_before &&
         items_.expiry_of(found->content.reference) == value.expire_at_ms && items_.append_in_place(found->content.reference, value)) {
         set_.touch_bucket(found->bucket_at);
+        oplog_.add_set(database, key, value);
+        return Put::done;
+    }
+    if (found && items_.is_value_of(found->content.reference, value) && items_.set_expiry(found->content.reference, value.expire_at_ms)) {
+        if (expires != expired_before) {
+            index_.replace(*found, found->content.reference, expires);
+            set_.add(&root().databases[database].expires, uint64_t{expires} - uint64_t{expired_before});
+        } else {
+            set_.touch_bucket(found->bucket_at);
+        }
         oplog_.add_set(database, key, value);
         return Put::done;
     }
@@ -330,6 +341,38 @@ unsigned Store::expire_some(int64_t now_ms, unsigned work) {
         expire_entry_ = (expire_entry_ & ~(span - 1)) + span;
     }
     return removed;
+}
+
+uint64_t Store::walk_keys(unsigned database, uint64_t position, uint64_t wanted, const KeyVisitor& visit) const {
+    const st::Route route = index_.route_of(database);
+    if (route.directory == 0) return 0;
+    constexpr unsigned kHomeBits = 6;
+    static_assert(1u << kHomeBits == st::kBuckets);
+    unsigned home = position % st::kBuckets;
+    uint64_t entry = position >> kHomeBits >> (kWalkDepth - route.depth);
+    for (uint64_t seen = 0; seen < wanted;) {
+        if (entry >= 1ull << route.depth) return 0;
+        const uint64_t segment = index_.segment_at(route, entry);
+        // A key is in its home bucket or in the other one, so a segment is read whole, and its keys are put in order.
+        std::array<std::vector<st::Slot>, st::kBuckets> by_home;
+        for (unsigned which = 0; which < st::kBuckets; ++which) {
+            const st::Bucket bucket = set_.read_bucket(segment + which * st::kBucketBytes);
+            for (unsigned slot = 0; slot < st::kSlots; ++slot) {
+                const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
+                if (content.reference != 0) by_home[st::KeyPlace{items_.hash_of(content.reference, root().hash_seed)}.first()].push_back(content);
+            }
+        }
+        for (; home < st::kBuckets && seen < wanted; ++home)
+            for (const st::Slot& content : by_home[home]) {
+                visit(items_.key_of(content.reference), items_.value_of(content.reference));
+                ++seen;
+            }
+        const uint64_t span = 1ull << (route.depth - index_.depth_of_segment(segment));  // entries that name this segment
+        if (home < st::kBuckets) return (entry & ~(span - 1)) << (kWalkDepth - route.depth) << kHomeBits | home;
+        home = 0;
+        entry = (entry & ~(span - 1)) + span;
+    }
+    return entry >= 1ull << route.depth ? 0 : entry << (kWalkDepth - route.depth) << kHomeBits;
 }
 
 bool Store::evict(unsigned database, const FoundSlot& found) {

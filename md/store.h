@@ -7,6 +7,7 @@
 // released reply are taken out of reach at once and freed in slices, each slice a commit of its own.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -74,6 +75,15 @@ class Store {
     uint64_t prefetch(unsigned database, st::KeyPlace place) const { return index_.prefetch(database, place); }
     /// The same for the item, once the buckets are there.
     void prefetch_item(uint64_t segment, st::KeyPlace place) const { index_.prefetch_item(segment, place); }
+
+    /// Visits keys from a position on, until `wanted` or a few more were visited; returns the position behind them, 0 at the end. A
+    /// position is a place in the order of hashes, then of home buckets, so it means the same however the index has grown meanwhile: who
+    /// goes on from position to position visits each key that is there all the time, some perhaps twice. Expired keys are visited too.
+    using KeyVisitor = std::function<void(std::string key, const Value& value)>;
+    uint64_t walk_keys(unsigned database, uint64_t position, uint64_t wanted, const KeyVisitor& visit) const;
+
+    /// A position for walk_keys(), from any 64 bits.
+    static uint64_t random_position(uint64_t bits) { return bits >> (64 - kWalkDepth - 6); }
 
     // --- changing ---
     /// Makes sure that the keys have slots, each split a commit of its own. False: no memory. REQUIRES: no operation.
@@ -156,6 +166,7 @@ class Store {
 
   private:
     static constexpr uint64_t kFreePagesKept = 64;
+    static constexpr unsigned kWalkDepth = 28;  ///< bits of a hash in a position; no directory is deeper
     /// Pages that a new md looks through for what its predecessor was about to free.
     static constexpr unsigned kIndexPagesLookedAt = 4096;
 

@@ -41,10 +41,10 @@ std::string fault_of(const StoreMemory& memory, uint64_t oplog_bytes) {
 
 }  // namespace
 
-void StoreSegment::attach_or_make(const SegmentSpec& spec, bool predecessor_hung) {
+void StoreSegment::attach_or_make(const SegmentSpec& spec, bool predecessor_hung, Segment watched) {
     if (access(spec.path.c_str(), F_OK) == 0) {
         try {
-            segment_ = Segment::attach(spec, Access::read_write);
+            segment_ = watched.mapped() && watched.is_current() ? std::move(watched) : Segment::attach(spec, Access::read_write);
             if (const std::string fault = fault_of(memory(), kOplogBytes); !fault.empty())
                 throw Error("the segment " + spec.path + " is damaged: " + fault);
             Poison poison(memory().root());
@@ -79,9 +79,9 @@ Segment StoreSegment::make(SegmentSpec spec) {
     }
 }
 
-StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, bool predecessor_hung) {
+StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, bool predecessor_hung, Segment watched) {
     attach_or_make({path, st::kStoreLayout, instance, generation, st::kReserveBytesDefault,
-                    Store::fixed_pages(kOplogBytes) << st::kPageShift}, predecessor_hung);
+                    Store::fixed_pages(kOplogBytes) << st::kPageShift}, predecessor_hung, std::move(watched));
     if (!found_) {
         Store::format(memory(), random_seed(), kOplogBytes);
         segment_.publish();

@@ -15,10 +15,13 @@ class StoreSegment {
 
     /// Maps the store at `path`. One that is missing is made; one that is refused (another build, another instance, damaged, or
     /// one on which md after md has failed) is put aside as PATH.refused with a warning, and an empty one takes its place. From here
-    /// on our own fatal signals are marked in it (poison.h). Throws Error.
-    StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, bool predecessor_hung);
+    /// on our own fatal signals are marked in it (poison.h). `watched`: the mapping of a standby, which is used as it is, with the pages
+    /// that it has mapped, if the store is still the same. Throws Error.
+    StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, bool predecessor_hung, Segment watched = {});
     /// Maps an existing store without changing anything (a standby). Throws Error.
     static std::unique_ptr<StoreSegment> watch(const std::string& path, uint64_t instance);
+    /// The mapping alone; this object is of no use after it.
+    Segment release() { return std::move(segment_); }
     ~StoreSegment();
     StoreSegment(const StoreSegment&) = delete;
 
@@ -35,7 +38,7 @@ class StoreSegment {
   private:
     StoreSegment() = default;
     static constexpr uint64_t kReserveBytesMin = 16ull << 30;  ///< fewer addresses are an error
-    void attach_or_make(const SegmentSpec& spec, bool predecessor_hung);
+    void attach_or_make(const SegmentSpec& spec, bool predecessor_hung, Segment watched);
     static Segment make(SegmentSpec spec);
     static constexpr uint64_t kSpareShareMax = 8;
     static bool leaves_spare(int fd, uint64_t length, uint64_t spare);

@@ -108,6 +108,17 @@ Operation evict(std::string key) {
     };
 }
 
+/// EXPIRE and PERSIST.
+Operation expire_at(std::string key, int64_t at_ms) {
+    return [=](Store& store) {
+        request(store, [&] {
+            Value value = store.find(0, key, store.place_of(key)).value();
+            value.expire_at_ms = at_ms;
+            put(store, 0, key, value);
+        });
+    };
+}
+
 /// CONFIG SET.
 Operation configure(OptionId id, int64_t value) {
     return [=](Store& store) {
@@ -354,6 +365,8 @@ void add_slices(std::vector<Scenario>& all) {
     all.push_back({"clear_with_reply", reply_with(1, "large"), {clear(1), free_all(2), release(0), free_all(2)}, {}});
     all.push_back({"expire", nothing(), {expire_next(), expire_next(), set(0, "s3", text(30, 'n'))},
                    {watched(0, {"e1"}), watched(0, {"e2"})}});
+    all.push_back({"expiry", nothing(), {expire_at("s3", 5'000'000), expire_at("s3", 6'000'000), expire_at("large", 5'000'000), expire_at("large", kNoExpiry), expire_at("s3", kNoExpiry)},
+                   {watched(0, {"s3"}), watched(0, {"large"})}});
     all.push_back({"evict", nothing(), {evict("s3"), evict("large"), free_all(2), configure(OptionId::maxmemory, 1000), evict("e1")},
                    {watched(0, {"s3"}), watched(0, {"e1"})}});
     all.push_back({"record", reply_of(500), {reply_of(2'000), release(0), release(0), free_all(1)}, {}});

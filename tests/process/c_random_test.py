@@ -1,6 +1,6 @@
 """Long random sequences of commands, cut at random bytes, get the same bytes from redis-server and from millrace.
 
-The seed is printed; SEED=n repeats a run. MILLRACE_LONG=1 runs millions of commands instead of thousands.
+The seed is printed; SEED=n repeats a run. MILLRACE_LONG=1 runs millions of commands instead of thousands, MILLRACE_COMMANDS=n so many.
 """
 
 import collections
@@ -12,7 +12,7 @@ from compare import IO_COUNTS, Sides, empty, mask_hello, shortened
 from shrink import shrink
 from wire import encode, end_of_reply
 
-COMMANDS_PER_GROUP = 3_000_000 if os.environ.get("MILLRACE_LONG") else 12_000
+COMMANDS_PER_GROUP = int(os.environ.get("MILLRACE_COMMANDS", 3_000_000 if os.environ.get("MILLRACE_LONG") else 12_000))
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(10**6)))
 CONNECTIONS = 5
 HISTORY = 3000  # pipelines that are kept for finding a short way to a difference
@@ -26,6 +26,12 @@ NUMBERS = [b"0", b"1", b"-1", b"7", b"10", b"100", b"-100", b"922337203685477580
 VALUES = NUMBERS + [b"v", b"value", b"\r\n", b"\0", b"*1\r\n$4\r\nPING\r\n", b"\xff" * 20, b"x" * 43, b"y" * 44, b"z" * 45, b"w" * 1000,
                     b"u" * 40000]
 LIFETIMES = [b"10000000", b"100000000", b"0", b"-1", b"abc", b"", b"9223372036854775807", b"9223372036854775", b"1 "]
+# Keys whose expiry is only ever stated as a moment, so that both sides can be asked for it.
+TIMED = [b"t1", b"t2", b"t3"]
+FLOATS = [b"1.5", b"-0.1", b"3e2", b"1e400", b"inf", b"-inf", b"nan", b"0x10", b" 1", b"1 ", b"", b"5.0e3", b".5", b"1.", b"-0", b"1e-20", b"0.1"]
+FIELDS = [b"u8", b"i8", b"u1", b"i1", b"u63", b"i64", b"i5", b"u13", b"u64", b"i65", b"i0", b"x8", b"u", b"U8"]
+OFFSETS = [b"0", b"1", b"7", b"8", b"9", b"63", b"64", b"100", b"1000", b"-1", b"x", b"#0", b"#1", b"#3", b"8388607", b"8388608", b"9223372036854775807",
+           b"#9223372036854775807"]
 MOMENTS = [b"33177117420", b"33177117420000", b"0", b"-5", b"x", b"9223372036854775807", b"9223372036854776"]
 
 
@@ -35,7 +41,7 @@ class Source:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.makers = ([self.set] * 12 + [self.get] * 12 + [self.incr] * 8 + [self.mset, self.mget, self.delete, self.append, self.getrange] * 4
-                       + [self.with_key] * 8 + [self.with_key_and_value] * 5 + [self.small] * 3 + [self.rare, self.odd, self.expired])
+                       + [self.bits] * 12 + [self.expiry] * 12 + [self.moved] * 6 + [self.text] * 8 + [self.with_key] * 8 + [self.with_key_and_value] * 5 + [self.small] * 3 + [self.rare, self.odd, self.expired])
 
     def key(self):
         return self.random.choice(KEYS)
@@ -80,7 +86,82 @@ class Source:
         return [b"GETRANGE", self.key(), self.number(), self.number()]
 
     def delete(self):
-        return [self.random.choice((b"DEL", b"EXISTS")), *self.keys()]
+        return [self.random.choice((b"DEL", b"EXISTS", b"TOUCH", b"UNLINK")), *self.keys()]
+
+    def any_key(self):
+        return self.random.choice(KEYS + TIMED)
+
+    def offset(self):
+        return self.random.choice(OFFSETS) if self.random.random() < 0.4 else b"%d" % self.random.randint(0, 300)
+
+    def field(self):
+        kind = self.random.choice((b"GET", b"SET", b"INCRBY", b"INCRBY", b"OVERFLOW", b"get"))
+        if kind == b"OVERFLOW":
+            return [kind, self.random.choice((b"WRAP", b"SAT", b"FAIL", b"sat", b"x"))]
+        value = [] if kind in (b"GET", b"get") else [self.number() if self.random.random() < 0.5 else b"%d" % self.random.randint(-300, 300)]
+        return [kind, self.random.choice(FIELDS[:8] if self.random.random() < 0.85 else FIELDS), self.offset(), *value]
+
+    def bits(self):
+        key, unit = self.any_key(), self.random.choice(([], [b"BYTE"], [b"BIT"], [b"bit"], [b"x"]))
+        kind = self.random.randrange(8)
+        if kind == 0:
+            return [b"SETBIT", key, self.offset(), self.random.choice((b"0", b"1", b"1", b"2", b"x"))]
+        if kind == 1:
+            return [b"GETBIT", key, self.offset()]
+        if kind == 2:
+            return [b"BITCOUNT", key, *self.random.choice(([], [self.number()], [self.number(), self.number(), *unit], [b"1", b"-2", *unit]))]
+        if kind in (3, 4):
+            bit = self.random.choice((b"0", b"1", b"1", b"2", b"x"))
+            return [b"BITPOS", key, bit, *self.random.choice(([], [self.number()], [b"2"], [self.number(), self.number(), *unit], [b"1", b"-1", *unit]))]
+        if kind == 5:
+            operation = self.random.choice((b"AND", b"OR", b"XOR", b"NOT", b"xor", b"NAND"))
+            return [b"BITOP", operation, self.any_key(), *([self.any_key()] if operation == b"NOT" and self.random.random() < 0.8 else self.keys()[:4])]
+        return [self.random.choice((b"BITFIELD", b"BITFIELD", b"BITFIELD_RO")), key, *[word for _ in range(self.random.choice((0, 1, 2, 3))) for word in self.field()]]
+
+    def condition(self):
+        return self.random.choice(([], [], [], [b"NX"], [b"XX"], [b"GT"], [b"LT"], [b"gt"], [b"XX", b"GT"], [b"NX", b"XX"], [b"GT", b"LT"], [b"x"]))
+
+    def expiry(self):
+        kind = self.random.randrange(8)
+        if kind == 0:
+            return [b"SET", self.random.choice(TIMED), self.value(), *self.random.choice(([], [b"KEEPTTL"], [b"EXAT", self.random.choice(MOMENTS)], [b"PXAT", self.random.choice(MOMENTS)]))]
+        if kind == 1:
+            return [self.random.choice((b"EXPIRE", b"PEXPIRE")), self.key(), self.random.choice(LIFETIMES),
+                    *self.random.choice(([], [], [b"NX"], [b"XX"], [b"x"], [b"GT", b"LT"], [b"NX", b"LT"]))]  # two lifetimes may be equal on one side only
+        if kind in (2, 3):
+            name = self.random.choice((b"EXPIREAT", b"PEXPIREAT"))
+            return [name, self.random.choice(TIMED), self.random.choice(MOMENTS if name == b"EXPIREAT" else MOMENTS[1:]), *self.condition()]
+        if kind == 4:
+            return [self.random.choice((b"EXPIRETIME", b"PEXPIRETIME")), self.random.choice(TIMED)]
+        if kind == 5:
+            return [b"PERSIST", self.any_key()]
+        if kind == 6:
+            option = self.random.choice(([], [b"PERSIST"], [b"EXAT", self.random.choice(MOMENTS)], [b"PXAT", self.random.choice(MOMENTS[1:])], [b"PERSIST", b"EXAT", b"1"],
+                                         [b"EX"], [b"KEEPTTL"], [b"x"]))
+            return [b"GETEX", self.random.choice(TIMED), *option]
+        name = self.random.choice((b"SETEX", b"PSETEX"))
+        return [name, self.key(), self.random.choice(LIFETIMES), self.value()]
+
+    def moved(self):
+        keys = TIMED if self.random.random() < 0.4 else KEYS
+        one, other = self.random.choice(keys), self.random.choice(keys)
+        database = self.random.choice((b"0", b"1", b"15", b"16", b"-1", b"x", b"99999999999"))
+        return self.random.choice(([b"RENAME", one, other], [b"RENAMENX", one, other], [b"MOVE", one, database],
+                                   [b"COPY", one, other, *self.random.choice(([], [b"REPLACE"], [b"DB", database], [b"DB", database, b"REPLACE"], [b"DB"], [b"x"]))]))
+
+    def text(self):
+        kind = self.random.randrange(7)
+        if kind == 0:
+            return [b"SETRANGE", self.key(), self.random.choice((b"0", b"1", b"5", b"100", b"-1", b"x", b"1048576", b"1048575", b"9223372036854775807")), self.value()[:2000]]
+        if kind == 1:
+            return [b"SUBSTR", self.key(), self.number(), self.number()]
+        if kind in (2, 3):
+            return [b"INCRBYFLOAT", self.random.choice(KEYS[-4:-1]), self.random.choice(FLOATS) if self.random.random() < 0.7 else self.number()]
+        if kind == 4:
+            return [b"MSETNX"] + [argument for _ in range(self.random.choice((1, 1, 2))) for argument in (self.random.choice([*KEYS, b"fresh%d" % self.random.randrange(30)]), self.value())]
+        options = self.random.choice(([], [b"LEN"], [b"IDX"], [b"IDX", b"MINMATCHLEN", self.random.choice((b"2", b"4", b"-1", b"x"))], [b"IDX", b"WITHMATCHLEN"], [b"LEN", b"IDX"],
+                                      [b"MINMATCHLEN"], [b"x"]))
+        return [b"LCS", self.key(), self.key(), *options]
 
     def append(self):
         return [b"APPEND", self.key(), self.random.choice((b"", b"1", b"abc", b"\0" * 50, b"5"))]
@@ -96,7 +177,7 @@ class Source:
                                    [b"SELECT", self.random.choice((b"0", b"0", b"0", b"1", b"15", b"16", b"-1", b"x", b""))]))
 
     def rare(self):
-        return self.random.choice(([b"FLUSHALL"], [b"FLUSHALL", b"ASYNC"], [b"FLUSHALL", self.value()], [b"RESET"], [b"HELLO", b"3"],
+        return self.random.choice(([b"FLUSHALL"], [b"FLUSHALL", b"ASYNC"], [b"FLUSHALL", self.value()], [b"FLUSHDB"], [b"FLUSHDB", b"SYNC"], [b"FLUSHDB", self.value()], [b"RESET"], [b"HELLO", b"3"],
                                    [b"HELLO", b"2"], [b"HELLO", self.number()], [b"CLIENT", b"SETNAME", self.value()[:100]],
                                    [b"CONFIG", b"GET", b"maxclients"], [b"CONFIG", b"GET", self.random.choice(VALUES)[:50]], [b"AUTH", self.value()],
                                    [b"AUTH", b"default", self.value()], [b"COMMAND", b"INFO", b"nonsense"]))

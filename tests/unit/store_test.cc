@@ -366,3 +366,99 @@ TEST_CASE("store: a key that was overwritten a thousand times takes the memory o
     CHECK(store.root().used_bytes == used);
     CHECK(store.root().frontier == frontier);
 }
+
+namespace {
+
+/// All keys that a walk visits, in its steps; calls `between` after each.
+std::vector<std::string> walk(TestStore& store, uint64_t wanted, const std::function<void()>& between = [] {}) {
+    std::vector<std::string> visited;
+    uint64_t position = 0;
+    do {
+        position = store->walk_keys(0, position, wanted, [&](std::string key, const md::Value&) { visited.push_back(std::move(key)); });
+        between();
+    } while (position != 0);
+    return visited;
+}
+
+std::string numbered(unsigned i) { return "key" + std::to_string(i); }
+
+}  // namespace
+
+TEST_CASE("store: a walk visits every key once, in steps of any size") {
+    TestStore store;
+    CHECK(walk(store, 10).empty());
+    for (unsigned i = 0; i < 5000; ++i) REQUIRE(store.set(numbered(i), "v"));
+    for (const uint64_t wanted : {uint64_t{1}, uint64_t{7}, uint64_t{10}, uint64_t{1000}, ~uint64_t{0}}) {
+        std::vector<std::string> visited = walk(store, wanted);
+        CHECK(visited.size() == 5000);
+        std::ranges::sort(visited);
+        CHECK(std::unique(visited.begin(), visited.end()) == visited.end());
+    }
+}
+
+TEST_CASE("store: a walk gives about as many keys as were wanted") {
+    TestStore store;
+    for (unsigned i = 0; i < 5000; ++i) REQUIRE(store.set(numbered(i), "v"));
+    uint64_t position = 0, most = 0;
+    do {
+        uint64_t visited = 0;
+        position = store->walk_keys(0, position, 10, [&](const std::string&, const md::Value&) { ++visited; });
+        most = std::max(most, visited);
+    } while (position != 0);
+    CHECK(most < 10 + 40);  // the keys of one more home bucket
+}
+
+TEST_CASE("store: a walk misses no key that is there all the time, while the index grows and keys go") {
+    TestStore store;
+    for (unsigned i = 0; i < 2000; ++i) REQUIRE(store.set(numbered(i), "v"));
+    unsigned next = 2000;
+    std::vector<std::string> visited = walk(store, 10, [&] {
+        for (unsigned i = 0; i < 100; ++i, ++next) REQUIRE(store.set(numbered(next), "v"));
+        if (next % 1000 == 0) store.erase(numbered(next - 500));
+    });
+    std::ranges::sort(visited);
+    for (unsigned i = 0; i < 2000; ++i) {
+        CAPTURE(i);
+        REQUIRE(std::ranges::binary_search(visited, numbered(i)));
+    }
+    CHECK(store->splits() > 20);
+}
+
+TEST_CASE("store: a walk from a position that nobody gave ends") {
+    TestStore store;
+    for (unsigned i = 0; i < 1000; ++i) REQUIRE(store.set(numbered(i), "v"));
+    for (const uint64_t position : {~uint64_t{0}, uint64_t{1} << 34, uint64_t{1} << 63, (uint64_t{1} << 34) - 1, uint64_t{12345}}) {
+        uint64_t at = position;
+        for (unsigned steps = 0; at != 0; ++steps) {
+            REQUIRE(steps < 10'000);
+            at = store->walk_keys(0, at, 1, [](const std::string&, const md::Value&) {});
+        }
+    }
+}
+
+TEST_CASE("store: another expiry for the same bytes, whatever the item is") {
+    for (const uint64_t length : {0, 10, 1000, 30'000, 200'000, 3'000'000}) {
+        CAPTURE(length);
+        TestStore store;
+        const std::string bytes(length, 'b');
+        const auto set_expiry = [&](int64_t at_ms) {
+            md::Value value = store.find("key").value();
+            value.expire_at_ms = at_ms;
+            return store.operation([&] { return store->put(0, "key", store->place_of("key"), value) == md::Store::Put::done; });
+        };
+        REQUIRE(store.set("key", bytes));
+        for (const int64_t at_ms : {int64_t{5000}, int64_t{7000}, kNoExpiry, int64_t{9000}}) {
+            REQUIRE(set_expiry(at_ms));
+            CHECK(store.find("key")->expire_at_ms == at_ms);
+            CHECK((store.get("key") == bytes));
+            CHECK(store->keys_with_expiry(0) == (at_ms == kNoExpiry ? 0 : 1));
+            CHECK(store.slot_of("key").content.expires == (at_ms != kNoExpiry));
+            CHECK(store.faults() == "");
+        }
+        const uint64_t used = store->used_bytes();
+        REQUIRE(set_expiry(10'000));
+        store.collect();
+        CHECK(store->used_bytes() == used);
+        CHECK(store->expire_some(10'001, 100'000) == 1);
+    }
+}

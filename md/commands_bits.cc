@@ -1,0 +1,334 @@
+// Commands that see a string as bits, as Redis 7.0 answers them. Runs in md; handlers only (see handlers.h).
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/text.h"
+#include "md/handlers.h"
+
+namespace millrace::md {
+
+namespace {
+
+constexpr std::string_view kBadOffset = "ERR bit offset is not an integer or out of range";
+constexpr std::string_view kBadBit = "ERR bit is not an integer or out of range";
+constexpr std::string_view kBadField =
+    "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.";
+
+/// The offset of a bit; `width`: of the field that `#N` counts in, 0 = not allowed. Empty after an error reply.
+std::optional<uint64_t> bit_offset(Plan& plan, std::string_view text, unsigned width) {
+    const bool in_fields = width > 0 && text.starts_with('#');
+    int64_t offset;
+    bool valid = parse_integer(text.substr(in_fields), offset);
+    valid = valid && !(in_fields && __builtin_mul_overflow(offset, static_cast<int64_t>(width), &offset));
+    valid = valid && offset >= 0 && static_cast<uint64_t>(offset) / 8 < plan.value_bytes_max();
+    if (valid) return static_cast<uint64_t>(offset);
+    plan.reply().error(kBadOffset);
+    return std::nullopt;
+}
+
+unsigned bit_at(std::string_view bytes, uint64_t offset) {
+    return offset / 8 < bytes.size() ? static_cast<uint8_t>(bytes[offset / 8]) >> (7 - offset % 8) & 1u : 0;
+}
+
+void set_bit(std::string& bytes, uint64_t offset, unsigned bit) {
+    const auto mask = static_cast<uint8_t>(1u << (7 - offset % 8));
+    auto& byte = reinterpret_cast<uint8_t&>(bytes[offset / 8]);
+    byte = static_cast<uint8_t>(bit != 0 ? byte | mask : byte & ~mask);
+}
+
+/// Bits [from, to) of bytes that are set.
+uint64_t count_bits(std::string_view bytes, uint64_t from, uint64_t to) {
+    uint64_t count = 0;
+    for (; from < to && from % 8 != 0; ++from) count += bit_at(bytes, from);
+    for (; to - from >= 64; from += 64) {
+        uint64_t word;
+        std::memcpy(&word, bytes.data() + from / 8, sizeof word);
+        count += static_cast<uint64_t>(std::popcount(word));
+    }
+    for (; from < to; ++from) count += bit_at(bytes, from);
+    return count;
+}
+
+/// The first bit of [from, to) that is `bit`; empty if there is none.
+std::optional<uint64_t> find_bit(std::string_view bytes, unsigned bit, uint64_t from, uint64_t to) {
+    const auto other = static_cast<char>(bit != 0 ? 0 : 0xff);
+    for (; from < to; ++from) {
+        if (from % 8 == 0)
+            while (to - from >= 8 && bytes[from / 8] == other) {
+                from += 8;
+                if (from >= to) return std::nullopt;
+            }
+        if (bit_at(bytes, from) == bit) return from;
+    }
+    return std::nullopt;
+}
+
+/// A range of BITCOUNT and BITPOS as bits [from, to) of a value of so many bytes; from > to: it is empty.
+struct BitRange {
+    uint64_t from, to;
+};
+BitRange bit_range(int64_t start, int64_t end, bool in_bits, uint64_t bytes) {
+    const auto total = static_cast<int64_t>(in_bits ? bytes * 8 : bytes);
+    if (start < 0) start = std::max<int64_t>(total + start, 0);
+    if (end < 0) end = std::max<int64_t>(total + end, 0);
+    end = std::min(end, total - 1);
+    if (start > end) return {1, 0};
+    const uint64_t unit = in_bits ? 1 : 8;
+    return {static_cast<uint64_t>(start) * unit, (static_cast<uint64_t>(end) + 1) * unit};
+}
+
+/// Reads BYTE or BIT; false after an error reply.
+bool parse_unit(Plan& plan, std::string_view word, bool& in_bits) {
+    in_bits = equals_ignoring_case(word, "BIT");
+    if (in_bits || equals_ignoring_case(word, "BYTE")) return true;
+    plan.reply().error(error_text::kSyntax);
+    return false;
+}
+
+bool parse_number(Plan& plan, std::string_view word, int64_t& number) {
+    if (parse_integer(word, number)) return true;
+    plan.reply().error(error_text::kNotAnInteger);
+    return false;
+}
+
+// --- BITFIELD -------------------------------------------------------------------------------------------------------------
+
+enum class Overflow { wrap, saturate, fail };
+
+struct FieldType {
+    bool is_signed;
+    unsigned bits;
+};
+
+struct FieldOperation {
+    enum class Kind { get, set, increment } kind;
+    FieldType type;
+    Overflow overflow;
+    uint64_t offset;
+    int64_t operand;
+};
+
+std::optional<FieldType> parse_field_type(std::string_view text) {
+    int64_t bits;
+    if (text.size() < 2 || (text[0] != 'i' && text[0] != 'u') || !parse_integer(text.substr(1), bits)) return std::nullopt;
+    const bool is_signed = text[0] == 'i';
+    if (bits < 1 || bits > (is_signed ? 64 : 63)) return std::nullopt;
+    return FieldType{is_signed, static_cast<unsigned>(bits)};
+}
+
+uint64_t read_field(std::string_view bytes, uint64_t offset, unsigned bits) {
+    uint64_t value = 0;
+    for (unsigned i = 0; i < bits; ++i) value = value << 1 | bit_at(bytes, offset + i);
+    return value;
+}
+
+void write_field(std::string& bytes, uint64_t offset, unsigned bits, uint64_t value) {
+    for (unsigned i = 0; i < bits; ++i) set_bit(bytes, offset + i, value >> (bits - 1 - i) & 1u);
+}
+
+int64_t as_signed(uint64_t value, unsigned bits) {
+    if (bits < 64 && (value >> (bits - 1) & 1) != 0) value |= ~uint64_t{0} << bits;
+    return static_cast<int64_t>(value);
+}
+
+/// A sum, or a value to be set, brought into the type's range; empty if that is not to be (Overflow::fail).
+std::optional<uint64_t> fit(const FieldType& type, Overflow overflow, uint64_t old, int64_t operand, bool adds) {
+    const __int128 highest = type.is_signed ? (__int128{1} << (type.bits - 1)) - 1 : (__int128{1} << type.bits) - 1;
+    const __int128 lowest = type.is_signed ? -highest - 1 : 0;
+    const __int128 base = type.is_signed ? __int128{as_signed(old, type.bits)} : __int128{old};
+    // What is set in an unsigned field is taken as unsigned: -1 is the greatest number that there is.
+    const __int128 wanted = adds ? base + operand : type.is_signed ? __int128{operand} : __int128{static_cast<uint64_t>(operand)};
+    const uint64_t mask = type.bits == 64 ? ~uint64_t{0} : (uint64_t{1} << type.bits) - 1;
+    if (wanted >= lowest && wanted <= highest) return static_cast<uint64_t>(wanted) & mask;
+    if (overflow == Overflow::fail) return std::nullopt;
+    if (overflow == Overflow::wrap) return static_cast<uint64_t>(wanted) & mask;
+    return static_cast<uint64_t>(wanted > highest ? highest : lowest) & mask;
+}
+
+/// False after an error reply.
+bool parse_field_operations(Plan& plan, Arguments words, bool read_only, std::vector<FieldOperation>& operations) {
+    Overflow overflow = Overflow::wrap;
+    for (size_t i = 0; i < words.size();) {
+        const size_t left = words.size() - i - 1;
+        FieldOperation operation{};
+        size_t taken;
+        if (equals_ignoring_case(words[i], "GET") && left >= 2) {
+            operation.kind = FieldOperation::Kind::get;
+            taken = 3;
+        } else if (equals_ignoring_case(words[i], "SET") && left >= 3) {
+            operation.kind = FieldOperation::Kind::set;
+            taken = 4;
+        } else if (equals_ignoring_case(words[i], "INCRBY") && left >= 3) {
+            operation.kind = FieldOperation::Kind::increment;
+            taken = 4;
+        } else if (equals_ignoring_case(words[i], "OVERFLOW") && left >= 1) {
+            if (equals_ignoring_case(words[i + 1], "WRAP")) overflow = Overflow::wrap;
+            else if (equals_ignoring_case(words[i + 1], "SAT")) overflow = Overflow::saturate;
+            else if (equals_ignoring_case(words[i + 1], "FAIL")) overflow = Overflow::fail;
+            else return plan.reply().error("ERR Invalid OVERFLOW type specified"), false;
+            i += 2;
+            continue;
+        } else {
+            return plan.reply().error(error_text::kSyntax), false;
+        }
+        const auto type = parse_field_type(words[i + 1]);
+        if (!type) return plan.reply().error(kBadField), false;
+        const auto offset = bit_offset(plan, words[i + 2], type->bits);
+        if (!offset) return false;
+        operation.type = *type;
+        operation.overflow = overflow;
+        operation.offset = *offset;
+        if (operation.kind != FieldOperation::Kind::get && !parse_number(plan, words[i + 3], operation.operand)) return false;
+        operations.push_back(operation);
+        i += taken;
+    }
+    const auto is_get = [](const FieldOperation& operation) { return operation.kind == FieldOperation::Kind::get; };
+    if (!read_only || std::ranges::all_of(operations, is_get)) return true;
+    plan.reply().error("ERR BITFIELD_RO only supports the GET subcommand");
+    return false;
+}
+
+void bitfield(Plan& plan, Arguments arguments, bool read_only) {
+    std::vector<FieldOperation> operations;
+    if (!parse_field_operations(plan, arguments.subspan(1), read_only, operations)) return;
+    uint64_t bits_needed = 0;
+    for (const FieldOperation& operation : operations)
+        if (operation.kind != FieldOperation::Kind::get) bits_needed = std::max(bits_needed, operation.offset + operation.type.bits);
+    const std::string_view key = arguments[0];
+    const bool writes = bits_needed != 0;
+    const std::optional<Value> old = writes ? plan.find(key) : plan.read(key);
+    std::string bytes(old ? plan.part(*old, {0, old->length()}) : std::string_view());
+    const uint64_t length = (bits_needed + 7) / 8;
+    if (bytes.size() < length) bytes.resize(length);
+    plan.reply().array(static_cast<uint32_t>(operations.size()));
+    for (const FieldOperation& operation : operations) {
+        const uint64_t before = read_field(bytes, operation.offset, operation.type.bits);
+        const auto shown = [&](uint64_t value) { return operation.type.is_signed ? as_signed(value, operation.type.bits) : static_cast<int64_t>(value); };
+        if (operation.kind == FieldOperation::Kind::get) {
+            plan.reply().integer(shown(before));
+            continue;
+        }
+        const bool adds = operation.kind == FieldOperation::Kind::increment;
+        const auto after = fit(operation.type, operation.overflow, before, operation.operand, adds);
+        if (!after) {
+            plan.reply().null();
+            continue;
+        }
+        write_field(bytes, operation.offset, operation.type.bits, *after);
+        plan.reply().integer(shown(adds ? *after : before));
+    }
+    if (writes) plan.set(key, plan.keep(bytes), old ? old->expire_at_ms : kNoExpiry);
+}
+
+}  // namespace
+
+void handle_setbit(Plan& plan, Arguments arguments) {
+    const auto offset = bit_offset(plan, arguments[1], 0);
+    if (!offset) return;
+    int64_t bit;
+    if (!parse_integer(arguments[2], bit) || (bit != 0 && bit != 1)) return plan.reply().error(kBadBit);
+    const std::optional<Value> old = plan.find(arguments[0]);
+    std::string bytes(old ? plan.part(*old, {0, old->length()}) : std::string_view());
+    plan.reply().integer(bit_at(bytes, *offset));
+    if (bytes.size() <= *offset / 8) bytes.resize(*offset / 8 + 1);
+    set_bit(bytes, *offset, static_cast<unsigned>(bit));
+    plan.set(arguments[0], plan.keep(bytes), old ? old->expire_at_ms : kNoExpiry);
+}
+
+void handle_getbit(Plan& plan, Arguments arguments) {
+    const auto offset = bit_offset(plan, arguments[1], 0);
+    if (!offset) return;
+    const std::optional<Value> value = plan.read(arguments[0]);
+    if (!value || *offset / 8 >= value->length()) return plan.reply().integer(0);
+    plan.reply().integer(bit_at(plan.part(*value, {*offset / 8, 1}), *offset % 8));
+}
+
+void handle_bitcount(Plan& plan, Arguments arguments) {
+    const std::optional<Value> value = plan.read(arguments[0]);
+    if (!value) return plan.reply().integer(0);
+    const uint64_t length = value->length();
+    BitRange range{0, length * 8};
+    if (arguments.size() == 3 || arguments.size() == 4) {
+        int64_t start, end;
+        bool in_bits = false;
+        if (!parse_number(plan, arguments[1], start) || !parse_number(plan, arguments[2], end)) return;
+        if (start < 0 && end < 0 && start > end) return plan.reply().integer(0);
+        if (arguments.size() == 4 && !parse_unit(plan, arguments[3], in_bits)) return;
+        range = bit_range(start, end, in_bits, length);
+    } else if (arguments.size() != 1) {
+        return plan.reply().error(error_text::kSyntax);
+    }
+    if (range.from >= range.to) return plan.reply().integer(0);
+    const uint64_t first = range.from / 8, last = (range.to + 7) / 8;
+    const std::string_view bytes = plan.part(*value, {first, last - first});
+    plan.reply().integer(static_cast<int64_t>(count_bits(bytes, range.from - first * 8, range.to - first * 8)));
+}
+
+void handle_bitpos(Plan& plan, Arguments arguments) {
+    int64_t bit, start = 0, end = -1;
+    bool in_bits = false;
+    if (!parse_number(plan, arguments[1], bit)) return;
+    if (bit != 0 && bit != 1) return plan.reply().error("ERR The bit argument must be 1 or 0.");
+    const std::optional<Value> value = plan.read(arguments[0]);
+    if (!value) return plan.reply().integer(bit != 0 ? -1 : 0);
+    if (arguments.size() > 5) return plan.reply().error(error_text::kSyntax);
+    if (arguments.size() >= 3 && !parse_number(plan, arguments[2], start)) return;
+    if (arguments.size() == 5 && !parse_unit(plan, arguments[4], in_bits)) return;
+    if (arguments.size() >= 4 && !parse_number(plan, arguments[3], end)) return;
+    const bool end_given = arguments.size() >= 4;
+    const BitRange range = bit_range(start, end, in_bits, value->length());
+    if (range.from >= range.to) return plan.reply().integer(-1);
+    const uint64_t first = range.from / 8, last = (range.to + 7) / 8;
+    const std::string_view bytes = plan.part(*value, {first, last - first});
+    const auto found = find_bit(bytes, static_cast<unsigned>(bit), range.from - first * 8, range.to - first * 8);
+    if (found) return plan.reply().integer(static_cast<int64_t>(*found + first * 8));
+    // Without a given end a value goes on with zeroes for ever.
+    plan.reply().integer(bit != 0 || end_given ? -1 : static_cast<int64_t>(range.to));
+}
+
+void handle_bitop(Plan& plan, Arguments arguments) {
+    enum class Operation { conjunction, disjunction, difference, negation } operation;
+    if (equals_ignoring_case(arguments[0], "AND")) operation = Operation::conjunction;
+    else if (equals_ignoring_case(arguments[0], "OR")) operation = Operation::disjunction;
+    else if (equals_ignoring_case(arguments[0], "XOR")) operation = Operation::difference;
+    else if (equals_ignoring_case(arguments[0], "NOT")) operation = Operation::negation;
+    else return plan.reply().error(error_text::kSyntax);
+    const Arguments sources = arguments.subspan(2);
+    if (operation == Operation::negation && sources.size() != 1)
+        return plan.reply().error("ERR BITOP NOT must be called with a single source key.");
+    std::string result;
+    bool any = false;
+    uint64_t longest = 0;
+    std::vector<std::string_view> inputs;
+    for (const std::string_view key : sources) {
+        const std::optional<Value> value = plan.read(key);
+        inputs.push_back(value ? plan.part(*value, {0, value->length()}) : std::string_view());
+        longest = std::max<uint64_t>(longest, inputs.back().size());
+    }
+    result.resize(longest);
+    for (const std::string_view input : inputs) {
+        for (uint64_t i = 0; i < longest; ++i) {
+            const char byte = i < input.size() ? input[i] : '\0';
+            if (operation == Operation::negation) result[i] = static_cast<char>(~byte);
+            else if (!any) result[i] = byte;
+            else if (operation == Operation::conjunction) result[i] = static_cast<char>(result[i] & byte);
+            else if (operation == Operation::disjunction) result[i] = static_cast<char>(result[i] | byte);
+            else result[i] = static_cast<char>(result[i] ^ byte);
+        }
+        any = true;
+    }
+    const std::string_view destination = arguments[1];
+    if (longest != 0) plan.set(destination, plan.keep(result), kNoExpiry);
+    else if (plan.find(destination)) plan.erase(destination);
+    plan.reply().integer(static_cast<int64_t>(longest));
+}
+
+void handle_bitfield(Plan& plan, Arguments arguments) { bitfield(plan, arguments, false); }
+void handle_bitfield_ro(Plan& plan, Arguments arguments) { bitfield(plan, arguments, true); }
+
+}  // namespace millrace::md
