@@ -44,6 +44,10 @@
 //       then the look at the roster; the reader publishes, then a fence, then it looks for what is reachable.
 #pragma once
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include <array>
 #include <atomic>
 #include <bit>
@@ -234,16 +238,29 @@ struct Bucket {
         words[word] = (words[word] & ~(kSlotMask << shift)) | bits << shift;
         if (shift > 16) words[word + 1] = (words[word + 1] & ~(kSlotMask >> (64 - shift))) | bits >> (64 - shift);
     }
-    /// The slots that have this tag, a bit for each; free ones too, if it is 0. A slot's tag is its last byte, which lies in one word.
-    unsigned slots_with_tag(uint8_t tag) const {
-        unsigned found = 0;
-#pragma GCC unroll 9
-        for (unsigned slot = 0; slot < 9; ++slot) {  // unrolled: every shift is a constant
-            const unsigned byte = 6 * slot + 5;
-            found |= static_cast<unsigned>(static_cast<uint8_t>(words[1 + byte / 8] >> byte % 8 * 8) == tag) << slot;
+    /// The slots that have this tag, free ones too if it is 0: a bit for each at the number of the byte where its tag is, which
+    /// slot_of() makes a slot's number.
+    uint64_t tags_equal(uint8_t tag) const {
+        uint64_t equal = 0;
+#ifdef __SSE2__
+        const __m128i wanted = _mm_set1_epi8(static_cast<char>(tag));
+#pragma GCC unroll 4
+        for (unsigned part = 0; part < 4; ++part) {
+            const __m128i bytes = _mm_set_epi64x(static_cast<long long>(words[2 * part + 1]), static_cast<long long>(words[2 * part]));
+            equal |= static_cast<uint64_t>(static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, wanted)))) << 16 * part;
         }
-        return found;
+        return equal & kTagBytes;
+#else
+#pragma GCC unroll 9
+        for (unsigned slot = 0; slot < 9; ++slot) {
+            const unsigned byte = kFirstTag + 6 * slot;
+            equal |= uint64_t{static_cast<uint8_t>(words[byte / 8] >> byte % 8 * 8) == tag} << byte;
+        }
+        return equal;
+#endif
     }
+    /// The slot that the lowest bit of tags_equal() means.
+    static unsigned slot_of(uint64_t equal) { return (static_cast<unsigned>(__builtin_ctzll(equal)) - kFirstTag) / 6; }
     /// The slots in use whose key has an expiry, a bit for each. (A free slot is zero.)
     unsigned slots_with_expiry() const {
         unsigned found = 0;
@@ -262,6 +279,12 @@ struct Bucket {
         return found;
     }
     static constexpr uint64_t kSlotMask = (1ull << 48) - 1;
+    static constexpr unsigned kFirstTag = 8 + 5;  ///< byte of the first slot's tag; the others follow every six bytes
+    static constexpr uint64_t kTagBytes = [] {
+        uint64_t bytes = 0;
+        for (unsigned slot = 0; slot < kSlots; ++slot) bytes |= 1ull << (kFirstTag + 6 * slot);
+        return bytes;
+    }();
 };
 static_assert(kSlots == 9);
 static_assert(sizeof(Bucket) == kBucketBytes && 8 + kSlots * 6 <= kDepthAt);

@@ -15,9 +15,10 @@ constexpr int64_t kNoSuchKey = -2, kNeverExpires = -1;  ///< what TTL says
 
 DirectOutcome append_bulk(const DirectCall& call, const DirectLookup& key, ByteRange range) {
     if (range.count > DirectReader::kValueBytesMax) return DirectOutcome::not_here;
-    call.out.bulk_header(static_cast<uint32_t>(range.count));
-    if (!call.reader.append_value(key, range.from, range.count, call.buffer)) return DirectOutcome::changed;
-    call.out.bulk_end();
+    const auto length = static_cast<uint32_t>(range.count);
+    char* const room = call.out.begin_bulk(length);
+    if (!call.reader.copy_value(key, range.from, range.count, room)) return DirectOutcome::changed;
+    call.out.end_bulk(room, length);
     return DirectOutcome::answered;
 }
 

@@ -15,7 +15,6 @@ struct DirectCall {
     std::span<const std::string_view> arguments;
     std::span<const DirectLookup> keys;
     DirectReader& reader;
-    Buffer& buffer;  ///< what `out` writes to
     RespWriter& out;
 };
 

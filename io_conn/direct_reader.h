@@ -4,8 +4,10 @@
 // (invariants T3, T8 and T9 of common/store_layout.h are what it stands on):
 //   begin     publish in the roster that this io_conn reads, fence, take the number n of the last finished commit (T9)
 //   locate    the route, [the table's word,] the directory's entry; route [and table] still say the same: the segment
-//   version   both buckets' versions: even, and of a commit that is not after n
-//   copy      both buckets; versions and route are still the same: what the slots refer to was in use then
+//   version   the first bucket's version: even, and of a commit that is not after n
+//   copy      the bucket; version and route are still the same: what the slots refer to was in use then
+//   second    version and copy of the other bucket, if the key's tag is not in the first, or turns out to be another key's: a key is in one
+//             of its two buckets, and it moves by a commit that changes the versions of both, so a hit needs one, a miss both
 //   choose    of the items that may be the key the one that is, compared where they lie
 //   value     copied to where the client's answer is put together
 //   validate  versions and routes of all keys once more, after the last copy of any: then the answer counts, and all of it
@@ -53,6 +55,7 @@ struct DirectLookup {
     uint64_t table_at;            ///< of a deep directory's table the word's reference; 0 = none
     uint32_t table_word;
     unsigned candidate_count;
+    unsigned buckets_read;        ///< of the two; their versions stand below
     uint64_t segment;             ///< 0: the database has none
     std::array<uint64_t, 2> versions;
     std::array<uint64_t, 4> candidates;  ///< items that may be the key
@@ -86,7 +89,13 @@ class BasicDirectReader {
     /// Finds the keys: item, lengths and expiry, none of it validated yet. The clock is read for keys that have an expiry.
     void find(std::span<DirectLookup> lookups);
     /// Appends bytes [from, from + count) of the value found. False: it has changed, which validate() would say as well.
-    bool append_value(const DirectLookup& lookup, uint64_t from, uint64_t count, Buffer& out);
+    bool append_value(const DirectLookup& lookup, uint64_t from, uint64_t count, Buffer& out) {
+        if (!copy_value(lookup, from, count, out.reserve(count))) return false;
+        out.commit(count);
+        return true;
+    }
+    /// The same to `to`.
+    bool copy_value(const DirectLookup& lookup, uint64_t from, uint64_t count, char* to);
     /// Whether all that was found and copied was so at one moment.
     bool validate(std::span<const DirectLookup> lookups) const;
     /// Notes that the keys, as validated, were used.

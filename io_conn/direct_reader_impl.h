@@ -62,7 +62,9 @@ template <class Load>
 bool BasicDirectReader<Load>::unchanged(const DirectLookup& lookup) const {
     std::atomic_thread_fence(std::memory_order_acquire);
     if (kSeededReaderBug != SeededReaderBug::reader_route_not_validated && !route_stands(lookup)) return false;
-    return lookup.segment == 0 || (load(bucket_at(lookup, 0)) == lookup.versions[0] && load(bucket_at(lookup, 1)) == lookup.versions[1]);
+    for (unsigned which = 0; which < lookup.buckets_read; ++which)
+        if (load(bucket_at(lookup, which)) != lookup.versions[which]) return false;
+    return true;
 }
 
 template <class Load>
@@ -77,7 +79,7 @@ bool BasicDirectReader<Load>::validate(std::span<const DirectLookup> lookups) co
 template <class Load>
 bool BasicDirectReader<Load>::locate(DirectLookup& lookup) {
     lookup.segment = lookup.item = lookup.table_at = 0;
-    lookup.candidate_count = 0;
+    lookup.candidate_count = lookup.buckets_read = 0;
     lookup.route = load(route_at(lookup.database));
     const st::Route route = st::Route::from(lookup.route);
     if (route.directory == 0) return true;
@@ -110,50 +112,57 @@ void BasicDirectReader<Load>::find(std::span<DirectLookup> lookups) {
         for (DirectLookup& lookup : group) {
             lookup.place = {XXH3_64bits_withSeed(lookup.key.data(), lookup.key.size(), hash_seed_)};
             lookup.stable = locate(lookup);
+            if (lookup.stable && lookup.segment != 0) __builtin_prefetch(at(bucket_at(lookup, 0)));
+        }
+        for (DirectLookup& lookup : group) {
             if (!lookup.stable || lookup.segment == 0) continue;
-            __builtin_prefetch(at(bucket_at(lookup, 0)));
-            __builtin_prefetch(at(bucket_at(lookup, 1)));
+            lookup.stable = search(lookup);
+            if (lookup.candidate_count == 0) __builtin_prefetch(at(bucket_at(lookup, 1)));
         }
         for (DirectLookup& lookup : group)
-            if (lookup.stable && lookup.segment != 0) lookup.stable = search(lookup);
+            if (lookup.stable && lookup.buckets_read == 1 && lookup.candidate_count == 0) lookup.stable = search(lookup);
         for (DirectLookup& lookup : group)
-            if (lookup.stable && lookup.candidate_count != 0) lookup.stable = choose(lookup);
+            if (lookup.stable && lookup.buckets_read != 0) lookup.stable = choose(lookup);
     }
 }
 
-/// Looks for the key's tag in its two buckets, and asks for the items that have it.
+/// Looks for the key's tag in the next of its two buckets, and asks for the items that have it.
 template <class Load>
 bool BasicDirectReader<Load>::search(DirectLookup& lookup) {
-    std::array<st::Bucket, 2> buckets;
-    for (unsigned which = 0; which < 2; ++which) {
-        lookup.versions[which] = load(bucket_at(lookup, which));
-        const bool odd = kSeededReaderBug != SeededReaderBug::reader_odd_is_read && lookup.versions[which] % 2 != 0;
-        const bool later = kSeededReaderBug != SeededReaderBug::reader_odd_is_read &&
-                           kSeededReaderBug != SeededReaderBug::reader_miss_not_validated && lookup.versions[which] / 2 > number_;
-        if (odd || later) return false;  // T3, T8
-    }
+    const unsigned which = lookup.buckets_read;
+    const uint64_t bucket_begin = bucket_at(lookup, which);
+    const uint64_t version = load(bucket_begin);
+    const bool odd = kSeededReaderBug != SeededReaderBug::reader_odd_is_read && version % 2 != 0;
+    const bool later = kSeededReaderBug != SeededReaderBug::reader_odd_is_read &&
+                       kSeededReaderBug != SeededReaderBug::reader_miss_not_validated && version / 2 > number_;
+    if (odd || later) return false;  // T3, T8
+    lookup.versions[which] = version;
+    lookup.buckets_read = which + 1;
     std::atomic_thread_fence(std::memory_order_acquire);
-    for (unsigned which = 0; which < 2; ++which)
-        racing_copy_words<Load, 7>(&buckets[which].words[1], at(bucket_at(lookup, which) + 8));
+    st::Bucket bucket;
+    bucket.words[0] = version;
+    racing_copy_words<Load, 7>(&bucket.words[1], at(bucket_begin + 8));
     if (!unchanged(lookup)) return false;  // D1
-    for (unsigned which = 0; which < 2; ++which)
-        for (unsigned found = buckets[which].slots_with_tag(lookup.place.tag()); found != 0; found &= found - 1) {
-            const auto slot = static_cast<unsigned>(__builtin_ctz(found));
-            const uint64_t item = st::Slot::from(buckets[which].slot_bits(slot)).reference;
-            if (item == 0) continue;
-            if (!in_use(item) || lookup.candidate_count == lookup.candidates.size()) return false;
-            __builtin_prefetch(at(item));
-            __builtin_prefetch(at(item) + 64);
-            if (rules_.kind != MarkKind::none) marks_->prefetch(bucket_at(lookup, which));
-            lookup.candidate_slots[lookup.candidate_count] = static_cast<uint8_t>(slot | (which == 0 ? 0 : kSecondBucket));
-            lookup.candidates[lookup.candidate_count++] = item;
-        }
+    for (uint64_t found = bucket.tags_equal(lookup.place.tag()); found != 0; found &= found - 1) {
+        const unsigned slot = st::Bucket::slot_of(found);
+        const uint64_t item = st::Slot::from(bucket.slot_bits(slot)).reference;
+        if (item == 0) continue;
+        if (!in_use(item) || lookup.candidate_count == lookup.candidates.size()) return false;
+        __builtin_prefetch(at(item));
+        __builtin_prefetch(at(item) + 64);
+        if (rules_.kind != MarkKind::none) marks_->prefetch(bucket_begin);
+        lookup.candidate_slots[lookup.candidate_count] = static_cast<uint8_t>(slot | (which == 0 ? 0 : kSecondBucket));
+        lookup.candidates[lookup.candidate_count++] = item;
+    }
     return true;
 }
 
+/// The candidate that is the key. Those of the first bucket may all be others; then the second one is looked at as well.
 template <class Load>
 bool BasicDirectReader<Load>::choose(DirectLookup& lookup) {
-    for (unsigned i = 0; i < lookup.candidate_count; ++i) {
+    for (unsigned i = 0;; ++i) {
+        if (i == lookup.candidate_count && lookup.buckets_read == 1 && !search(lookup)) return false;
+        if (i == lookup.candidate_count) return true;
         const Match outcome = match(lookup, lookup.candidates[i]);
         if (outcome == Match::changed) return false;
         if (outcome == Match::no) continue;
@@ -162,7 +171,6 @@ bool BasicDirectReader<Load>::choose(DirectLookup& lookup) {
         lookup.slot = lookup.candidate_slots[i];
         return true;
     }
-    return true;
 }
 
 template <class Load>
@@ -237,20 +245,15 @@ bool BasicDirectReader<Load>::each_piece(const DirectLookup& lookup, uint64_t fr
 }
 
 template <class Load>
-bool BasicDirectReader<Load>::append_value(const DirectLookup& lookup, uint64_t from, uint64_t count, Buffer& out) {
-    char* const room = out.reserve(count);
+bool BasicDirectReader<Load>::copy_value(const DirectLookup& lookup, uint64_t from, uint64_t count, char* to) {
     if (!lookup.large) {
-        racing_copy_out<Load>(room, at(lookup.value_at + from), count);
-    } else {
-        char* to = room;
-        const bool complete = each_piece(lookup, from, count, [&](const std::byte* piece, uint64_t bytes) {
-            racing_copy_out<Load>(to, piece, bytes);
-            to += bytes;
-        });
-        if (!complete) return false;
+        racing_copy_out<Load>(to, at(lookup.value_at + from), count);
+        return true;
     }
-    out.commit(count);
-    return true;
+    return each_piece(lookup, from, count, [&](const std::byte* piece, uint64_t bytes) {
+        racing_copy_out<Load>(to, piece, bytes);
+        to += bytes;
+    });
 }
 
 }  // namespace millrace::io_conn

@@ -27,6 +27,19 @@ namespace {
 /// Reads a length of a few digits and steps over the line's end; false for anything that needs a closer look.
 [[gnu::always_inline]] inline bool take_length(const char*& at, const char* end, uint32_t& length) {
     constexpr unsigned kDigitsMax = 7;
+    if (end - at >= 4) {  // one or two digits, as nearly always
+        const unsigned first = static_cast<unsigned char>(at[0] - '0'), second = static_cast<unsigned char>(at[1] - '0');
+        if (first <= 9 && at[1] == '\r') {
+            length = first;
+            at += 3;
+            return true;
+        }
+        if (first - 1 <= 8 && second <= 9 && at[2] == '\r') {
+            length = first * 10 + second;
+            at += 4;
+            return true;
+        }
+    }
     const char* const begin = at;
     uint32_t value = 0;
     for (; at < end && static_cast<unsigned char>(*at - '0') <= 9; ++at) value = value * 10 + static_cast<uint32_t>(*at - '0');

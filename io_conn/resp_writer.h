@@ -27,7 +27,22 @@ class RespWriter {
     /// A text for people: verbatim string in RESP3.
     void verbatim(std::string_view text);
     void bulk_header(uint32_t length) { number('$', length); }
-    void bulk_end() { out_.append("\r\n"); }
+    /// Room for the bytes of a bulk, behind its header. Nothing is written before end_bulk() says that they are there.
+    char* begin_bulk(uint32_t length) {
+        char* const at = out_.reserve(kLineRoom + length + 2);
+        return at + put_number(at, '$', length);
+    }
+    void end_bulk(char* bytes, uint32_t length) {
+        bytes[length] = '\r';
+        bytes[length + 1] = '\n';
+        out_.commit(static_cast<size_t>(bytes + length + 2 - out_.reserve(0)));
+    }
+    void bulk_end() {
+        char* const at = out_.reserve(2);
+        at[0] = '\r';
+        at[1] = '\n';
+        out_.commit(2);
+    }
     void null() { out_.append(resp3_ ? "_\r\n" : "$-1\r\n"); }
     void null_array() { out_.append(resp3_ ? "_\r\n" : "*-1\r\n"); }
     void array(uint32_t count) { number('*', count); }
@@ -40,13 +55,29 @@ class RespWriter {
     unsigned errors() const { return errors_; }
 
   private:
+    static constexpr size_t kLineRoom = 24;  ///< bytes of a line with a number
+
     void number(char tag, int64_t value) {
-        char* at = out_.reserve(24);
-        *at = tag;
-        char* end = std::to_chars(at + 1, at + 22, value).ptr;
-        *end++ = '\r';
-        *end++ = '\n';
-        out_.commit(static_cast<size_t>(end - at));
+        char* const at = out_.reserve(kLineRoom);
+        out_.commit(put_number(at, tag, value));
+    }
+    /// Writes a line; returns its length.
+    static size_t put_number(char* at, char tag, int64_t value) {
+        size_t length;
+        at[0] = tag;
+        if (static_cast<uint64_t>(value) < 10) {
+            at[1] = static_cast<char>('0' + value);
+            length = 2;
+        } else if (static_cast<uint64_t>(value) < 100) {
+            at[1] = static_cast<char>('0' + value / 10);
+            at[2] = static_cast<char>('0' + value % 10);
+            length = 3;
+        } else {
+            length = static_cast<size_t>(std::to_chars(at + 1, at + kLineRoom - 2, value).ptr - at);
+        }
+        at[length] = '\r';
+        at[length + 1] = '\n';
+        return length + 2;
     }
     void line(char tag, std::string_view text) {
         out_.append({&tag, 1});

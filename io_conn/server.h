@@ -31,6 +31,7 @@
 #include "io_conn/acceptor.h"
 #include "io_conn/client_rows.h"
 #include "io_conn/connection.h"
+#include "io_conn/direct_commands.h"
 #include "io_conn/direct_reader.h"
 #include "io_conn/md_link.h"
 #include "io_conn/resp_writer.h"
@@ -145,6 +146,7 @@ class Server {
     /// decoder, which then is not used again before run_direct().
     struct PendingRead {
         const CommandRow* row;
+        DirectHandler handler;
         size_t begin;  ///< of the request in the input
         uint32_t first_argument, arguments;
         uint32_t first_key, keys;

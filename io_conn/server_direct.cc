@@ -27,11 +27,12 @@ bool may_read_directly(const Connection& connection) {
 
 /// False: the request is not for direct reading, or not now (N5). `begin`: where it begins in the input.
 bool Server::queue_direct(Connection& connection, const CommandRow& row, Arguments words, size_t begin) {
-    if (direct_handler(row.id) == nullptr || !row.accepts(words.size()) || !may_read_directly(connection)) return false;
+    const DirectHandler handler = direct_handler(row.id);
+    if (handler == nullptr || !row.accepts(words.size()) || !may_read_directly(connection)) return false;
     const Arguments arguments = words.subspan(1);
     const size_t keys = keys_of(row, arguments.size());
     if (keys > kDirectKeysMax) return false;
-    pending_reads_.push_back({&row, begin, static_cast<uint32_t>(pending_arguments_.size()), static_cast<uint32_t>(arguments.size()),
+    pending_reads_.push_back({&row, handler, begin, static_cast<uint32_t>(pending_arguments_.size()), static_cast<uint32_t>(arguments.size()),
                               static_cast<uint32_t>(pending_keys_.size()), static_cast<uint32_t>(keys)});
     for (const std::string_view argument : arguments) pending_arguments_.push_back(argument);
     for (size_t key = 0; key < keys; ++key) pending_keys_.emplace_back(arguments[key * static_cast<size_t>(row.key_step)], connection.database);
@@ -81,9 +82,9 @@ bool Server::answer_direct(Connection& connection, const PendingRead& read) {
             direct_.find(keys);
         }
         RespWriter out(connection.output, connection.resp3);
-        const DirectCall call{std::span(pending_arguments_).subspan(read.first_argument, read.arguments), keys, direct_, connection.output, out};
+        const DirectCall call{std::span(pending_arguments_).subspan(read.first_argument, read.arguments), keys, direct_, out};
         const bool stable = std::ranges::all_of(keys, &DirectLookup::stable);
-        const DirectOutcome outcome = stable ? direct_handler(read.row->id)(call) : DirectOutcome::changed;
+        const DirectOutcome outcome = stable ? read.handler(call) : DirectOutcome::changed;
         if (outcome == DirectOutcome::answered && direct_.validate(keys)) {
             uint64_t hits = 0;
             for (const DirectLookup& key : keys) hits += key.item != 0;

@@ -57,8 +57,8 @@ void Index::prefetch_item(uint64_t segment, st::KeyPlace place) const {
     if (segment == 0) return;
     for (const unsigned which : {place.first(), place.second()}) {
         const st::Bucket& bucket = *memory_.as<st::Bucket>(segment + which * st::kBucketBytes);
-        for (unsigned candidates = bucket.slots_with_tag(place.tag()); candidates != 0; candidates &= candidates - 1)
-            __builtin_prefetch(memory_.at(st::Slot::from(bucket.slot_bits(static_cast<unsigned>(__builtin_ctz(candidates)))).reference));
+        for (uint64_t candidates = bucket.tags_equal(place.tag()); candidates != 0; candidates &= candidates - 1)
+            __builtin_prefetch(memory_.at(st::Slot::from(bucket.slot_bits(st::Bucket::slot_of(candidates))).reference));
     }
 }
 

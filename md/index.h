@@ -36,8 +36,8 @@ class Index {
         for (const unsigned which : buckets) {
             const uint64_t at = segment + which * st::kBucketBytes;
             const st::Bucket bucket = set_.read_bucket(at);
-            for (unsigned candidates = bucket.slots_with_tag(place.tag()); candidates != 0; candidates &= candidates - 1) {
-                const auto slot = static_cast<unsigned>(__builtin_ctz(candidates));
+            for (uint64_t candidates = bucket.tags_equal(place.tag()); candidates != 0; candidates &= candidates - 1) {
+                const unsigned slot = st::Bucket::slot_of(candidates);
                 const st::Slot content = st::Slot::from(bucket.slot_bits(slot));
                 if (content.reference != 0 && matches(content.reference)) return FoundSlot{at, slot, content};
             }
