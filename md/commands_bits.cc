@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "common/byte_range.h"
 #include "common/text.h"
 #include "md/handlers.h"
 
@@ -136,18 +137,33 @@ int64_t as_signed(uint64_t value, unsigned bits) {
     return static_cast<int64_t>(value);
 }
 
-/// A sum, or a value to be set, brought into the type's range; empty if that is not to be (Overflow::fail).
+/// A sum, or a value to be set, brought into the type's range; empty if that is not to be (Overflow::fail). Where a number is so far out of
+/// range that the distance to the limits does not fit 64 bits, the limit is the one that Redis's arithmetic takes.
 std::optional<uint64_t> fit(const FieldType& type, Overflow overflow, uint64_t old, int64_t operand, bool adds) {
-    const __int128 highest = type.is_signed ? (__int128{1} << (type.bits - 1)) - 1 : (__int128{1} << type.bits) - 1;
-    const __int128 lowest = type.is_signed ? -highest - 1 : 0;
-    const __int128 base = type.is_signed ? __int128{as_signed(old, type.bits)} : __int128{old};
-    // What is set in an unsigned field is taken as unsigned: -1 is the greatest number that there is.
-    const __int128 wanted = adds ? base + operand : type.is_signed ? __int128{operand} : __int128{static_cast<uint64_t>(operand)};
     const uint64_t mask = type.bits == 64 ? ~uint64_t{0} : (uint64_t{1} << type.bits) - 1;
-    if (wanted >= lowest && wanted <= highest) return static_cast<uint64_t>(wanted) & mask;
+    const int64_t increment = adds ? operand : 0;
+    bool over, under;
+    uint64_t base, highest, lowest;
+    if (type.is_signed) {
+        const int64_t value = adds ? as_signed(old, type.bits) : operand;
+        const auto max = static_cast<int64_t>(mask >> 1), min = -max - 1;
+        base = static_cast<uint64_t>(value);
+        highest = static_cast<uint64_t>(max);
+        lowest = static_cast<uint64_t>(min);
+        const auto up = static_cast<int64_t>(highest - base), down = static_cast<int64_t>(lowest - base);
+        over = value > max || (type.bits != 64 && increment > up) || (value >= 0 && increment > 0 && increment > up);
+        under = value < min || (type.bits != 64 && increment < down) || (value < 0 && increment < 0 && increment < down);
+    } else {  // what is set is taken as unsigned: -1 is the greatest number that there is
+        base = adds ? old : static_cast<uint64_t>(operand);
+        highest = mask;
+        lowest = 0;
+        over = base > mask || (increment > 0 && increment > static_cast<int64_t>(mask - base));
+        under = increment < 0 && increment < -static_cast<int64_t>(base);
+    }
+    const uint64_t wrapped = (base + static_cast<uint64_t>(increment)) & mask;
+    if ((!over && !under) || overflow == Overflow::wrap) return wrapped;
     if (overflow == Overflow::fail) return std::nullopt;
-    if (overflow == Overflow::wrap) return static_cast<uint64_t>(wanted) & mask;
-    return static_cast<uint64_t>(wanted > highest ? highest : lowest) & mask;
+    return (over ? highest : lowest) & mask;
 }
 
 /// False after an error reply.
@@ -196,15 +212,24 @@ bool parse_field_operations(Plan& plan, Arguments words, bool read_only, std::ve
 void bitfield(Plan& plan, Arguments arguments, bool read_only) {
     std::vector<FieldOperation> operations;
     if (!parse_field_operations(plan, arguments.subspan(1), read_only, operations)) return;
-    uint64_t bits_needed = 0;
-    for (const FieldOperation& operation : operations)
-        if (operation.kind != FieldOperation::Kind::get) bits_needed = std::max(bits_needed, operation.offset + operation.type.bits);
+    uint64_t bits_needed = 0, bits_looked_at = 0, first_bit = ~uint64_t{0};
+    for (const FieldOperation& operation : operations) {
+        const uint64_t end = operation.offset + operation.type.bits;
+        if (operation.kind != FieldOperation::Kind::get) bits_needed = std::max(bits_needed, end);
+        bits_looked_at = std::max(bits_looked_at, end);
+        first_bit = std::min(first_bit, operation.offset);
+    }
     const std::string_view key = arguments[0];
     const bool writes = bits_needed != 0;
     const std::optional<Value> old = writes ? plan.find(key) : plan.read(key);
-    std::string bytes(old ? plan.part(*old, {0, old->length()}) : std::string_view());
+    // Of a large value only the bytes around the fields.
+    const uint64_t window_at = first_bit / 8, window_bytes = (bits_looked_at + 7) / 8 - window_at;
+    const bool in_window = old && !operations.empty() && Plan::can_patch(*old, window_at, window_bytes);
+    const uint64_t begin = in_window ? window_at : 0;
+    std::string bytes(old ? plan.part(*old, in_window ? ByteRange{window_at, window_bytes} : ByteRange{0, old->length()}) : std::string_view());
+    for (FieldOperation& operation : operations) operation.offset -= begin * 8;
     const uint64_t length = (bits_needed + 7) / 8;
-    if (bytes.size() < length) bytes.resize(length);
+    if (!in_window && bytes.size() < length) bytes.resize(length);
     plan.reply().array(static_cast<uint32_t>(operations.size()));
     for (const FieldOperation& operation : operations) {
         const uint64_t before = read_field(bytes, operation.offset, operation.type.bits);
@@ -222,7 +247,9 @@ void bitfield(Plan& plan, Arguments arguments, bool read_only) {
         write_field(bytes, operation.offset, operation.type.bits, *after);
         plan.reply().integer(shown(adds ? *after : before));
     }
-    if (writes) plan.set(key, plan.keep(bytes), old ? old->expire_at_ms : kNoExpiry);
+    if (!writes) return;
+    if (in_window) plan.patch(key, *old, begin, plan.keep(bytes));
+    else plan.set(key, plan.keep(bytes), old ? old->expire_at_ms : kNoExpiry);
 }
 
 }  // namespace
@@ -233,6 +260,12 @@ void handle_setbit(Plan& plan, Arguments arguments) {
     int64_t bit;
     if (!parse_integer(arguments[2], bit) || (bit != 0 && bit != 1)) return plan.reply().error(kBadBit);
     const std::optional<Value> old = plan.find(arguments[0]);
+    if (old && Plan::can_patch(*old, *offset / 8, 1)) {
+        std::string byte(plan.part(*old, {*offset / 8, 1}));
+        plan.reply().integer(bit_at(byte, *offset % 8));
+        set_bit(byte, *offset % 8, static_cast<unsigned>(bit));
+        return plan.patch(arguments[0], *old, *offset / 8, plan.keep(byte));
+    }
     std::string bytes(old ? plan.part(*old, {0, old->length()}) : std::string_view());
     plan.reply().integer(bit_at(bytes, *offset));
     if (bytes.size() <= *offset / 8) bytes.resize(*offset / 8 + 1);

@@ -37,6 +37,7 @@ void Items::each_piece(const Value& value, const Take& take) const {
         for (uint64_t done = 0; done < value.stored_length;) {
             const uint64_t piece = std::min<uint64_t>(sizeof buffer, value.stored_length - done);
             read_large(value.large, skip + done, piece, buffer);
+            value.apply_patch(done, piece, buffer);
             take(std::string_view(buffer, piece));
             done += piece;
         }
@@ -153,8 +154,26 @@ bool Items::append_in_place(uint64_t reference, const Value& value) {
     return true;
 }
 
+bool Items::patch_in_place(uint64_t reference, const Value& value) {
+    if (value.large != reference || st::pin_count(word_of(reference, offsetof(st::LargeItem, pins))) != 0) return false;
+    const uint64_t pages = word_of(reference, offsetof(st::LargeItem, page_count));
+    const uint64_t tail = word_of(reference, offsetof(st::LargeItem, tail));
+    uint64_t at = word_of(reference, offsetof(st::LargeItem, key_length)) + value.patch_at;
+    for (std::string_view left = value.patch; !left.empty();) {
+        const uint64_t index = at / st::kPageBytes, within = at % st::kPageBytes, skip = within % 8;
+        const uint64_t start = index < pages ? page_of(reference, index) << st::kPageShift : tail;
+        const uint64_t count = std::min<uint64_t>(8 - skip, left.size());
+        uint64_t word = set_.read(start + within - skip);
+        std::memcpy(reinterpret_cast<char*>(&word) + skip, left.data(), count);
+        set_.write(start + within - skip, word);
+        left.remove_prefix(count);
+        at += count;
+    }
+    return true;
+}
+
 bool Items::is_value_of(uint64_t reference, const Value& value) const {
-    if (!value.rest.empty()) return false;
+    if (!value.rest.empty() || !value.patch.empty()) return false;
     const Value own = value_of(reference);
     return own.large == value.large && own.small == value.small && own.stored_length == value.stored_length;
 }

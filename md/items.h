@@ -26,6 +26,10 @@ class Items {
     /// Gives a small item another value of nearly the same length where it lies, through the write set. False: the value
     /// needs another chunk. `touched`: whether this operation may have written words of the item before.
     bool overwrite(uint64_t reference, const Value& value, bool touched);
+    /// Replaces the bytes of a large item that `value` says, where they lie, through the write set. False: a reply that refers to the item is
+    /// still read, so its bytes have to stay. REQUIRES: `value` is that item's value with a patch of at most kPatchBytesMax.
+    bool patch_in_place(uint64_t reference, const Value& value);
+    static constexpr uint64_t kPatchBytesMax = 4096;  ///< words of the list that one patch takes at most, x 8
     /// Whether a value is this item's, as value_of() gives it, with other expiry perhaps.
     bool is_value_of(uint64_t reference, const Value& value) const;
     /// Gives the item another expiry where it lies. False: it needs another chunk.

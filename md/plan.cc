@@ -77,6 +77,7 @@ std::string_view Plan::part(const Value& value, ByteRange range) {
     } else {
         bytes.resize(stored);
         store_.read_large_value(value.large, range.from, stored, bytes.data());
+        value.apply_patch(range.from, stored, bytes.data());
     }
     return bytes.append(value.rest.substr(0, range.count - stored));
 }
@@ -100,6 +101,13 @@ void Plan::append(std::string_view key, const Value& value, std::string_view byt
         longer.rest = together.append(bytes);
     }
     add({ChangeKind::put, database_, key, store_.place_of(key), longer});
+}
+
+void Plan::patch(std::string_view key, const Value& value, uint64_t offset, std::string_view bytes) {
+    Value patched = value;
+    patched.patch = bytes;
+    patched.patch_at = offset;
+    add({ChangeKind::put, database_, key, store_.place_of(key), patched});
 }
 
 void Plan::erase(std::string_view key) { add({ChangeKind::erase, database_, key, store_.place_of(key), {}}); }

@@ -79,6 +79,12 @@ class Plan {
     void set_expiry(std::string_view key, const Value& value, int64_t expire_at_ms);
     /// The key has the bytes of `value` and these behind them; its expiry stays.
     void append(std::string_view key, const Value& value, std::string_view bytes);
+    /// Whether patch() may replace these bytes of a value that find() gave: it is a large one, and they are few and inside of it.
+    static bool can_patch(const Value& value, uint64_t offset, uint64_t count) {
+        return value.large != 0 && value.rest.empty() && value.patch.empty() && count <= Items::kPatchBytesMax && offset + count <= value.stored_length;
+    }
+    /// The key has the bytes of `value` but for these at `offset`; its expiry stays. REQUIRES: can_patch().
+    void patch(std::string_view key, const Value& value, uint64_t offset, std::string_view bytes);
     /// The same bytes, kept until the commit.
     std::string_view keep(std::string_view bytes) { return copied_.emplace_front(bytes); }
     void erase(std::string_view key);

@@ -120,8 +120,14 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
     const bool expires = value.expire_at_ms != kNoExpiry;
     const bool expired_before = found && found->content.expires;
     if (found) marks_.use(found->bucket_at, found->slot);
-    if (found && value.stored_length != 0 && expires == expired_before &&
+    if (found && value.stored_length != 0 && value.patch.empty() && expires == expired_before &&
         items_.expiry_of(found->content.reference) == value.expire_at_ms && items_.append_in_place(found->content.reference, value)) {
+        set_.touch_bucket(found->bucket_at);
+        oplog_.add_set(database, key, value);
+        return Put::done;
+    }
+    if (found && !value.patch.empty() && expires == expired_before && items_.expiry_of(found->content.reference) == value.expire_at_ms &&
+        items_.patch_in_place(found->content.reference, value)) {
         set_.touch_bucket(found->bucket_at);
         oplog_.add_set(database, key, value);
         return Put::done;

@@ -119,6 +119,18 @@ Operation expire_at(std::string key, int64_t at_ms) {
     };
 }
 
+/// SETRANGE inside a large value.
+Operation patch(std::string key, uint64_t offset, std::string bytes) {
+    return [=](Store& store) {
+        request(store, [&] {
+            Value value = store.find(0, key, store.place_of(key)).value();
+            value.patch = bytes;
+            value.patch_at = offset;
+            put(store, 0, key, value);
+        });
+    };
+}
+
 /// CONFIG SET.
 Operation configure(OptionId id, int64_t value) {
     return [=](Store& store) {
@@ -367,6 +379,9 @@ void add_slices(std::vector<Scenario>& all) {
                    {watched(0, {"e1"}), watched(0, {"e2"})}});
     all.push_back({"expiry", nothing(), {expire_at("s3", 5'000'000), expire_at("s3", 6'000'000), expire_at("large", 5'000'000), expire_at("large", kNoExpiry), expire_at("s3", kNoExpiry)},
                    {watched(0, {"s3"}), watched(0, {"large"})}});
+    all.push_back({"patch", nothing(), {patch("large", 3, text(20, 'p')), patch("large", st::kPageBytes - 10, text(30, 'q')), append(0, "large", text(5, 'r')), patch("large", 0, "x")},
+                   {watched(0, {"large"})}});
+    all.push_back({"patch_under_a_reply", reply_with(0, "large"), {patch("large", 100, text(20, 'p')), release(0), patch("large", 200, text(20, 'q')), free_all(3)}, {watched(0, {"large"})}});
     all.push_back({"evict", nothing(), {evict("s3"), evict("large"), free_all(2), configure(OptionId::maxmemory, 1000), evict("e1")},
                    {watched(0, {"s3"}), watched(0, {"e1"})}});
     all.push_back({"record", reply_of(500), {reply_of(2'000), release(0), release(0), free_all(1)}, {}});

@@ -124,7 +124,7 @@ class Source:
     def expiry(self):
         kind = self.random.randrange(8)
         if kind == 0:
-            return [b"SET", self.random.choice(TIMED), self.value(), *self.random.choice(([], [b"KEEPTTL"], [b"EXAT", self.random.choice(MOMENTS)], [b"PXAT", self.random.choice(MOMENTS)]))]
+            return [b"SET", self.random.choice(TIMED), self.value(), *self.random.choice(([], [b"KEEPTTL"], [b"EXAT", self.random.choice(MOMENTS)], [b"PXAT", self.random.choice(MOMENTS[1:])]))]
         if kind == 1:
             return [self.random.choice((b"EXPIRE", b"PEXPIRE")), self.key(), self.random.choice(LIFETIMES),
                     *self.random.choice(([], [], [b"NX"], [b"XX"], [b"x"], [b"GT", b"LT"], [b"NX", b"LT"]))]  # two lifetimes may be equal on one side only

@@ -20,8 +20,8 @@ using Write = std::function<void(ReplyWriter&)>;
 
 /// A value of a small item, or of a large one: whose bytes are all this letter, wherever its reference leads.
 constexpr char kLargeLetter = 'v';
-md::Value small_value(std::string_view bytes) { return {bytes.data(), 0, bytes.size(), {}, md::kNoExpiry}; }
-md::Value large_value(uint64_t length, std::string_view rest = {}) { return {nullptr, 64, length, rest, md::kNoExpiry}; }
+md::Value small_value(std::string_view bytes) { return {bytes.data(), 0, bytes.size(), {}, md::kNoExpiry, {}, 0}; }
+md::Value large_value(uint64_t length, std::string_view rest = {}) { return {nullptr, 64, length, rest, md::kNoExpiry, {}, 0}; }
 
 /// The parts that the writer makes of a reply, or the one piece in the ring.
 std::vector<std::string> pieces_of(const Write& write, uint32_t room_bytes = 8192, bool* in_parts = nullptr) {

@@ -462,3 +462,37 @@ TEST_CASE("store: another expiry for the same bytes, whatever the item is") {
         CHECK(store->expire_some(10'001, 100'000) == 1);
     }
 }
+
+TEST_CASE("store: some bytes of a large value are replaced where they lie, wherever that is") {
+    for (const std::string key : {"k", "a key of 13 b"}) {
+        TestStore store;
+        std::string bytes(300'001, 'b');
+        REQUIRE(store.set(key, bytes, 5000));
+        const uint64_t reference = store.reference_of(key), used = store->used_bytes();
+        const auto patch = [&](uint64_t at, const std::string& with) {
+            md::Value value = store.find(key).value();
+            value.patch = with;
+            value.patch_at = at;
+            REQUIRE(store.operation([&] { return store->put(0, key, store->place_of(key), value) == md::Store::Put::done; }));
+            bytes.replace(at, with.size(), with);
+            REQUIRE((store.get(key) == bytes));
+        };
+        for (const uint64_t at : {0, 1, 5, 7, 8, 65'530, 65'535, 65'536, 131'071, 262'140, 299'000, 300'000})
+            for (const uint64_t count : {1, 2, 7, 8, 9, 100, 4096})
+                if (at + count <= bytes.size()) patch(at, std::string(count, static_cast<char>('c' + count % 20)));
+        CHECK(store.reference_of(key) == reference);
+        CHECK(store->used_bytes() == used);
+        CHECK(store.find(key)->expire_at_ms == 5000);
+        CHECK(store.faults() == "");
+        // A reply that refers to the value keeps its bytes.
+        REQUIRE(store.operation([&] {
+            const md::ReplyPart part{"", reference, bytes.size()};
+            store->reset_channel(1, 7);
+            return store->add_record(1, std::span(&part, 1)) != 0;
+        }));
+        patch(10, "new");
+        CHECK(store.reference_of(key) != reference);
+        CHECK(store.memory().load(reference) != 0);
+        CHECK(store.faults() == "");
+    }
+}
