@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <ctime>
 #include <limits>
-#include <optional>
 
 #include "common/log.h"
 #include "common/paths.h"
@@ -86,8 +85,8 @@ void local_auth(const LocalCall& call) {
 
 namespace {
 
-/// HELLO's options from the second argument on: who the client is, and its name, if it gives one. False after an error reply.
-bool read_hello_options(const LocalCall& call, std::optional<std::string_view>& name) {
+/// HELLO's options from the second argument on, each of which counts even if a later one is wrong. False after an error reply.
+bool read_hello_options(const LocalCall& call) {
     const Arguments words = call.words;
     for (size_t i = 2; i < words.size(); ++i) {
         if (equals_ignoring_case(words[i], "AUTH") && i + 2 < words.size()) {
@@ -95,7 +94,7 @@ bool read_hello_options(const LocalCall& call, std::optional<std::string_view>& 
             i += 2;
         } else if (equals_ignoring_case(words[i], "SETNAME") && i + 1 < words.size()) {
             if (!valid_client_name(words[i + 1])) return call.out.error(kBadClientName), false;
-            name = words[++i];
+            set_name(call, words[++i]);
         } else {
             call.out.error(fmt::format("ERR Syntax error in HELLO option '{}'", words[i]));
             return false;
@@ -109,18 +108,16 @@ bool read_hello_options(const LocalCall& call, std::optional<std::string_view>& 
 void local_hello(const LocalCall& call) {
     Connection& connection = call.connection;
     int64_t version = connection.resp3 ? 3 : 2;
-    std::optional<std::string_view> name;
     if (call.words.size() >= 2) {
         if (!parse_integer(call.words[1], version))
             return call.out.error("ERR Protocol version is not an integer or out of range");
         if (version != 2 && version != 3) return call.out.error("NOPROTO unsupported protocol version");
-        if (!read_hello_options(call, name)) return;
+        if (!read_hello_options(call)) return;
     }
     if (connection.stranger)
         return call.out.error(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be "
             "used to authenticate the client and select the RESP protocol version at the same time");
-    if (name) set_name(call, *name);
     connection.resp3 = version == 3;
     call.server.describe(connection);
     RespWriter& out = call.out;
