@@ -22,10 +22,10 @@ OPTIMISE := -O2 -g -fno-omit-frame-pointer
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(findstring thread,$(SAN)),-Wno-tsan)
 CPPFLAGS += -I. -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL
 CXXFLAGS += $(CXXSTD) $(OPTIMISE) $(WARNINGS) $(SANFLAGS)
-LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -lpthread
+LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -llzf -lpthread
 
 # Packages, each with its reason in README.md.
-PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev python3
+PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev liblzf-dev python3
 PACKAGES_TEST := doctest-dev redis-tools python3-redis valgrind
 PACKAGES_BENCH := redis-tools memcached util-linux
 PACKAGES_FUZZ := clang libclang-rt-14-dev

@@ -84,9 +84,16 @@ struct MarkRules {
         if (kind != MarkKind::lfu) return now << 1 | 1;
         uint32_t counter = frequency(mark, now);
         const uint64_t odds = uint64_t{counter > kLfuFirst ? counter - kLfuFirst : 0} * lfu_log_factor + 1;  // 1 : odds
-        if (counter < kLfuMax && uint64_t{random} * odds < 1ull << 32) ++counter;
+        if (counter < kLfuMax && random < (1ull << 32) / odds) ++counter;
         return (now / kTicksPerLfuTick) << 8 | counter;
     }
+    /// The LRU mark of a key that was last used so many seconds ago; the longest time that marks can tell if it is longer.
+    uint32_t idle_since(uint32_t now, int64_t seconds) const {
+        constexpr int64_t kSecondsMax = (uint32_t{1} << 31) / kTicksPerSecond - 1;
+        return used(0, now - static_cast<uint32_t>(seconds < kSecondsMax ? seconds : kSecondsMax) * kTicksPerSecond, 0);
+    }
+    /// The LFU mark of a key with this counter.
+    uint32_t with_frequency(uint32_t now, uint32_t counter) const { return (now / kTicksPerLfuTick) << 8 | counter; }
     /// Time since the last use, 1/64 s.
     uint32_t idle(uint32_t mark, uint32_t now) const {
         if (kind == MarkKind::lfu) return ((now / kTicksPerLfuTick - (mark >> 8)) & kLfuTimeMask) * kTicksPerLfuTick;

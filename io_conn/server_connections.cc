@@ -66,7 +66,8 @@ namespace {
 bool is_local(int fd) {
     sockaddr_storage peer{};
     socklen_t length = sizeof peer;
-    if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) != 0) return true;  // it has gone
+    // One that has gone already is a stranger: what it has sent may still be there to be read.
+    if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) != 0) return false;
     if (peer.ss_family == AF_INET) return ntohl(reinterpret_cast<const sockaddr_in&>(peer).sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
     if (peer.ss_family != AF_INET6) return true;
     const in6_addr& address = reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr;
@@ -76,9 +77,9 @@ bool is_local(int fd) {
 }  // namespace
 
 void Server::refuse_connection(int fd, std::string_view error) {
+    counters_.add(IoCounter::connections_rejected);  // before the client hears of it
     [[maybe_unused]] const ssize_t sent = send(fd, error.data(), error.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     close(fd);
-    counters_.add(IoCounter::connections_rejected);
 }
 
 bool Server::admit(int fd) {

@@ -97,6 +97,23 @@ bool parse_number(Plan& plan, std::string_view word, int64_t& number) {
     return false;
 }
 
+enum class BitOperation { conjunction, disjunction, difference, negation };
+
+/// Combines bytes with what is there of the sources before; the first one is taken as it is, or negated.
+void combine(BitOperation operation, bool first, const char* from, char* to, uint64_t count) {
+    if (operation == BitOperation::negation) {
+        for (uint64_t i = 0; i < count; ++i) to[i] = static_cast<char>(~from[i]);
+    } else if (first) {
+        std::memcpy(to, from, count);
+    } else if (operation == BitOperation::conjunction) {
+        for (uint64_t i = 0; i < count; ++i) to[i] = static_cast<char>(to[i] & from[i]);
+    } else if (operation == BitOperation::disjunction) {
+        for (uint64_t i = 0; i < count; ++i) to[i] = static_cast<char>(to[i] | from[i]);
+    } else {
+        for (uint64_t i = 0; i < count; ++i) to[i] = static_cast<char>(to[i] ^ from[i]);
+    }
+}
+
 // --- BITFIELD -------------------------------------------------------------------------------------------------------------
 
 enum class Overflow { wrap, saturate, fail };
@@ -325,35 +342,35 @@ void handle_bitpos(Plan& plan, Arguments arguments) {
 }
 
 void handle_bitop(Plan& plan, Arguments arguments) {
-    enum class Operation { conjunction, disjunction, difference, negation } operation;
-    if (equals_ignoring_case(arguments[0], "AND")) operation = Operation::conjunction;
-    else if (equals_ignoring_case(arguments[0], "OR")) operation = Operation::disjunction;
-    else if (equals_ignoring_case(arguments[0], "XOR")) operation = Operation::difference;
-    else if (equals_ignoring_case(arguments[0], "NOT")) operation = Operation::negation;
+    BitOperation operation;
+    if (equals_ignoring_case(arguments[0], "AND")) operation = BitOperation::conjunction;
+    else if (equals_ignoring_case(arguments[0], "OR")) operation = BitOperation::disjunction;
+    else if (equals_ignoring_case(arguments[0], "XOR")) operation = BitOperation::difference;
+    else if (equals_ignoring_case(arguments[0], "NOT")) operation = BitOperation::negation;
     else return plan.reply().error(error_text::kSyntax);
     const Arguments sources = arguments.subspan(2);
-    if (operation == Operation::negation && sources.size() != 1)
+    if (operation == BitOperation::negation && sources.size() != 1)
         return plan.reply().error("ERR BITOP NOT must be called with a single source key.");
-    std::string result;
-    bool any = false;
+    std::vector<std::optional<Value>> inputs;
     uint64_t longest = 0;
-    std::vector<std::string_view> inputs;
     for (const std::string_view key : sources) {
-        const std::optional<Value> value = plan.read(key);
-        inputs.push_back(value ? plan.part(*value, {0, value->length()}) : std::string_view());
-        longest = std::max<uint64_t>(longest, inputs.back().size());
+        inputs.push_back(plan.read(key));
+        if (inputs.back()) longest = std::max(longest, inputs.back()->length());
     }
-    result.resize(longest);
-    for (const std::string_view input : inputs) {
-        for (uint64_t i = 0; i < longest; ++i) {
-            const char byte = i < input.size() ? input[i] : '\0';
-            if (operation == Operation::negation) result[i] = static_cast<char>(~byte);
-            else if (!any) result[i] = byte;
-            else if (operation == Operation::conjunction) result[i] = static_cast<char>(result[i] & byte);
-            else if (operation == Operation::disjunction) result[i] = static_cast<char>(result[i] | byte);
-            else result[i] = static_cast<char>(result[i] ^ byte);
+    // Piece by piece: no more memory is needed than for the result.
+    constexpr uint64_t kPieceBytes = 64 * 1024;
+    std::string result(longest, '\0'), piece(std::min(longest, kPieceBytes), '\0');
+    for (uint64_t at = 0; at < longest; at += kPieceBytes) {
+        char* const to = result.data() + at;
+        const uint64_t count = std::min(kPieceBytes, longest - at);
+        for (size_t input = 0; input < inputs.size(); ++input) {
+            const uint64_t length = inputs[input] ? inputs[input]->length() : 0;
+            const uint64_t here = length > at ? std::min(count, length - at) : 0;
+            std::ranges::fill(piece, '\0');
+            if (here != 0) plan.copy(*inputs[input], {at, here}, piece.data());
+            combine(operation, input == 0, piece.data(), to, count);
+            plan.tick();
         }
-        any = true;
     }
     const std::string_view destination = arguments[1];
     if (longest != 0) plan.set(destination, plan.keep(result), kNoExpiry);

@@ -1,5 +1,7 @@
 // Commands over keys of any type and over whole databases. Runs in md; handlers only (see handlers.h).
-#include <charconv>
+#include <cctype>
+#include <cerrno>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -27,7 +29,7 @@ std::optional<unsigned> parse_database(Plan& plan, std::string_view word) {
     int64_t number;
     if (!parse_integer(word, number)) return plan.reply().error(error_text::kNotAnInteger), std::nullopt;
     if (number < INT32_MIN || number > INT32_MAX) return plan.reply().error(kNoInt32), std::nullopt;
-    if (number >= 0 && number < kDatabases) return static_cast<unsigned>(number);
+    if (number >= 0 && number < plan.databases()) return static_cast<unsigned>(number);
     plan.reply().error(kBadDatabase);
     return std::nullopt;
 }
@@ -56,10 +58,13 @@ bool parse_flush_mode(Plan& plan, Arguments arguments) {
 
 bool is_over(const Value& value, int64_t now_ms) { return value.expire_at_ms != kNoExpiry && value.expire_at_ms <= now_ms; }
 
-/// SCAN's cursor, as Redis reads it: an unsigned decimal number.
+/// SCAN's cursor, as Redis reads it: all that strtoul() takes but spaces in front.
 bool parse_cursor(std::string_view text, uint64_t& cursor) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cursor);
-    return error == std::errc() && end == text.data() + text.size();
+    const std::string terminated(text);
+    char* end;
+    errno = 0;
+    cursor = std::strtoul(terminated.c_str(), &end, 10);
+    return !std::isspace(static_cast<unsigned char>(terminated.c_str()[0])) && *end == '\0' && errno != ERANGE;
 }
 
 }  // namespace
@@ -133,11 +138,29 @@ void handle_move(Plan& plan, Arguments arguments) {
     plan.reply().integer(moves);
 }
 
+void handle_swapdb(Plan& plan, Arguments arguments) {
+    constexpr std::string_view kInvalid[] = {"ERR invalid first DB index", "ERR invalid second DB index"};
+    unsigned databases[2];
+    int64_t numbers[2];
+    for (unsigned i = 0; i < 2; ++i)
+        if (!parse_integer(arguments[i], numbers[i]) || numbers[i] < INT32_MIN || numbers[i] > INT32_MAX) return plan.reply().error(kInvalid[i]);
+    for (unsigned i = 0; i < 2; ++i) {
+        if (numbers[i] < 0 || numbers[i] >= plan.databases()) return plan.reply().error(kBadDatabase);
+        databases[i] = static_cast<unsigned>(numbers[i]);
+    }
+    plan.swap_databases(databases[0], databases[1]);
+    plan.reply().ok();
+}
+
 void handle_keys(Plan& plan, Arguments arguments) {
     std::vector<std::string> found;
-    plan.walk_keys(0, ~uint64_t{0}, [&](std::string key, const Value& value) {
-        if (!is_over(value, plan.now_ms()) && glob_match(arguments[0], key, false)) found.push_back(std::move(key));
-    });
+    uint64_t position = 0;
+    do {
+        position = plan.walk_keys(position, ~uint64_t{0}, [&](std::string key, const Value& value) {
+            if (!is_over(value, plan.now_ms()) && glob_match(arguments[0], key, false)) found.push_back(std::move(key));
+            plan.tick();
+        });
+    } while (position != 0);
     plan.reply().array(static_cast<uint32_t>(found.size()));
     for (const std::string& key : found) plan.reply().bulk(key);
 }
@@ -180,6 +203,7 @@ void handle_scan(Plan& plan, Arguments arguments) {
     const bool wanted = equals_ignoring_case(type, "string");
     cursor = plan.walk_keys(cursor, static_cast<uint64_t>(count), [&](std::string key, const Value& value) {
         if (wanted && !is_over(value, plan.now_ms()) && (pattern == "*" || glob_match(pattern, key, false))) found.push_back(std::move(key));
+        plan.tick();
     });
     plan.reply().array(2);
     plan.reply().bulk(std::to_string(cursor));

@@ -45,8 +45,8 @@ struct Match {
 /// Lengths of the longest common subsequences of all pairs of beginnings.
 class Table {
   public:
-    Table(std::string_view first, std::string_view second) : width_(second.size() + 1), lengths_((first.size() + 1) * width_) {
-        for (size_t i = 1; i <= first.size(); ++i)
+    Table(Plan& plan, std::string_view first, std::string_view second) : width_(second.size() + 1), lengths_((first.size() + 1) * width_) {
+        for (size_t i = 1; i <= first.size(); ++i, plan.tick())
             for (size_t j = 1; j <= second.size(); ++j)
                 lengths_[i * width_ + j] = first[i - 1] == second[j - 1] ? at(i - 1, j - 1) + 1 : std::max(at(i - 1, j), at(i, j - 1));
     }
@@ -122,7 +122,7 @@ void handle_lcs(Plan& plan, Arguments arguments) {
     const __int128 bytes = __int128{texts[0].size() + 1} * (texts[1].size() + 1) * sizeof(uint32_t);
     if (bytes > static_cast<__int128>(plan.value_bytes_max()))
         return plan.reply().error("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
-    const Table table(texts[0], texts[1]);
+    const Table table(plan, texts[0], texts[1]);
     const uint32_t length = table.at(texts[0].size(), texts[1].size());
     if (options.only_length) return plan.reply().integer(length);
     std::string common;

@@ -39,6 +39,7 @@ Evictor::Outcome Evictor::make_room(uint64_t microseconds) {
         if (!store_.free_some(kFreeSlice) && over_limit()) {
             if (!may_any_go()) return Outcome::nothing_left;
             evict_one();
+            store_.drop_empty_index();  // it counts as well
         }
         if (done % kLookAtClockEvery == 0 && monotonic_us() >= until_us) return over_limit() ? Outcome::time_over : Outcome::enough;
     }
@@ -51,7 +52,8 @@ bool Evictor::evict_one() {
     unsigned seen = 0;
     for (unsigned buckets = 0; seen < samples && buckets < kRandomBuckets; ++buckets) {
         if (!next_) choose_next();
-        if (next_) seen += take_sample(*next_);
+        // Asked for some time ago: it may be something else by now.
+        if (next_ && is_in_use(*next_)) seen += take_sample(*next_);
         choose_next();
     }
     if (pool_.empty() && !walk()) return false;
@@ -125,11 +127,15 @@ void Evictor::enter(const Candidate& candidate) {
     if (pool_.size() > kPool) pool_.erase(pool_.begin());
 }
 
+/// Whether a bucket is one of the database still.
+bool Evictor::is_in_use(const Place& place) const {
+    return store_.index().segment_of(place.database, place.via) == place.bucket_at / st::kIndexSegmentBytes * st::kIndexSegmentBytes;
+}
+
 /// Whether the key, or another in its place, is still there and as good a choice: not used since it was seen.
 bool Evictor::still_stands(const Candidate& candidate) {
     const Place& place = candidate.place;
-    const uint64_t segment = place.bucket_at / st::kIndexSegmentBytes * st::kIndexSegmentBytes;
-    if (store_.index().segment_of(place.database, place.via) != segment) return false;
+    if (!is_in_use(place)) return false;
     if (store_.read_bucket(place.bucket_at).slot_bits(candidate.slot) != candidate.bits) return false;
     return is_by_chance() || score(place, candidate.slot, st::Slot::from(candidate.bits)) >= candidate.score;
 }

@@ -78,6 +78,7 @@ class Evictor {
     unsigned take_sample(const Place& place);
     bool walk();
     void enter(const Candidate& candidate);
+    bool is_in_use(const Place& place) const;
     bool still_stands(const Candidate& candidate);
     uint64_t score(const Place& place, unsigned slot, st::Slot content);
 

@@ -52,6 +52,8 @@ Loop::Loop(Daemon& daemon, Lease& lease)
                                            arguments.instance, arguments.generation);
     engine_.store.set_reserve(kReservePages);
     if (!engine_.store.adopt_options(daemon.options())) throw Error("there is no shared memory left for the options");
+    engine_.plan.set_databases(static_cast<unsigned>(daemon.options().number(OptionId::databases)));
+    engine_.plan.set_progress(lease.control_segment().payload<Control>()->md_turns);
     engine_.plan.set_value_bytes_max(static_cast<uint64_t>(daemon.options().number(OptionId::proto_max_bulk_len)));
     engine_.assembly_budget.limit = static_cast<uint64_t>(daemon.options().number(OptionId::assembly_memory));
     control_ = lease.control_segment().payload<Control>();
@@ -209,6 +211,7 @@ bool Loop::keep_house() {
     const bool due = now_us >= next_housekeeping_us_;
     if (due || freed_all) {
         while (store.fill_reserve_some()) {}
+        if (due) store.drop_empty_index();
         publish_keyspace(engine_, ~0u);
         engine_.counters.set(MdCounter::store_bytes, store.taken_bytes());
         engine_.counters.set(MdCounter::commits, store.memory().root().number);

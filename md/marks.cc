@@ -18,21 +18,23 @@ MarkRules rules_in(const StoreMemory& store, MarkKind kind) {
 void Marks::look(const StoreMemory& store) {
     const auto word = [&](uint64_t at) { return store.load(at); };
     const auto policy = static_cast<EvictionPolicy>(live_number(OptionId::maxmemory_policy, word));
-    wanted_ = back_ ? marks_of(policy) : MarkKind::none;
+    const MarkKind wanted = back_ ? marks_of(policy) : MarkKind::none;
+    changes_ += wanted != wanted_;
+    wanted_ = wanted;
     const auto kept = static_cast<MarkKind>(store.load(store.offset_of(&store.root().marks_kept)));
     rules_ = rules_in(store, back_ ? kept : MarkKind::none);
-    if (wanted_ != MarkKind::none) now_ = MarkRules::now();
+    if (needed()) now_ = MarkRules::now();
 }
 
 bool Marks::back_page(uint64_t page) {
-    return wanted_ == MarkKind::none || back_(MarkTable::offset_of(page << st::kPageShift), MarkTable::kBytesPerPage);
+    return !needed() || back_(MarkTable::offset_of(page << st::kPageShift), MarkTable::kBytesPerPage);
 }
 
 bool Marks::take_page(uint64_t page) {
-    if (wanted_ == MarkKind::none) return true;
+    if (!needed()) return true;
     if (!back_page(page)) return false;
     MarkRules rules = rules_;
-    rules.kind = wanted_;
+    if (kept() == MarkKind::none) rules.kind = wanted_;
     const uint32_t fresh = rules.fresh(now_);
     for (uint64_t at = page << st::kPageShift, end = at + st::kPageBytes; at < end; at += st::kBucketBytes)
         for (unsigned slot = 0; slot < st::kSlots; ++slot) table_.write(at, slot, fresh);

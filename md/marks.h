@@ -24,11 +24,13 @@ class Marks {
     /// Reads what the root says, and the clock.
     void look(const StoreMemory& store);
     MarkKind wanted() const { return wanted_; }
+    /// How often what is wanted has changed.
+    uint64_t changes() const { return changes_; }
     MarkKind kept() const { return rules_.kind; }
     const MarkRules& rules() const { return rules_; }
     uint32_t now() const { return now_; }
 
-    /// Memory for the marks of a page of index segments, if marks are wanted, and fresh marks in it. False: there is none.
+    /// Memory for the marks of a page of index segments, if marks are kept or wanted, and fresh marks in it. False: there is none.
     bool take_page(uint64_t page);
     /// The same for a page whose marks may be there already: these stay.
     bool keep_page(uint64_t page) { return back_page(page); }
@@ -45,13 +47,16 @@ class Marks {
     void move(uint64_t from_bucket, unsigned from_slot, uint64_t to_bucket, unsigned to_slot) const {
         if (kept() != MarkKind::none) table_.write(to_bucket, to_slot, table_.read(from_bucket, from_slot));
     }
-    /// REQUIRES: marks are kept.
+    /// These two REQUIRE: marks are kept.
+    void write(uint64_t bucket_at, unsigned slot, uint32_t mark) const { table_.write(bucket_at, slot, mark); }
     uint32_t read(uint64_t bucket_at, unsigned slot) const { return table_.read(bucket_at, slot); }
     void prefetch(uint64_t bucket_at) const {
         if (kept() != MarkKind::none) table_.prefetch(bucket_at);
     }
 
   private:
+    /// As long as any are kept, whatever is wanted meanwhile, each page has to have them (M2).
+    bool needed() const { return wanted_ != MarkKind::none || kept() != MarkKind::none; }
     bool back_page(uint64_t page);
 
     MarkTable table_;
@@ -60,6 +65,7 @@ class Marks {
     std::function<bool()> is_empty_;
     MarkRules rules_;                   ///< of the marks that are kept
     MarkKind wanted_ = MarkKind::none;  ///< by the policy
+    uint64_t changes_ = 0;
     uint32_t now_ = 0;                  ///< MarkRules::now()
     MarkDice dice_;
 };

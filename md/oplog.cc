@@ -34,11 +34,11 @@ void Oplog::add_set(unsigned database, std::string_view key, const Value& value)
     add(fits ? EffectKind::set : EffectKind::set_by_reference, database, key, value);
 }
 
-void Oplog::add(EffectKind kind, unsigned database, std::string_view key, const Value& value) {
+void Oplog::add(EffectKind kind, unsigned database, std::string_view key, const Value& value, unsigned other) {
     const bool with_value = kind == EffectKind::set;
     const uint64_t bytes = sizeof(EffectHeader) + key.size() + (with_value ? value.length() : 0) + 8;
     if (at_ - start_ + bytes > capacity() / 2) return;  // what no ring can hold: the record says less than happened
-    const EffectHeader header{kind, static_cast<uint8_t>(database), 0, static_cast<uint32_t>(key.size()), value.length(),
+    const EffectHeader header{kind, static_cast<uint8_t>(database), static_cast<uint16_t>(other), static_cast<uint32_t>(key.size()), value.length(),
                               value.expire_at_ms};
     put(&header, sizeof header);
     put(key.data(), key.size());

@@ -15,12 +15,12 @@
 
 namespace millrace::md {
 
-enum class EffectKind : uint8_t { set = 1, erase = 2, clear_database = 3, set_by_reference = 4 };
+enum class EffectKind : uint8_t { set = 1, erase = 2, clear_database = 3, set_by_reference = 4, swap_databases = 5 };
 
 struct EffectHeader {
     EffectKind kind;
     uint8_t database;
-    uint16_t reserved;
+    uint16_t other;  ///< of swap_databases, the second one
     uint32_t key_length;
     uint64_t value_length;
     int64_t expire_at_ms;
@@ -43,13 +43,14 @@ class Oplog {
     void add_set(unsigned database, std::string_view key, const Value& value);
     void add_erase(unsigned database, std::string_view key) { add(EffectKind::erase, database, key, {}); }
     void add_clear(unsigned database) { add(EffectKind::clear_database, database, {}, {}); }
+    void add_swap(unsigned database, unsigned other) { add(EffectKind::swap_databases, database, {}, {}, other); }
     /// Ends the record; the tail moves with the commit that has this number. Nothing if there were no effects.
     void end(uint64_t number);
 
     uint64_t capacity() const { return memory_.root().oplog_bytes; }
 
   private:
-    void add(EffectKind kind, unsigned database, std::string_view key, const Value& value);
+    void add(EffectKind kind, unsigned database, std::string_view key, const Value& value, unsigned other = 0);
     void put(const void* bytes, uint64_t count);
 
     const StoreMemory& memory_;

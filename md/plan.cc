@@ -21,7 +21,7 @@ void Plan::add(Change change) {
     if (changes_.size() <= kLinearSearchMax) return;
     if (by_key_.empty()) {
         for (size_t i = 0; i < changes_.size(); ++i)
-            if (changes_[i].kind != ChangeKind::clear) by_key_[{changes_[i].database, changes_[i].key}] = i;
+            if (changes_[i].kind == ChangeKind::put || changes_[i].kind == ChangeKind::erase) by_key_[{changes_[i].database, changes_[i].key}] = i;
     } else {
         by_key_[{change.database, change.key}] = changes_.size() - 1;
     }
@@ -33,7 +33,7 @@ const Plan::Change* Plan::latest_change(unsigned database, std::string_view key)
         return at == by_key_.end() ? nullptr : &changes_[at->second];
     }
     for (size_t i = changes_.size(); i-- > 0;)
-        if (changes_[i].kind != ChangeKind::clear && changes_[i].database == database && changes_[i].key == key) return &changes_[i];
+        if ((changes_[i].kind == ChangeKind::put || changes_[i].kind == ChangeKind::erase) && changes_[i].database == database && changes_[i].key == key) return &changes_[i];
     return nullptr;
 }
 
@@ -70,16 +70,21 @@ std::optional<Value> Plan::find_in(unsigned database, std::string_view key) { re
 
 std::string_view Plan::part(const Value& value, ByteRange range) {
     if (range.from >= value.stored_length) return value.rest.substr(range.from - value.stored_length, range.count);
-    const uint64_t stored = std::min(range.count, value.stored_length - range.from);
-    std::string& bytes = copied_.emplace_front();
-    if (value.large == 0) {
-        bytes.assign(value.small + range.from, stored);
-    } else {
-        bytes.resize(stored);
-        store_.read_large_value(value.large, range.from, stored, bytes.data());
-        value.apply_patch(range.from, stored, bytes.data());
+    std::string& bytes = copied_.emplace_front(range.count, '\0');
+    copy(value, range, bytes.data());
+    return bytes;
+}
+
+void Plan::copy(const Value& value, ByteRange range, char* out) const {
+    const uint64_t stored = range.from >= value.stored_length ? 0 : std::min(range.count, value.stored_length - range.from);
+    if (stored != 0 && value.large == 0) {
+        std::memcpy(out, value.small + range.from, stored);
+    } else if (stored != 0) {
+        store_.read_large_value(value.large, range.from, stored, out);
+        value.apply_patch(range.from, stored, out);
     }
-    return bytes.append(value.rest.substr(0, range.count - stored));
+    const uint64_t behind = range.from + stored - value.stored_length;
+    if (stored < range.count) value.rest.copy(out + stored, range.count - stored, behind);
 }
 
 void Plan::set_in(unsigned database, std::string_view key, std::string_view bytes, int64_t expire_at_ms) {
@@ -127,6 +132,8 @@ void Plan::clear_all() {
     for (unsigned database = 0; database < kDatabases; ++database) add({ChangeKind::clear, database, {}, {}, {}});
 }
 
+void Plan::swap_databases(unsigned one, unsigned other) { add({ChangeKind::swap, one, {}, {}, {}, {}, other}); }
+
 void Plan::set_option(OptionId id, int64_t value) { options_.emplace_back(id, value); }
 
 bool Plan::make_room() {
@@ -142,8 +149,16 @@ bool Plan::make_room() {
 Store::Put Plan::build_change(const Change& change) {
     statistics_.databases_changed |= 1u << change.database;
     switch (change.kind) {
-        case ChangeKind::put: return store_.put(change.database, change.key, change.place, change.value);
+        case ChangeKind::put: {
+            const Store::Put outcome = store_.put(change.database, change.key, change.place, change.value);
+            if (outcome == Store::Put::done && change.mark) store_.set_mark(change.database, change.key, change.place, *change.mark);
+            return outcome;
+        }
         case ChangeKind::erase: store_.erase(change.database, change.key, change.place); break;
+        case ChangeKind::swap:
+            statistics_.databases_changed |= 1u << change.other;
+            store_.swap_databases(change.database, change.other);
+            break;
         case ChangeKind::clear:
             if (!store_.clear(change.database)) return Store::Put::no_memory;
             break;

@@ -11,6 +11,7 @@
 // `now_ms` is read once a batch, after the batch's requests were taken from the ring.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <forward_list>
 #include <optional>
@@ -58,6 +59,16 @@ class Plan {
     std::optional<uint32_t> mark_of(std::string_view key) const { return store_.mark_of(database_, key, store_.place_of(key)); }
     const Marks& marks() const { return store_.marks(); }
     EvictionPolicy policy() const { return store_.policy(); }
+    /// The same bytes copied to `out`, and not kept.
+    void copy(const Value& value, ByteRange range, char* out) const;
+    /// Says that a long command gets on, so that the watchdog does not take it for a hang. For every millisecond or so of work.
+    void tick() {
+        if (progress_ != nullptr) progress_->fetch_add(1, std::memory_order_relaxed);
+    }
+    void set_progress(std::atomic<uint64_t>& word) { progress_ = &word; }
+    /// Databases that there are.
+    unsigned databases() const { return databases_; }
+    void set_databases(unsigned count) { databases_ = count; }
     /// Keys in the selected database.
     uint64_t key_count() const { return store_.keys(database_); }
     /// As Store::walk_keys(), in the selected database; what this plan has changed is not seen.
@@ -85,12 +96,16 @@ class Plan {
     }
     /// The key has the bytes of `value` but for these at `offset`; its expiry stays. REQUIRES: can_patch().
     void patch(std::string_view key, const Value& value, uint64_t offset, std::string_view bytes);
+    /// The key that the last change puts gets this mark instead of that of a fresh one.
+    void set_mark(uint32_t mark) { changes_.back().mark = mark; }
     /// The same bytes, kept until the commit.
     std::string_view keep(std::string_view bytes) { return copied_.emplace_front(bytes); }
     void erase(std::string_view key);
     /// The selected database is empty, or all are.
     void clear();
     void clear_all();
+    /// Each of two databases has what the other had. Not together with changes of keys.
+    void swap_databases(unsigned one, unsigned other);
     /// A live option has this value. Not together with changes of keys.
     void set_option(OptionId id, int64_t value);
 
@@ -103,7 +118,7 @@ class Plan {
     bool changes_nothing() const { return changes_.empty() && options_.empty(); }
 
   private:
-    enum class ChangeKind : uint8_t { put, erase, clear };
+    enum class ChangeKind : uint8_t { put, erase, clear, swap };
     enum class Use : bool { no, yes };
     struct Change {
         ChangeKind kind;
@@ -111,6 +126,8 @@ class Plan {
         std::string_view key;
         st::KeyPlace place;
         Value value;
+        std::optional<uint32_t> mark = {};
+        unsigned other = 0;  ///< of a swap, the second database
     };
     struct KeyName {
         unsigned database;
@@ -140,6 +157,8 @@ class Plan {
     unsigned database_ = 0;
     int64_t now_ms_ = 0;
     MarkDice dice_;
+    std::atomic<uint64_t>* progress_ = nullptr;
+    unsigned databases_ = kDatabases;
     uint64_t value_bytes_max_ = 512ull * 1024 * 1024;
     uint32_t cleared_ = 0;  ///< databases that the first changes clear, a bit for each
     std::vector<Change> changes_;

@@ -73,6 +73,11 @@ std::optional<uint32_t> Store::mark_of(unsigned database, std::string_view key, 
     return marks_.read(found->bucket_at, found->slot);
 }
 
+void Store::set_mark(unsigned database, std::string_view key, st::KeyPlace place, uint32_t mark) {
+    if (marks_.kept() == MarkKind::none) return;
+    if (const auto found = find_slot(database, key, place)) marks_.write(found->bucket_at, found->slot, mark);
+}
+
 uint64_t Store::taken_bytes() const {
     const uint64_t frontier = set_.read(&root().frontier);
     return (frontier - (set_.read(&root().holes) >> 32)) << st::kPageShift;
@@ -202,6 +207,32 @@ bool Store::clear(unsigned database) {
     set_.write(&words.expires, 0);
     oplog_.add_clear(database);
     return true;
+}
+
+bool Store::drop_empty_index() {
+    for (unsigned database = 0; database < kDatabases; ++database) {
+        if (keys(database) != 0 || index_.route_of(database).depth == 0) continue;
+        oplog_.begin();
+        if (!clear(database)) return abandon(), false;
+        oplog_.end(committer_.next_number());
+        return commit();
+    }
+    return false;
+}
+
+void Store::swap_databases(unsigned one, unsigned other) {
+    if (one == other) return;
+    const st::DatabaseWords &first = root().databases[one], &second = root().databases[other];
+    const st::Route routes[2] = {index_.route_of(one), index_.route_of(other)};
+    // Both words change, whatever they name: readers see that they have to look again (T8).
+    set_.write(&first.route, routes[0].next(routes[1].directory, routes[1].depth).word());
+    set_.write(&second.route, routes[1].next(routes[0].directory, routes[0].depth).word());
+    for (const auto field : {&st::DatabaseWords::keys, &st::DatabaseWords::expires}) {
+        const uint64_t before = set_.read(&(first.*field));
+        set_.write(&(first.*field), set_.read(&(second.*field)));
+        set_.write(&(second.*field), before);
+    }
+    oplog_.add_swap(one, other);
 }
 
 // --- channels and replies ---------------------------------------------------------------------------------------------
@@ -356,7 +387,8 @@ uint64_t Store::walk_keys(unsigned database, uint64_t position, uint64_t wanted,
     static_assert(1u << kHomeBits == st::kBuckets);
     unsigned home = position % st::kBuckets;
     uint64_t entry = position >> kHomeBits >> (kWalkDepth - route.depth);
-    for (uint64_t seen = 0; seen < wanted;) {
+    unsigned segments = 0;
+    for (uint64_t seen = 0; seen < wanted && segments < kWalkSegments; ++segments) {
         if (entry >= 1ull << route.depth) return 0;
         const uint64_t segment = index_.segment_at(route, entry);
         // A key is in its home bucket or in the other one, so a segment is read whole, and its keys are put in order.
@@ -402,26 +434,38 @@ bool Store::adopt_options(const Options& options) {
     return true;
 }
 
+/// M3: the kind that is kept is kept no more.
+bool Store::end_marks() {
+    set_.write(&root().marks_kept, static_cast<uint64_t>(MarkKind::none));
+    if (!commit()) return false;
+    marks_ended_by_ = root().number;
+    marks_.look(memory_);
+    return true;
+}
+
 bool Store::tend_marks(unsigned limit) {
     const MarkKind wanted = marks_.wanted();
-    if (marks_tended_ && marks_tended_for_ == wanted) return false;
-    if (marks_.kept() != MarkKind::none && marks_.kept() != wanted) {  // M3: a kind ends
-        set_.write(&root().marks_kept, static_cast<uint64_t>(MarkKind::none));
-        if (!commit()) return false;
-        marks_ended_by_ = root().number;
-        marks_.look(memory_);
-    }
-    if (marks_tended_ || marks_tended_for_ != wanted) {
+    if (!marks_wait()) return false;
+    if (marks_.kept() != MarkKind::none && marks_.kept() != wanted && !end_marks()) return false;
+    if (marks_tended_at_ != marks_.changes()) {
         marks_tended_ = false;
-        marks_tended_for_ = wanted;
+        marks_tended_at_ = marks_.changes();
         marks_page_ = 1;
     }
     if (wanted == MarkKind::none && marks_.is_empty()) marks_tended_ = true;
     if (marks_tended_) return false;
     if (marks_.kept() == MarkKind::none && !readers_.all_passed(marks_ended_by_)) return false;
     for (const uint64_t frontier = root().frontier; limit > 0 && marks_page_ < frontier; --limit, ++marks_page_) {
-        if (!allocator_.is_index_page(marks_page_) || wanted == MarkKind::none) marks_.give_page(marks_page_);
-        else if (!(marks_.kept() == wanted ? marks_.keep_page(marks_page_) : marks_.take_page(marks_page_))) return false;
+        if (!allocator_.is_index_page(marks_page_) || wanted == MarkKind::none) {
+            marks_.give_page(marks_page_);
+        } else if (marks_.kept() == MarkKind::none) {
+            if (!marks_.take_page(marks_page_)) return false;
+        } else if (!marks_.keep_page(marks_page_)) {
+            // A page that has none, and no memory for them: what is kept is not what M2 says. It begins anew when there is memory.
+            marks_page_ = 1;
+            end_marks();
+            return false;
+        }
     }
     if (marks_page_ < root().frontier) return true;
     if (marks_.kept() != wanted) {

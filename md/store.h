@@ -76,7 +76,8 @@ class Store {
     /// The same for the item, once the buckets are there.
     void prefetch_item(uint64_t segment, st::KeyPlace place) const { index_.prefetch_item(segment, place); }
 
-    /// Visits keys from a position on, until `wanted` or a few more were visited; returns the position behind them, 0 at the end. A
+    /// Visits keys from a position on, until `wanted` or a few more were visited, or kWalkSegments of the index, in which there may be few;
+    /// returns the position behind them, 0 at the end. A
     /// position is a place in the order of hashes, then of home buckets, so it means the same however the index has grown meanwhile: who
     /// goes on from position to position visits each key that is there all the time, some perhaps twice. Expired keys are visited too.
     using KeyVisitor = std::function<void(std::string key, const Value& value)>;
@@ -92,11 +93,18 @@ class Store {
     enum class Put { done, no_memory, no_slot };
     /// no_slot: abandon, split() and start again.
     Put put(unsigned database, std::string_view key, st::KeyPlace place, const Value& value);
+    /// Gives a key that is there another mark, if marks are kept.
+    void set_mark(unsigned database, std::string_view key, st::KeyPlace place, uint32_t mark);
     bool split(unsigned database, st::KeyPlace place);
     /// False if there was no such key.
     bool erase(unsigned database, std::string_view key, st::KeyPlace place);
     /// False: no memory.
     bool clear(unsigned database);
+    /// Frees the index of a database without keys, if it has grown, as a commit of its own. The index does not shrink otherwise. REQUIRES: no
+    /// operation.
+    bool drop_empty_index();
+    /// Each of two databases has what the other had.
+    void swap_databases(unsigned one, unsigned other);
 
     /// Changes an option that is a live one.
     void set_live(OptionId id, int64_t value) { set_.write(st::live_word_at(*live_index(id)), static_cast<uint64_t>(value)); }
@@ -136,7 +144,7 @@ class Store {
     /// Brings the marks into line with the policy (M3 of common/marks.h), `limit` pages at most. True when there is more to do at once.
     bool tend_marks(unsigned limit);
     /// Whether that waits for readers or for memory: it is to be called again after a while.
-    bool marks_wait() const { return !marks_tended_ || marks_tended_for_ != marks_.wanted(); }
+    bool marks_wait() const { return !marks_tended_ || marks_tended_at_ != marks_.changes(); }
     /// Frees up to `limit` entries or extents; true when some are left.
     bool free_some(unsigned limit);
     /// Pages that are kept for reading and clearing when there is no memory any more.
@@ -166,6 +174,7 @@ class Store {
 
   private:
     static constexpr uint64_t kFreePagesKept = 64;
+    static constexpr unsigned kWalkSegments = 64;
     static constexpr unsigned kWalkDepth = 28;  ///< bits of a hash in a position; no directory is deeper
     /// Pages that a new md looks through for what its predecessor was about to free.
     static constexpr unsigned kIndexPagesLookedAt = 4096;
@@ -174,6 +183,7 @@ class Store {
     std::optional<FoundSlot> find_slot(unsigned database, std::string_view key, st::KeyPlace place) const {
         return index_.find(database, place, [&](uint64_t item) { return items_.key_equals(item, key); });
     }
+    bool end_marks();
     bool is_record(unsigned channel, uint64_t reference) const;
     void erase_slot(unsigned database, const FoundSlot& found);
     void prefetch_expiring(uint64_t bucket_at) const;
@@ -199,7 +209,7 @@ class Store {
     uint64_t free_pages_kept_ = kFreePagesKept;
     // Where tend_marks() goes on: all pages once in the life of an md, and again when what is wanted has changed.
     uint64_t marks_page_ = 1;
-    MarkKind marks_tended_for_ = MarkKind::none;
+    uint64_t marks_tended_at_ = 0;  ///< Marks::changes() then
     bool marks_tended_ = false;
     uint64_t marks_ended_by_ = 0;  ///< number of the commit that ended the last kind, or of a later one
 };

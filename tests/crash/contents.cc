@@ -210,6 +210,15 @@ std::string apply_effect(const StoreMemory& memory, std::string_view& body, uint
             if (keys.erase(key) == 0) return "a key is erased that is not there: " + key.second;
             break;
         case md::EffectKind::clear_database: std::erase_if(keys, [&](const auto& each) { return each.first.first == effect.database; }); break;
+        case md::EffectKind::swap_databases: {
+            std::map<Contents::Key, Val> swapped;
+            for (const auto& [name, each] : keys) {
+                const unsigned to = name.first == effect.database ? effect.other : name.first == effect.other ? effect.database : name.first;
+                swapped[{to, name.second}] = each;
+            }
+            keys = std::move(swapped);
+            break;
+        }
         case md::EffectKind::set_by_reference: keys[key] = by_reference(memory, store, key, effect, number); break;
         default: return fmt::format("an effect has kind {}", static_cast<unsigned>(effect.kind));
     }

@@ -131,6 +131,13 @@ Operation patch(std::string key, uint64_t offset, std::string bytes) {
     };
 }
 
+/// SWAPDB.
+Operation swap(unsigned one, unsigned other) {
+    return [=](Store& store) {
+        request(store, [&] { store.swap_databases(one, other); });
+    };
+}
+
 /// CONFIG SET.
 Operation configure(OptionId id, int64_t value) {
     return [=](Store& store) {
@@ -382,6 +389,8 @@ void add_slices(std::vector<Scenario>& all) {
     all.push_back({"patch", nothing(), {patch("large", 3, text(20, 'p')), patch("large", st::kPageBytes - 10, text(30, 'q')), append(0, "large", text(5, 'r')), patch("large", 0, "x")},
                    {watched(0, {"large"})}});
     all.push_back({"patch_under_a_reply", reply_with(0, "large"), {patch("large", 100, text(20, 'p')), release(0), patch("large", 200, text(20, 'q')), free_all(3)}, {watched(0, {"large"})}});
+    all.push_back({"swap", nothing(), {swap(0, 1), set(1, "s3", text(30, 'n')), swap(0, 1), swap(1, 2), swap(3, 4)},
+                   {watched(0, {"s3", "d1"}), watched(1, {"d1", "s3"}), watched(2, {"d1"})}});
     all.push_back({"evict", nothing(), {evict("s3"), evict("large"), free_all(2), configure(OptionId::maxmemory, 1000), evict("e1")},
                    {watched(0, {"s3"}), watched(0, {"e1"})}});
     all.push_back({"record", reply_of(500), {reply_of(2'000), release(0), release(0), free_all(1)}, {}});

@@ -1,10 +1,15 @@
 """requirepass and protected mode: what a client may do before it has said who it is, as redis-server has it."""
 
+import os
+import signal
+import socket
+import struct
 import unittest
 
+import compare
 from compare import CompareCase, start_sides, stop_sides
 from harness import FreshInstanceCase, needs_millrace
-from wire import encode
+from wire import Wire, encode
 
 PASSWORD = "s3cret-word"
 
@@ -46,7 +51,6 @@ class Password(CompareCase):
             self.assertEqual(wire.replies(5), [b"-NOAUTH Authentication required.\r\n", b"+OK\r\n", b"+OK\r\n", b"$1\r\nv\r\n", b"*2\r\n$1\r\nv\r\n$1\r\nv\r\n"])
 
     def subject_wire(self):
-        import compare
         return next(iter(compare.sides.subjects.values())).wire()
 
 
@@ -54,7 +58,6 @@ class Password(CompareCase):
 class Protected(FreshInstanceCase):
     def own_address(self):
         """An address of this host that is not of the loopback interface; None without one."""
-        import socket
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect(("192.0.2.1", 9))
@@ -63,11 +66,27 @@ class Protected(FreshInstanceCase):
                 return None
         return None if address.startswith("127.") else address
 
+    def test_nor_is_what_a_peer_has_sent_that_is_gone_already(self):
+        address = self.own_address()
+        if address is None:
+            self.skipTest("this host has no other address than that of the loopback interface")
+        instance = self.start(io=1, bind="0.0.0.0")
+        pid = instance.pids("io_conn")[0]
+        os.kill(pid, signal.SIGSTOP)        # so that it meets connections that have been reset
+        for _ in range(20):
+            with socket.socket() as peer:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                peer.connect((address, instance.port))
+                peer.sendall(encode("INCR", "evil"))
+        os.kill(pid, signal.SIGCONT)
+        with instance.wire() as wire:
+            for _ in range(20):
+                self.assertEqual(wire.command("EXISTS", "evil"), b":0\r\n")
+
     def test_other_hosts_are_refused_without_a_password(self):
         address = self.own_address()
         if address is None:
             self.skipTest("this host has no other address than that of the loopback interface")
-        from wire import Wire
         for settings, denied in (({}, True), ({"protected_mode": "no"}, False), ({"requirepass": "x"}, False)):
             with self.subTest(settings=settings):
                 instance = self.start(io=1, bind="0.0.0.0", **settings)

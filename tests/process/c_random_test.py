@@ -19,6 +19,17 @@ HISTORY = 3000  # pipelines that are kept for finding a short way to a differenc
 SHRINK_SECONDS = 15
 PIPELINES_SHOWN, COMMANDS_SHOWN = 10, 10
 
+
+def crc64(data):
+    """Redis's checksum, as DUMP appends it."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x95AC9329AC4BC9B5 if crc & 1 else 0)
+    return crc.to_bytes(8, "little")
+
+
 KEYS = [b"a", b"b", b"c", b"k:1", b"k:2", b"", b"\0\r\n", b"n1", b"n2", b"n3", b"long" * 100]
 NUMBERS = [b"0", b"1", b"-1", b"7", b"10", b"100", b"-100", b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808",
            b"9223372036854775806", b"4611686018427387904", b"2147483648", b"4294967296", b"", b" 1", b"1 ", b"+1", b"01", b"-0", b"1.5",
@@ -32,6 +43,9 @@ FLOATS = [b"1.5", b"-0.1", b"3e2", b"1e400", b"inf", b"-inf", b"nan", b"0x10", b
 FIELDS = [b"u8", b"i8", b"u1", b"i1", b"u63", b"i64", b"i5", b"u13", b"u64", b"i65", b"i0", b"x8", b"u", b"U8"]
 OFFSETS = [b"0", b"1", b"7", b"8", b"9", b"63", b"64", b"100", b"1000", b"-1", b"x", b"#0", b"#1", b"#3", b"8388607", b"8388608", b"9223372036854775807",
            b"#9223372036854775807"]
+# What DUMP has given for 1, -70000, "" and a text of 40 letters, and things that are none.
+DUMPS = [b"\0\xc0\x01\n\0", b"\0\xc2\x90\xee\xfe\xff\n\0", b"\0\0\n\0", b"\0\xc3\t\x28\x01aa\xe0\x1a\0\x01aa\n\0", b"\1\xc0\x01\n\0", b"\0\xc0\x01\n\1"]
+DUMPS = [dump + crc64(dump) for dump in DUMPS] + [b"", b"short", b"\0" * 20]
 MOMENTS = [b"33177117420", b"33177117420000", b"0", b"-5", b"x", b"9223372036854775807", b"9223372036854776"]
 
 
@@ -41,7 +55,7 @@ class Source:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.makers = ([self.set] * 12 + [self.get] * 12 + [self.incr] * 8 + [self.mset, self.mget, self.delete, self.append, self.getrange] * 4
-                       + [self.bits] * 12 + [self.expiry] * 12 + [self.moved] * 6 + [self.text] * 8 + [self.with_key] * 8 + [self.with_key_and_value] * 5 + [self.small] * 3 + [self.rare, self.odd, self.expired])
+                       + [self.bits] * 12 + [self.expiry] * 12 + [self.moved] * 6 + [self.dumped] * 4 + [self.text] * 8 + [self.with_key] * 8 + [self.with_key_and_value] * 5 + [self.small] * 3 + [self.rare, self.odd, self.expired])
 
     def key(self):
         return self.random.choice(KEYS)
@@ -149,6 +163,19 @@ class Source:
         return self.random.choice(([b"RENAME", one, other], [b"RENAMENX", one, other], [b"MOVE", one, database],
                                    [b"COPY", one, other, *self.random.choice(([], [b"REPLACE"], [b"DB", database], [b"DB", database, b"REPLACE"], [b"DB"], [b"x"]))]))
 
+    def dumped(self):
+        """DUMP's bytes, and RESTORE of what some value's DUMP was, or of something like it."""
+        if self.random.random() < 0.4:
+            return [b"DUMP", self.any_key()]
+        dump = self.random.choice(DUMPS)
+        if dump and self.random.random() < 0.15:
+            place = self.random.randrange(len(dump))
+            dump = dump[:place] + bytes([self.random.randrange(256)]) + dump[place + 1:]
+        options = [word for _ in range(self.random.choice((0, 0, 1, 2))) for word in self.random.choice(
+            ([b"REPLACE"], [b"REPLACE"], [b"ABSTTL"], [b"IDLETIME", b"5"], [b"FREQ", b"7"], [b"IDLETIME", b"-1"], [b"FREQ", b"256"], [b"FREQ", b"x"], [b"FREQ"], [b"x"]))]
+        lifetime = self.random.choice((b"0", b"0", b"0", b"-1", b"x", b"10000000000", b"33177117420000"))
+        return [b"RESTORE", self.key(), lifetime, dump, *options]
+
     def text(self):
         kind = self.random.randrange(7)
         if kind == 0:
@@ -177,7 +204,7 @@ class Source:
                                    [b"SELECT", self.random.choice((b"0", b"0", b"0", b"1", b"15", b"16", b"-1", b"x", b""))]))
 
     def rare(self):
-        return self.random.choice(([b"FLUSHALL"], [b"FLUSHALL", b"ASYNC"], [b"FLUSHALL", self.value()], [b"FLUSHDB"], [b"FLUSHDB", b"SYNC"], [b"FLUSHDB", self.value()], [b"RESET"], [b"HELLO", b"3"],
+        return self.random.choice(([b"FLUSHALL"], [b"FLUSHALL", b"ASYNC"], [b"FLUSHALL", self.value()], [b"SWAPDB", b"0", b"1"], [b"SWAPDB", b"1", b"15"], [b"SWAPDB", self.number(), self.number()], [b"FLUSHDB"], [b"FLUSHDB", b"SYNC"], [b"FLUSHDB", self.value()], [b"RESET"], [b"HELLO", b"3"],
                                    [b"HELLO", b"2"], [b"HELLO", self.number()], [b"CLIENT", b"SETNAME", self.value()[:100]],
                                    [b"CONFIG", b"GET", b"maxclients"], [b"CONFIG", b"GET", self.random.choice(VALUES)[:50]], [b"AUTH", self.value()],
                                    [b"AUTH", b"default", self.value()], [b"COMMAND", b"INFO", b"nonsense"]))

@@ -245,3 +245,31 @@ TEST_CASE("evictor: whoever takes the store over evicts as before") {
     CHECK(evictor.make_room(kLong) == Evictor::Outcome::enough);
     CHECK(fixture.left(2000, 4000) == 2000);
 }
+
+TEST_CASE("evictor: a sample that was chosen before the index went is not looked at") {
+    for (unsigned policy = 0; policy < static_cast<unsigned>(EvictionPolicy::noeviction); ++policy) {
+        CAPTURE(policy);
+        Fixture fixture(static_cast<EvictionPolicy>(policy));
+        fixture.fill(0, 10'000, kLater);
+        REQUIRE(fixture.shrink_to(0.8) == Evictor::Outcome::enough);
+        fixture.store.clear();
+        fixture.store.collect();
+        fixture.store->set_free_pages_kept(0);
+        while (fixture.store->give_back_some(4)) {}  // what is read of it now is a fault
+        fixture.store.configure(OptionId::maxmemory, 0);
+        for (unsigned i = 0; i < 30; ++i) REQUIRE(fixture.store.set("large" + std::to_string(i), std::string(200'000, '\xff'), kLater));
+        fixture.fill(0, 100, kLater);
+        CHECK(fixture.shrink_to(0.5) == Evictor::Outcome::enough);
+    }
+}
+
+TEST_CASE("evictor: the index of a database that has lost all keys goes too, and what fits is taken again") {
+    Fixture fixture(EvictionPolicy::allkeys_lru);
+    fixture.fill(0, 50'000);
+    fixture.store.configure(OptionId::maxmemory, 500'000);  // less than the index takes
+    CHECK(fixture.evictor.make_room(kLong) == Evictor::Outcome::enough);
+    CHECK(fixture.store->counted_bytes() < 500'000);
+    fixture.fill(0, 1000);
+    CHECK_FALSE(fixture.evictor.over_limit());
+    CHECK(fixture.store.faults() == "");
+}

@@ -222,3 +222,34 @@ TEST_CASE("marks: a key's mark goes with it when the index moves it") {
     store.set("old", "another value, which is longer");
     CHECK(MarkRules::used_again(mark()));
 }
+
+TEST_CASE("marks M2: as long as marks are kept new index pages have them, whatever is wanted meanwhile") {
+    TestStore store;
+    store.set_policy(EvictionPolicy::allkeys_lru);
+    store.configure(OptionId::maxmemory_policy, static_cast<int64_t>(EvictionPolicy::noeviction));
+    REQUIRE(store->marks().kept() == MarkKind::lru);  // nobody has tended them yet
+    fill(store, 0, 20'000);
+    CHECK(misplaced(store) == "");
+    store.configure(OptionId::maxmemory_policy, static_cast<int64_t>(EvictionPolicy::allkeys_lfu));
+    fill(store, 20'000, 30'000);
+    CHECK(misplaced(store) == "");
+    store.tend_marks();
+    CHECK(store->marks().kept() == MarkKind::lfu);
+    CHECK(misplaced(store) == "");
+}
+
+TEST_CASE("marks M2: whoever finds kept marks without memory, and has none for them, keeps none until there is some") {
+    TestStore store;
+    store.set_policy(EvictionPolicy::allkeys_lru);
+    fill(store, 0, 20'000);
+    for (const uint64_t page : index_pages(store)) store->marks().give_page(page);  // what no md does
+    store.marks.space.calls_left = 0;
+    store.open();
+    store.tend_marks();
+    CHECK(store->marks().kept() == MarkKind::none);
+    store.set("key1", "used");
+    store.marks.space.calls_left = TestMemory::kUnlimited;
+    store.tend_marks();
+    CHECK(store->marks().kept() == MarkKind::lru);
+    CHECK(misplaced(store) == "");
+}

@@ -50,7 +50,7 @@ Record parse(TestStore& store, uint64_t at, uint64_t& end) {
     at += sizeof header;
     for (uint32_t i = 0; i < header.effects; ++i) {
         const auto effect = from_ring<md::EffectHeader>(store, at);
-        REQUIRE(effect.reserved == 0);
+        REQUIRE(effect.other == 0);
         const uint64_t bytes = effect.kind == EffectKind::set ? effect.value_length : 0;
         at += sizeof effect;
         record.effects.push_back({effect.kind, effect.database, from_ring(store, at, effect.key_length),
