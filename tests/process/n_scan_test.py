@@ -102,7 +102,7 @@ class Scan(InstanceCase):
         self.assertEqual(scan(self.wire)[0], [b"zero"])
 
     def test_bad_calls(self):
-        for words in (("x",), ("-1",), ("1 ",), ("99999999999999999999999",)):
+        for words in (("x",), ("1 ",), (" 1",), ("99999999999999999999999",)):
             self.assertEqual(self.wire.command("SCAN", *words), b"-ERR invalid cursor\r\n")
         for words in (("0", "COUNT"), ("0", "COUNT", "0"), ("0", "nonsense", "1"), ("0", "COUNT", "-5")):
             self.assertEqual(self.wire.command("SCAN", *words), b"-ERR syntax error\r\n")
