@@ -109,6 +109,17 @@ struct RequestHeader {
 };
 static_assert(sizeof(RequestHeader) == 12);
 
+/// In place of a command's number in a request that is an argument of EXEC: its one argument is a reply that io_conn has made.
+inline constexpr uint16_t kRawReply = 0xffff;
+
+/// What EXEC's first argument has of each watched key, followed by the key's bytes.
+struct WatchHeader {
+    uint64_t token;
+    uint32_t key_length;
+    uint32_t database;
+};
+static_assert(sizeof(WatchHeader) == 16);
+
 struct FragmentHeader {
     uint64_t total;   ///< bytes of the whole request
     uint64_t offset;  ///< of this fragment's bytes in it

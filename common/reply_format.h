@@ -12,6 +12,8 @@
 //   null_array   -                            _              *-1
 //   array        u32 count, then elements     *count
 //   map          u32 count, then 2 x count    %count         *2count
+//   raw          u32 length, bytes            the bytes as they are, which io_conn has made itself (EXEC)
+//   token        u32 how many follow, u64     a watched key's token, for io_conn; the last one becomes +OK
 // Only the bytes of a bulk may be cut between two parts of a large reply; every other field is whole in its part.
 #pragma once
 
@@ -29,6 +31,8 @@ enum class ReplyTag : uint8_t {
     null_array = '0',
     array = '*',
     map = '%',
+    raw = 'r',
+    token = 'w',
 };
 
 }  // namespace millrace

@@ -14,6 +14,7 @@
 #include "io_conn/buffer.h"
 #include "io_conn/reply_encoder.h"
 #include "io_conn/resp_decoder.h"
+#include "io_conn/transaction.h"
 #include "io_conn/store_view.h"
 
 namespace millrace::io_conn {
@@ -59,6 +60,8 @@ struct Connection {
     std::list<WaitingReply> waiting;  ///< in order; the first one with a record is being read
     RecordReader reading;
     std::string name;
+    std::unique_ptr<Transaction> transaction;  ///< between MULTI and EXEC
+    std::vector<WatchedKey> watched;
 
     uint32_t sent = 0;      ///< requests handed to md, modulo 2^32
     uint32_t arrived = 0;   ///< of these, those whose reply md has given

@@ -55,9 +55,27 @@ void local_quit(const LocalCall& call) {
 void local_reset(const LocalCall& call) {
     call.connection.resp3 = false;
     call.connection.database = 0;
+    call.server.drop_transaction(call.connection);
     call.connection.stranger = call.server.needs_password();
     set_name(call, {});
     call.out.raw("+RESET\r\n");
+}
+
+void local_multi(const LocalCall& call) {
+    if (call.connection.transaction != nullptr) return call.out.error("ERR MULTI calls can not be nested");
+    call.connection.transaction = std::make_unique<Transaction>();
+    call.out.ok();
+}
+
+void local_discard(const LocalCall& call) {
+    if (call.connection.transaction == nullptr) return call.out.error("ERR DISCARD without MULTI");
+    call.server.drop_transaction(call.connection);
+    call.out.ok();
+}
+
+void local_unwatch(const LocalCall& call) {
+    call.connection.watched.clear();
+    call.out.ok();
 }
 
 void local_select(const LocalCall& call) {

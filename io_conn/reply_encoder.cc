@@ -56,6 +56,15 @@ bool encode_bulk(FieldReader& in, EncoderState& state, RespWriter& out) {
     return true;
 }
 
+bool take_token(FieldReader& in, EncoderState& state, RespWriter& out) {
+    uint32_t left;
+    uint64_t token;
+    if (!in.take(left) || !in.take(token)) return false;
+    state.tokens.push_back(token);
+    if (left == 0) out.ok();
+    return true;
+}
+
 bool encode_field(ReplyTag tag, FieldReader& in, EncoderState& state, RespWriter& out) {
     std::string_view text;
     uint32_t count;
@@ -70,6 +79,8 @@ bool encode_field(ReplyTag tag, FieldReader& in, EncoderState& state, RespWriter
         case ReplyTag::array: return in.take(count) && (out.array(count), true);
         case ReplyTag::map: return in.take(count) && (out.map(count), true);
         case ReplyTag::bulk: return encode_bulk(in, state, out);
+        case ReplyTag::raw: return in.take_text(text) && (out.raw(text), true);
+        case ReplyTag::token: return take_token(in, state, out);
     }
     return false;
 }

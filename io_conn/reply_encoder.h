@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "io_conn/resp_writer.h"
 
@@ -12,6 +13,7 @@ namespace millrace::io_conn {
 /// What remains of a value that was cut between two parts; one for each connection.
 struct EncoderState {
     uint32_t bulk_left = 0;
+    std::vector<uint64_t> tokens;  ///< of watched keys, in the order in which they were asked for; for the connection to take
 };
 
 /// Encodes one whole reply or one part of a large one. False when the bytes are not well

@@ -78,6 +78,8 @@ class Server {
     /// An option as CONFIG GET shows it.
     std::string option_text(OptionId id) const;
     uint64_t connections_of_group() const;
+    /// Forgets what was queued since MULTI, and what is watched.
+    void drop_transaction(Connection& connection);
     /// Writes what other processes may see of the connection.
     void describe(Connection& connection);
 
@@ -107,6 +109,14 @@ class Server {
     Executed execute(Connection& connection, const CommandRow* row, Arguments words);
     Executed execute_in_md(Connection& connection, const CommandRow& row, Arguments words);
     void send_outgoing(Connection& connection);
+
+    // transactions (server_transaction.cc)
+    Executed queue_command(Connection& connection, const CommandRow& row, Arguments words);
+    Executed execute_transaction(Connection& connection, const CommandRow& exec);
+    void prepare_transaction(Connection& connection);
+    Executed watch(Connection& connection, const CommandRow& row, Arguments keys);
+    void take_tokens(Connection& connection);
+    void refuse_queued(Connection& connection, std::string_view error);
     void drop_outgoing(Connection& connection);
     void wait_for_ring(Connection& connection);
     bool assembly_memory_has(uint64_t bytes) const;

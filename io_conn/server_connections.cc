@@ -166,6 +166,7 @@ void Server::close_connection(Connection& connection) {
     connection.encoder = {};
     connection.partial.reset();
     drop_outgoing(connection);
+    drop_transaction(connection);
     for (const WaitingReply& reply : connection.waiting)
         if (reply.record != 0) to_release_.push_back(reply.record);
     connection.waiting.clear();

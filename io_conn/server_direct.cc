@@ -20,7 +20,7 @@ size_t keys_of(const CommandRow& row, size_t arguments) {
 }
 
 bool may_read_directly(const Connection& connection) {
-    return !connection.stranger && (kSeededReaderBug == SeededReaderBug::reader_overtakes_writes || !connection.replies_owed());
+    return !connection.stranger && connection.transaction == nullptr && (kSeededReaderBug == SeededReaderBug::reader_overtakes_writes || !connection.replies_owed());
 }
 
 }  // namespace

@@ -224,6 +224,16 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
     return pending_reads_.empty() ? used : run_direct(connection, used);
 }
 
+namespace {
+
+/// Whether a command is queued between MULTI and EXEC.
+bool waits_for_exec(CommandId id) {
+    return id != CommandId::exec && id != CommandId::discard && id != CommandId::multi && id != CommandId::watch && id != CommandId::quit &&
+           id != CommandId::reset;
+}
+
+}  // namespace
+
 /// Answers with an error and ends the connection once it has all its replies.
 void Server::reject(Connection& connection, std::string_view error) {
     {
@@ -251,7 +261,17 @@ Server::Executed Server::execute(Connection& connection, const CommandRow* row, 
     if (error.empty() && !row->accepts(words.size()))
         error = fmt::format("ERR wrong number of arguments for '{}' command", row->name);
     if (error.empty() && connection.stranger && !row->is(command_flag::no_auth)) error = "NOAUTH Authentication required.";
+    if (!error.empty() && row != nullptr && row->id == CommandId::exec) {  // whatever is wrong with EXEC itself ends the transaction
+        drop_transaction(connection);
+        error = "EXECABORT Transaction discarded because of: " + (error.starts_with("ERR ") ? error.substr(4) : error);
+    }
+    if (connection.transaction != nullptr) {
+        if (!error.empty()) connection.transaction->failed = true;
+        else if (waits_for_exec(row->id)) return queue_command(connection, *row, words);
+    }
     if (error.empty() && row->is(command_flag::barrier) && connection.replies_owed()) return Executed::not_now;
+    if (error.empty() && row->id == CommandId::exec) return execute_transaction(connection, *row);
+    if (error.empty() && row->id == CommandId::watch) return watch(connection, *row, words.subspan(1));
     if (error.empty() && row->place == CommandPlace::md) return execute_in_md(connection, *row, words.subspan(1));
     counters_.add(IoCounter::commands);
     LocalReply reply(*this, connection);

@@ -67,6 +67,7 @@ void Server::drop_reply(uint32_t frame_kind, std::span<const std::byte> reply) {
 bool Server::encode(Connection& connection, std::span<const std::byte> reply) {
     RespWriter out(connection.output, connection.resp3);
     const bool good = encode_reply(reply, connection.encoder, out);
+    if (!connection.encoder.tokens.empty()) take_tokens(connection);
     if (out.errors() != 0) counters_.add(IoCounter::error_replies, out.errors());
     if (!good) close_connection(connection);
     return good;

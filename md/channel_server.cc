@@ -216,10 +216,24 @@ ChannelServer::Taken ChannelServer::take_fragment(ConnectionId connection, std::
     return Taken::done;
 }
 
+namespace {
+
+/// Whether one of EXEC's requests is of a command that may need memory.
+bool queues_what_needs_memory(std::span<const std::string_view> requests) {
+    return std::ranges::any_of(requests, [](std::string_view request) {
+        RequestHeader header;
+        if (request.size() < sizeof header) return false;
+        std::memcpy(&header, request.data(), sizeof header);
+        return header.command < kCommandCount && command_row(static_cast<CommandId>(header.command)).is(command_flag::denyoom);
+    });
+}
+
+}  // namespace
+
 /// Evicts for a command that needs memory. False: there is more than maxmemory, and nothing that may go.
 bool ChannelServer::make_room(const CommandRow& row) {
     Evictor& evictor = engine_.evictor;
-    if (!row.is(command_flag::denyoom) || !evictor.over_limit()) return true;
+    if (!evictor.over_limit() || (row.id == CommandId::exec ? !queues_what_needs_memory(arguments_) : !row.is(command_flag::denyoom))) return true;
     const bool possible = evictor.make_room(evictor.far_over_limit() ? kEvictFarUs : kEvictUs) != Evictor::Outcome::nothing_left;
     publish_evictions(engine_);
     return possible;
@@ -232,11 +246,13 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     const Handler handler = handler_of(static_cast<CommandId>(header.command));
     if (handler == nullptr) return fail(fmt::format("command number {} is not one for md", header.command));
     const CommandRow& row = command_row(static_cast<CommandId>(header.command));
-    if (header.database >= kDatabases || !row.accepts(arguments_.size() + 1))
+    // EXEC has as many arguments here as there are commands in it.
+    if (header.database >= kDatabases || (row.id != CommandId::exec && !row.accepts(arguments_.size() + 1)))
         return fail("a request's database or number of arguments is out of range");
     if (first_enqueued_us_ == 0) first_enqueued_us_ = header.enqueued_us;
     if (!make_room(row)) {
-        refuse(connection, "OOM command not allowed when used memory > 'maxmemory'.");
+        refuse(connection, row.id == CommandId::exec ? "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'."
+                                                     : "OOM command not allowed when used memory > 'maxmemory'.");
         return Taken::done;
     }
     const uint64_t name = in_ring ? Poison::name_of(index_, generation_, requests_.position())

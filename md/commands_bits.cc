@@ -241,7 +241,7 @@ void bitfield(Plan& plan, Arguments arguments, bool read_only) {
     const std::optional<Value> old = writes ? plan.find(key) : plan.read(key);
     // Of a large value only the bytes around the fields.
     const uint64_t window_at = first_bit / 8, window_bytes = (bits_looked_at + 7) / 8 - window_at;
-    const bool in_window = old && !operations.empty() && Plan::can_patch(*old, window_at, window_bytes);
+    const bool in_window = old && !operations.empty() && plan.can_patch(*old, window_at, window_bytes);
     const uint64_t begin = in_window ? window_at : 0;
     std::string bytes(old ? plan.part(*old, in_window ? ByteRange{window_at, window_bytes} : ByteRange{0, old->length()}) : std::string_view());
     for (FieldOperation& operation : operations) operation.offset -= begin * 8;
@@ -277,7 +277,7 @@ void handle_setbit(Plan& plan, Arguments arguments) {
     int64_t bit;
     if (!parse_integer(arguments[2], bit) || (bit != 0 && bit != 1)) return plan.reply().error(kBadBit);
     const std::optional<Value> old = plan.find(arguments[0]);
-    if (old && Plan::can_patch(*old, *offset / 8, 1)) {
+    if (old && plan.can_patch(*old, *offset / 8, 1)) {
         std::string byte(plan.part(*old, {*offset / 8, 1}));
         plan.reply().integer(bit_at(byte, *offset % 8));
         set_bit(byte, *offset % 8, static_cast<unsigned>(bit));

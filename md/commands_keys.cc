@@ -22,6 +22,7 @@ constexpr std::string_view kNoIdleTime = "ERR An LRU maxmemory policy is not sel
 constexpr std::string_view kNoSuchKey = "ERR no such key";
 constexpr std::string_view kBadDatabase = "ERR DB index is out of range";
 constexpr std::string_view kNoInt32 = "ERR value is out of range, value must between -2147483648 and 2147483647";
+constexpr std::string_view kTooManyToClear = "ERR a transaction cannot clear a database with more than 100000 keys; send FLUSHDB or FLUSHALL outside of MULTI";
 constexpr std::string_view kSameObject = "ERR source and destination objects are the same";
 
 /// The number of a database that a word names; empty after an error reply.
@@ -148,6 +149,7 @@ void handle_swapdb(Plan& plan, Arguments arguments) {
         if (numbers[i] < 0 || numbers[i] >= plan.databases()) return plan.reply().error(kBadDatabase);
         databases[i] = static_cast<unsigned>(numbers[i]);
     }
+    if (plan.in_transaction()) return plan.reply().error("ERR SWAPDB is not possible inside MULTI in this version");
     plan.swap_databases(databases[0], databases[1]);
     plan.reply().ok();
 }
@@ -253,14 +255,14 @@ void handle_dbsize(Plan& plan, Arguments) { plan.reply().integer(static_cast<int
 // Out of reach at once, freed in slices: ASYNC and SYNC are the same here.
 void handle_flushall(Plan& plan, Arguments arguments) {
     if (!parse_flush_mode(plan, arguments)) return;
-    plan.clear_all();
-    plan.reply().ok();
+    if (plan.clear_all()) plan.reply().ok();
+    else plan.reply().error(kTooManyToClear);
 }
 
 void handle_flushdb(Plan& plan, Arguments arguments) {
     if (!parse_flush_mode(plan, arguments)) return;
-    plan.clear();
-    plan.reply().ok();
+    if (plan.clear()) plan.reply().ok();
+    else plan.reply().error(kTooManyToClear);
 }
 
 }  // namespace millrace::md

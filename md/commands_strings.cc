@@ -150,7 +150,7 @@ void handle_setrange(Plan& plan, Arguments arguments) {
     if (bytes.empty()) return plan.reply().integer(static_cast<int64_t>(length));
     if (static_cast<uint64_t>(offset) > plan.value_bytes_max() || static_cast<uint64_t>(offset) + bytes.size() > plan.value_bytes_max())
         return plan.reply().error(error_text::kTooLong);
-    if (old && Plan::can_patch(*old, static_cast<uint64_t>(offset), bytes.size())) {
+    if (old && plan.can_patch(*old, static_cast<uint64_t>(offset), bytes.size())) {
         plan.reply().integer(static_cast<int64_t>(length));
         return plan.patch(key, *old, static_cast<uint64_t>(offset), bytes);
     }

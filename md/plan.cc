@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace millrace::md {
 
@@ -14,6 +15,7 @@ void Plan::begin(unsigned database, int64_t now_ms) {
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
+    in_transaction_ = false;
 }
 
 void Plan::add(Change change) {
@@ -99,7 +101,7 @@ void Plan::set_expiry(std::string_view key, const Value& value, int64_t expire_a
 
 void Plan::append(std::string_view key, const Value& value, std::string_view bytes) {
     Value longer = value;
-    if (longer.rest.empty()) {
+    if (longer.rest.empty() && longer.patch.empty()) {
         longer.rest = bytes;
     } else {  // a value of this very plan: its bytes are put together
         std::string& together = copied_.emplace_front(value.rest);
@@ -117,19 +119,67 @@ void Plan::patch(std::string_view key, const Value& value, uint64_t offset, std:
 
 void Plan::erase(std::string_view key) { add({ChangeKind::erase, database_, key, store_.place_of(key), {}}); }
 
-void Plan::clear() {
+bool Plan::clear() {
+    if (in_transaction_) return erase_all(database_);
     // What was stated before of this database would be cleared as well.
     std::erase_if(changes_, [this](const Change& change) { return change.database == database_; });
     by_key_.clear();
     cleared_ |= 1u << database_;
     add({ChangeKind::clear, database_, {}, {}, {}});
+    return true;
 }
 
-void Plan::clear_all() {
+bool Plan::clear_all() {
+    if (in_transaction_) {
+        for (unsigned database = 0; database < kDatabases; ++database)
+            if (!erase_all(database)) return false;
+        return true;
+    }
     changes_.clear();
     by_key_.clear();
     cleared_ = ~0u;
     for (unsigned database = 0; database < kDatabases; ++database) add({ChangeKind::clear, database, {}, {}, {}});
+    return true;
+}
+
+/// States for each key of a database that it is no more: what other commands of the transaction put comes after it.
+bool Plan::erase_all(unsigned database) {
+    if (store_.keys(database) > kKeysClearedMax) return false;
+    const unsigned selected = std::exchange(database_, database);
+    std::vector<std::string> keys;
+    for (uint64_t position = 0;;) {
+        position = walk_keys(position, ~uint64_t{0}, [&](std::string key, const Value&) { keys.push_back(std::move(key)); });
+        if (position == 0) break;
+    }
+    for (std::string& key : keys) erase(copied_.emplace_front(std::move(key)));
+    database_ = selected;
+    return true;
+}
+
+uint64_t Plan::key_count() {
+    uint64_t count = (cleared_ >> database_ & 1) != 0 ? 0 : store_.keys(database_);
+    for (const Change& change : changes_) {
+        if (change.database != database_ || (change.kind != ChangeKind::put && change.kind != ChangeKind::erase) || is_superseded(change)) continue;
+        const bool before = (cleared_ >> database_ & 1) == 0 && store_.find(database_, change.key, change.place).has_value();
+        count += uint64_t{change.kind == ChangeKind::put} - uint64_t{before};
+    }
+    return count;
+}
+
+uint64_t Plan::walk_keys(uint64_t position, uint64_t wanted, const Store::KeyVisitor& visit) {
+    position = store_.walk_keys(database_, position, wanted, [&](std::string key, const Value& value) {
+        if (changes_.empty() || latest_change(database_, key) == nullptr) visit(std::move(key), value);
+    });
+    if (position != 0) return position;
+    for (size_t i = 0; i < changes_.size(); ++i)  // by index: the visitor may look something up
+        if (changes_[i].kind == ChangeKind::put && changes_[i].database == database_ && !is_superseded(changes_[i]))
+            visit(std::string(changes_[i].key), changes_[i].value);
+    return 0;
+}
+
+/// Whether a later change says what the key has in the end.
+bool Plan::is_superseded(const Change& change) {
+    return (change.kind == ChangeKind::put || change.kind == ChangeKind::erase) && latest_change(change.database, change.key) != &change;
 }
 
 void Plan::swap_databases(unsigned one, unsigned other) { add({ChangeKind::swap, one, {}, {}, {}, {}, other}); }
@@ -169,6 +219,7 @@ Store::Put Plan::build_change(const Change& change) {
 Store::Put Plan::build_once(const Change*& full) {
     store_.begin_record();
     for (const Change& change : changes_) {
+        if (in_transaction_ && is_superseded(change)) continue;
         const Store::Put outcome = build_change(change);
         if (outcome == Store::Put::done) continue;
         full = &change;

@@ -69,12 +69,16 @@ class Plan {
     /// Databases that there are.
     unsigned databases() const { return databases_; }
     void set_databases(unsigned count) { databases_ = count; }
-    /// Keys in the selected database.
-    uint64_t key_count() const { return store_.keys(database_); }
-    /// As Store::walk_keys(), in the selected database; what this plan has changed is not seen.
-    uint64_t walk_keys(uint64_t position, uint64_t wanted, const Store::KeyVisitor& visit) const {
-        return store_.walk_keys(database_, position, wanted, visit);
-    }
+    /// Keys in the selected database, as this plan leaves it.
+    uint64_t key_count();
+    /// From here on several commands make up the plan, each in a database of its own.
+    void begin_transaction() { in_transaction_ = true; }
+    void select(unsigned database) { database_ = database; }
+    bool in_transaction() const { return in_transaction_; }
+    /// What a watched key has, before any change of this plan.
+    uint64_t token_of(unsigned database, std::string_view key) const { return store_.token_of(database, key, store_.place_of(key), now_ms_); }
+    /// As Store::walk_keys(), in the selected database; keys that this plan puts come last.
+    uint64_t walk_keys(uint64_t position, uint64_t wanted, const Store::KeyVisitor& visit);
     uint64_t random_position() { return store_.random_position(dice_.next()); }
     uint64_t random(uint64_t below) { return dice_.next() % below; }
     int64_t now_ms() const { return now_ms_; }
@@ -90,9 +94,10 @@ class Plan {
     void set_expiry(std::string_view key, const Value& value, int64_t expire_at_ms);
     /// The key has the bytes of `value` and these behind them; its expiry stays.
     void append(std::string_view key, const Value& value, std::string_view bytes);
-    /// Whether patch() may replace these bytes of a value that find() gave: it is a large one, and they are few and inside of it.
-    static bool can_patch(const Value& value, uint64_t offset, uint64_t count) {
-        return value.large != 0 && value.rest.empty() && value.patch.empty() && count <= Items::kPatchBytesMax && offset + count <= value.stored_length;
+    /// Whether patch() may replace these bytes of a value that find() gave: it is a large one, and they are few and inside of it. Not in a
+    /// transaction, of which an earlier reply may refer to them.
+    bool can_patch(const Value& value, uint64_t offset, uint64_t count) const {
+        return !in_transaction_ && value.large != 0 && value.rest.empty() && value.patch.empty() && count <= Items::kPatchBytesMax && offset + count <= value.stored_length;
     }
     /// The key has the bytes of `value` but for these at `offset`; its expiry stays. REQUIRES: can_patch().
     void patch(std::string_view key, const Value& value, uint64_t offset, std::string_view bytes);
@@ -101,9 +106,10 @@ class Plan {
     /// The same bytes, kept until the commit.
     std::string_view keep(std::string_view bytes) { return copied_.emplace_front(bytes); }
     void erase(std::string_view key);
-    /// The selected database is empty, or all are.
-    void clear();
-    void clear_all();
+    /// The selected database is empty, or all are. False in a transaction, which states it key by key, for more than kKeysClearedMax keys.
+    bool clear();
+    bool clear_all();
+    static constexpr uint64_t kKeysClearedMax = 100'000;
     /// Each of two databases has what the other had. Not together with changes of keys.
     void swap_databases(unsigned one, unsigned other);
     /// A live option has this value. Not together with changes of keys.
@@ -147,6 +153,8 @@ class Plan {
     void add(Change change);
     const Change* latest_change(unsigned database, std::string_view key);
     std::optional<Value> look_up(unsigned database, std::string_view key, Use use);
+    bool is_superseded(const Change& change);
+    bool erase_all(unsigned database);
     bool make_room();
     Store::Put build_once(const Change*& full);
     Store::Put build_change(const Change& change);
@@ -160,6 +168,7 @@ class Plan {
     std::atomic<uint64_t>* progress_ = nullptr;
     unsigned databases_ = kDatabases;
     uint64_t value_bytes_max_ = 512ull * 1024 * 1024;
+    bool in_transaction_ = false;
     uint32_t cleared_ = 0;  ///< databases that the first changes clear, a bit for each
     std::vector<Change> changes_;
     std::vector<std::pair<OptionId, int64_t>> options_;

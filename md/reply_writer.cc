@@ -72,6 +72,21 @@ void ReplyWriter::bulk(std::string_view bytes) {
     put_bytes(bytes);
 }
 
+void ReplyWriter::raw(std::string_view bytes) {
+    for (; !bytes.empty(); bytes.remove_prefix(std::min<size_t>(kPieceBytes, bytes.size()))) put_text(ReplyTag::raw, bytes.substr(0, kPieceBytes));
+}
+
+void ReplyWriter::tokens(std::span<const uint64_t> tokens) {
+    // Each by itself, so that none is cut between two parts.
+    for (size_t i = 0; i < tokens.size(); ++i) {
+        char* at = reserve(1 + sizeof(uint32_t) + sizeof(uint64_t));
+        *at = static_cast<char>(ReplyTag::token);
+        const uint32_t left = static_cast<uint32_t>(tokens.size() - 1 - i);
+        std::memcpy(at + 1, &left, sizeof left);
+        std::memcpy(at + 1 + sizeof left, &tokens[i], sizeof tokens[i]);
+    }
+}
+
 /// Bytes that may be cut between two parts: those of a bulk.
 void ReplyWriter::put_bytes(std::string_view bytes) {
     if (static_cast<size_t>(end_ - at_) < bytes.size()) start_parts();

@@ -29,6 +29,10 @@ class ReplyWriter {
     void integer(int64_t value);
     void bulk(std::string_view bytes);
     void null() { put_tag(ReplyTag::null); }
+    void null_array() { put_tag(ReplyTag::null_array); }
+    /// A reply that io_conn has made.
+    void raw(std::string_view bytes);
+    void tokens(std::span<const uint64_t> tokens);
     void array(uint32_t count) { put_count(ReplyTag::array, count); }
     /// `count` pairs follow.
     void map(uint32_t count) { put_count(ReplyTag::map, count); }

@@ -73,6 +73,17 @@ std::optional<uint32_t> Store::mark_of(unsigned database, std::string_view key, 
     return marks_.read(found->bucket_at, found->slot);
 }
 
+uint64_t Store::token_of(unsigned database, std::string_view key, st::KeyPlace place, int64_t now_ms) const {
+    const auto found = find_slot(database, key, place);
+    if (!found) return 0;
+    const Value value = items_.value_of(found->content.reference);
+    if (value.expire_at_ms != kNoExpiry && value.expire_at_ms <= now_ms) return 0;
+    const uint64_t seed = root().hash_seed ^ static_cast<uint64_t>(value.expire_at_ms);
+    const uint64_t large[3] = {value.large, value.stored_length, set_.read(found->bucket_at)};
+    const uint64_t token = value.large == 0 ? XXH3_64bits_withSeed(value.small, value.stored_length, seed) : XXH3_64bits_withSeed(large, sizeof large, seed);
+    return std::max<uint64_t>(token, 1);
+}
+
 void Store::set_mark(unsigned database, std::string_view key, st::KeyPlace place, uint32_t mark) {
     if (marks_.kept() == MarkKind::none) return;
     if (const auto found = find_slot(database, key, place)) marks_.write(found->bucket_at, found->slot, mark);

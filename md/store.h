@@ -55,6 +55,9 @@ class Store {
     std::optional<Value> find_and_use(unsigned database, std::string_view key, st::KeyPlace place);
     /// The key's mark; empty without such a key, or when no marks are kept.
     std::optional<uint32_t> mark_of(unsigned database, std::string_view key, st::KeyPlace place) const;
+    /// A number that tells what a key has from what it will have when it has changed; 0: there is no such key. Of a large value it tells its bucket's
+    /// last change, which may be another key's.
+    uint64_t token_of(unsigned database, std::string_view key, st::KeyPlace place, int64_t now_ms) const;
     uint64_t keys(unsigned database) const { return set_.read(&root().databases[database].keys); }
     uint64_t keys_with_expiry(unsigned database) const { return set_.read(&root().databases[database].expires); }
     /// Splits of the index since this object was made.

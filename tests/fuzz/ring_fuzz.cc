@@ -409,7 +409,7 @@ class Run {
         return good;
     }
     void encode_any() {
-        EncoderState state{choices_.take<uint8_t>() % 32u};
+        EncoderState state; state.bulk_left = choices_.take<uint8_t>() % 32u;
         for (unsigned parts = 1 + choices_.take<uint8_t>() % 3u; parts > 0; --parts) {
             const std::string_view bytes = choices_.take_bytes(choices_.take<uint8_t>());
             const std::vector<char> exact(bytes.begin(), bytes.end());

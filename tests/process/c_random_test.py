@@ -55,7 +55,7 @@ class Source:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.makers = ([self.set] * 12 + [self.get] * 12 + [self.incr] * 8 + [self.mset, self.mget, self.delete, self.append, self.getrange] * 4
-                       + [self.bits] * 12 + [self.expiry] * 12 + [self.moved] * 6 + [self.dumped] * 4 + [self.text] * 8 + [self.with_key] * 8 + [self.with_key_and_value] * 5 + [self.small] * 3 + [self.rare, self.odd, self.expired])
+                       + [self.bits] * 12 + [self.expiry] * 12 + [self.moved] * 6 + [self.dumped] * 4 + [self.transaction] * 5 + [self.text] * 8 + [self.with_key] * 8 + [self.with_key_and_value] * 5 + [self.small] * 3 + [self.rare, self.odd, self.expired])
 
     def key(self):
         return self.random.choice(KEYS)
@@ -175,6 +175,15 @@ class Source:
             ([b"REPLACE"], [b"REPLACE"], [b"ABSTTL"], [b"IDLETIME", b"5"], [b"FREQ", b"7"], [b"IDLETIME", b"-1"], [b"FREQ", b"256"], [b"FREQ", b"x"], [b"FREQ"], [b"x"]))]
         lifetime = self.random.choice((b"0", b"0", b"0", b"-1", b"x", b"10000000000", b"33177117420000"))
         return [b"RESTORE", self.key(), lifetime, dump, *options]
+
+    def transaction(self):
+        """Some commands between MULTI and EXEC, or DISCARD; now and then one that is refused, or none of the two."""
+        makers = (self.set, self.get, self.incr, self.mset, self.append, self.delete, self.bits, self.expiry, self.moved, self.text, self.with_key, self.with_key_and_value)
+        commands = [self.random.choice(makers)() for _ in range(self.random.choice((0, 1, 2, 5, 12)))]
+        if self.random.random() < 0.15:
+            commands.append(self.random.choice(([b"FLUSHDB"], [b"DBSIZE"], [b"PING"], [b"ECHO", b"x"], [b"nonsense"], [b"MULTI"], [b"GET"], [b"SELECT", b"1"], [b"DBSIZE"])))
+            commands += [self.set(), [b"DBSIZE"], self.get()]
+        return ([b"MULTI"], *commands, [self.random.choice((b"EXEC", b"EXEC", b"EXEC", b"EXEC", b"DISCARD"))])
 
     def text(self):
         kind = self.random.randrange(7)

@@ -1,0 +1,133 @@
+// MULTI, EXEC and WATCH. Part of Server (server.h); see transaction.h.
+#include <algorithm>
+#include <cstring>
+
+#include "common/message.h"
+#include "io_conn/server.h"
+
+namespace millrace::io_conn {
+
+namespace {
+
+/// A request for md with these arguments, as EXEC takes it.
+std::string encoded(uint16_t command, uint8_t database, Arguments arguments) {
+    std::string bytes(request_bytes(arguments), '\0');
+    write_request(reinterpret_cast<std::byte*>(bytes.data()), {command, database, 0, static_cast<uint32_t>(arguments.size()), 0}, arguments);
+    return bytes;
+}
+
+/// What EXEC's first argument says of the watched keys.
+std::string encoded(const std::vector<WatchedKey>& watched) {
+    std::string bytes;
+    for (const WatchedKey& key : watched) {
+        const WatchHeader header{key.token.value_or(0), static_cast<uint32_t>(key.key.size()), key.database};
+        bytes.append(reinterpret_cast<const char*>(&header), sizeof header);
+        bytes += key.key;
+    }
+    return bytes;
+}
+
+/// Whether a command that io_conn answers changes something: that could not be taken back if a watched key has changed.
+bool changes_the_connection(CommandId id) {
+    return id == CommandId::select || id == CommandId::client_setname || id == CommandId::auth;
+}
+
+}  // namespace
+
+void Server::drop_transaction(Connection& connection) {
+    if (connection.transaction != nullptr) outgoing_bytes_ -= connection.transaction->bytes;
+    connection.transaction.reset();
+    connection.watched.clear();
+}
+
+/// Answers with an error; EXEC will be refused.
+void Server::refuse_queued(Connection& connection, std::string_view error) {
+    connection.transaction->failed = true;
+    counters_.add(IoCounter::commands);
+    LocalReply(*this, connection).out().error(error);
+}
+
+Server::Executed Server::queue_command(Connection& connection, const CommandRow& row, Arguments words) {
+    Transaction& transaction = *connection.transaction;
+    if (row.id == CommandId::hello) return refuse_queued(connection, "ERR Command not allowed inside a transaction"), Executed::yes;
+    if (changes_the_connection(row.id) && !connection.watched.empty())
+        return refuse_queued(connection, "ERR this command is not possible in a transaction with watched keys in this version; send it before WATCH"), Executed::yes;
+    QueuedCommand queued{static_cast<uint16_t>(row.id), row.place != CommandPlace::md, {}, {}};
+    if (queued.is_local) queued.words.assign(words.begin(), words.end());
+    else queued.request = encoded(queued.command, connection.database, words.subspan(1));
+    const uint64_t bytes = request_bytes(words) + sizeof queued;
+    if (!assembly_memory_has(bytes))
+        return refuse_queued(connection, "OOM request not taken: the memory for requests in progress (assembly-memory) is used up"), Executed::yes;
+    outgoing_bytes_ += bytes;
+    transaction.bytes += bytes;
+    transaction.queue.push_back(std::move(queued));
+    counters_.add(IoCounter::commands);
+    connection.last_command = static_cast<uint16_t>(row.id);
+    LocalReply(*this, connection).out().status("QUEUED");
+    return Executed::yes;
+}
+
+/// Executes what is answered here, and puts EXEC's arguments together. Once, however often the request ring is full.
+void Server::prepare_transaction(Connection& connection) {
+    Transaction& transaction = *connection.transaction;
+    if (std::exchange(transaction.prepared, true)) return;
+    transaction.sent.push_back(encoded(connection.watched));
+    for (QueuedCommand& queued : transaction.queue) {
+        const CommandRow& row = command_row(static_cast<CommandId>(queued.command));
+        if (!queued.is_local) {
+            // A SELECT before it may have changed the database.
+            std::memcpy(queued.request.data() + offsetof(RequestHeader, database), &connection.database, 1);
+            transaction.sent.push_back(std::move(queued.request));
+            continue;
+        }
+        Buffer reply(output_pool_);
+        RespWriter out(reply, connection.resp3);
+        const std::vector<std::string_view> words(queued.words.begin(), queued.words.end());
+        execute_local(*this, connection, row, words, out);
+        counters_.add(IoCounter::error_replies, out.errors());
+        const std::string_view bytes = reply.bytes();
+        transaction.sent.push_back(encoded(kRawReply, 0, {&bytes, 1}));
+    }
+}
+
+Server::Executed Server::execute_transaction(Connection& connection, const CommandRow& exec) {
+    Transaction* transaction = connection.transaction.get();
+    if (transaction == nullptr || transaction->failed) {
+        counters_.add(IoCounter::commands);
+        LocalReply(*this, connection).out().error(transaction == nullptr ? "ERR EXEC without MULTI"
+                                                                          : "EXECABORT Transaction discarded because of previous errors.");
+        if (transaction != nullptr) drop_transaction(connection);
+        return Executed::yes;
+    }
+    // Tokens have to be there, and what is answered here must show what earlier requests have done.
+    const bool any_local = std::ranges::any_of(transaction->queue, &QueuedCommand::is_local);
+    if ((any_local || !connection.watched.empty()) && connection.replies_owed()) return Executed::not_now;
+    prepare_transaction(connection);
+    const std::vector<std::string_view> arguments(transaction->sent.begin(), transaction->sent.end());
+    const Executed executed = execute_in_md(connection, exec, arguments);
+    if (executed == Executed::yes) drop_transaction(connection);
+    return executed;
+}
+
+Server::Executed Server::watch(Connection& connection, const CommandRow& row, Arguments keys) {
+    if (connection.transaction != nullptr) {
+        counters_.add(IoCounter::commands);
+        LocalReply(*this, connection).out().error("ERR WATCH inside MULTI is not allowed");
+        return Executed::yes;
+    }
+    const Executed executed = execute_in_md(connection, row, keys);
+    if (executed == Executed::yes)
+        for (const std::string_view key : keys) connection.watched.push_back({std::string(key), connection.database, {}});
+    return executed;
+}
+
+/// Tokens that md has sent belong to the first keys that have none.
+void Server::take_tokens(Connection& connection) {
+    std::vector<uint64_t>& tokens = connection.encoder.tokens;
+    auto token = tokens.begin();
+    for (WatchedKey& key : connection.watched)
+        if (!key.token && token != tokens.end()) key.token = *token++;
+    tokens.clear();
+}
+
+}  // namespace millrace::io_conn

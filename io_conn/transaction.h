@@ -1,0 +1,38 @@
+// What a connection has between MULTI and EXEC, and what it watches. Runs in io_conn.
+//
+// Commands that md executes wait here as requests (common/message.h) and travel in one request, EXEC, which md executes as one operation:
+// all of it is committed in one step, or nothing (md/commands_transaction.cc). Commands that io_conn answers are executed when EXEC is sent, and
+// their replies travel along, so that they come back in order.
+// A watched key is known by a token that md gave: what the key had then. EXEC carries keys and tokens, md compares. So no md has to remember who
+// watches what, and a new one knows all that it needs.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace millrace::io_conn {
+
+struct WatchedKey {
+    std::string key;
+    uint8_t database;
+    std::optional<uint64_t> token;  ///< empty until md's answer has come
+};
+
+struct QueuedCommand {
+    uint16_t command;   ///< CommandId
+    bool is_local;      ///< io_conn answers it: `request` is its words, then its reply
+    std::string request;
+    std::vector<std::string> words;  ///< of a local command
+};
+
+struct Transaction {
+    std::vector<QueuedCommand> queue;
+    uint64_t bytes = 0;      ///< of all requests
+    bool failed = false;     ///< a command was refused: EXEC will be too
+    bool prepared = false;   ///< local commands have been executed
+    std::vector<std::string> sent;  ///< EXEC's arguments, once prepared
+};
+
+}  // namespace millrace::io_conn
