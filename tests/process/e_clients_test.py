@@ -140,6 +140,24 @@ class PythonClient(InstanceCase):
         client.set("k", "v")
         self.assertEqual(self.client().get("k"), b"v")
 
+    def test_its_pipelines_are_transactions_and_watch_retries(self):
+        client = self.client()
+        client.flushall()
+        with client.pipeline() as pipe:      # MULTI and EXEC, unless told otherwise
+            self.assertEqual(pipe.set("a", 1).incr("a").mget("a", "none").execute(), [True, 2, [b"2", None]])
+        tries = []
+
+        def add(pipe):
+            now = int(pipe.get("a"))
+            if not tries:
+                client.incr("a")        # somebody else, between WATCH and EXEC
+            tries.append(now)
+            pipe.multi()
+            pipe.set("a", now + 10)
+
+        self.assertEqual(client.transaction(add, "a"), [True])
+        self.assertEqual((tries, client.get("a")), ([2, 3], b"13"))
+
 
 class RedisCli(InstanceCase):
     IO = 2
