@@ -71,7 +71,8 @@ class DirectReaders::Fiber {
             lookups[i].database = group_[i].database;
         }
         reader.begin();
-        reader.find(lookups);
+        // One after the other, as the reader does with more keys than it asks for together: each may meet another state.
+        for (io_conn::DirectLookup& lookup : lookups) reader.find({&lookup, 1});
         io_conn::BufferPool pool;
         bool complete = true;
         for (io_conn::DirectLookup& lookup : lookups) {

@@ -291,6 +291,9 @@ void add_small_values(std::vector<Scenario>& all) {
                    {watched(0, {"s1", "fresh", "s5"})}});
     all.push_back({"mset_new", nothing(), {set_all(0, {{"fresh", text(12, 'n')}, {"fresher", text(300, 'o')}, {"freshest", text(30, 'p')}})},
                    {watched(0, {"fresh", "fresher", "freshest"}), watched(0, {"freshest", "fresh"})}});
+    // Some of the many direct readers have missed the first key before, and go on to the second after.
+    all.push_back({"mset_new_and_more", nothing(), {set_all(0, {{"fresh", text(12, 'n')}, {"freshest", text(30, 'p')}}), set(0, "s3", text(300, 'n')), set(0, "s3", text(30, 'o'))},
+                   Groups(40, watched(0, {"fresh", "freshest"}))});
     all.push_back({"clear_then_reuse", nothing(),
                    {clear(1), free_all(100), set_all(0, {{"r1", text(50, 'r')}, {"r2", text(40, 's')}, {"r3", text(30, 't')}, {"r4", text(20, 'u')}, {"r5", text(10, 'v')}})},
                    Groups(40, watched(1, {"d1"}))});  // few of the direct readers stop at the one right place for so long
