@@ -62,6 +62,7 @@ struct Connection {
     std::string name;
     std::unique_ptr<Transaction> transaction;  ///< between MULTI and EXEC
     std::vector<WatchedKey> watched;
+    std::unique_ptr<ConnectionBefore> before_exec;  ///< while an EXEC that has changed it is not answered; nothing else is executed then
 
     uint32_t sent = 0;      ///< requests handed to md, modulo 2^32
     uint32_t arrived = 0;   ///< of these, those whose reply md has given

@@ -91,8 +91,10 @@ bool encode_reply(std::span<const std::byte> body, EncoderState& state, RespWrit
     FieldReader in(body);
     if (state.bulk_left != 0 && !in.empty()) continue_bulk(in, state, out);
     uint8_t tag;
-    while (in.take(tag))
+    while (in.take(tag)) {
+        if (state.first_tag == 0) state.first_tag = tag;
         if (!encode_field(static_cast<ReplyTag>(tag), in, state, out)) return false;
+    }
     return true;
 }
 

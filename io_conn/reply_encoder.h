@@ -13,6 +13,7 @@ namespace millrace::io_conn {
 /// What remains of a value that was cut between two parts; one for each connection.
 struct EncoderState {
     uint32_t bulk_left = 0;
+    uint8_t first_tag = 0;         ///< of the replies since it was set to 0
     std::vector<uint64_t> tokens;  ///< of watched keys, in the order in which they were asked for; for the connection to take
 };
 

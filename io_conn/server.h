@@ -51,6 +51,8 @@ class Server {
     static constexpr size_t kSendBytesPerTurn = 1024 * 1024;
     static constexpr size_t kDirectReadsAhead = 16;        ///< requests of a pipeline read together
     static constexpr size_t kDirectKeysMax = 4096;         ///< requests with more keys go to md
+    static constexpr size_t kWatchedKeysMax = 10'000;      ///< of a connection
+    static constexpr size_t kQueuedLocalMax = 1000;        ///< commands of a transaction that io_conn answers: their replies are all held
     static constexpr int kStopPatienceMs = 1000;           ///< for owed replies, when the process is told to end
 
     explicit Server(Daemon& daemon);
@@ -116,6 +118,7 @@ class Server {
     void prepare_transaction(Connection& connection);
     Executed watch(Connection& connection, const CommandRow& row, Arguments keys);
     void take_tokens(Connection& connection);
+    bool exec_is_settled(Connection& connection);
     void refuse_queued(Connection& connection, std::string_view error);
     void drop_outgoing(Connection& connection);
     void wait_for_ring(Connection& connection);

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "common/message.h"
+#include "common/reply_format.h"
 #include "io_conn/server.h"
 
 namespace millrace::io_conn {
@@ -27,7 +28,7 @@ std::string encoded(const std::vector<WatchedKey>& watched) {
     return bytes;
 }
 
-/// Whether a command that io_conn answers changes something: that could not be taken back if a watched key has changed.
+/// Whether a command that io_conn answers changes something, which is taken back if md does not execute the transaction.
 bool changes_the_connection(CommandId id) {
     return id == CommandId::select || id == CommandId::client_setname || id == CommandId::auth;
 }
@@ -38,6 +39,7 @@ void Server::drop_transaction(Connection& connection) {
     if (connection.transaction != nullptr) outgoing_bytes_ -= connection.transaction->bytes;
     connection.transaction.reset();
     connection.watched.clear();
+    connection.before_exec.reset();
 }
 
 /// Answers with an error; EXEC will be refused.
@@ -50,16 +52,18 @@ void Server::refuse_queued(Connection& connection, std::string_view error) {
 Server::Executed Server::queue_command(Connection& connection, const CommandRow& row, Arguments words) {
     Transaction& transaction = *connection.transaction;
     if (row.id == CommandId::hello) return refuse_queued(connection, "ERR Command not allowed inside a transaction"), Executed::yes;
-    if (changes_the_connection(row.id) && !connection.watched.empty())
-        return refuse_queued(connection, "ERR this command is not possible in a transaction with watched keys in this version; send it before WATCH"), Executed::yes;
+    if (row.id == CommandId::swapdb) return refuse_queued(connection, "ERR SWAPDB is not possible inside MULTI in this version"), Executed::yes;
+    if (row.place != CommandPlace::md && transaction.local == kQueuedLocalMax)
+        return refuse_queued(connection, "ERR too many commands about the server or the connection in a transaction"), Executed::yes;
     QueuedCommand queued{static_cast<uint16_t>(row.id), row.place != CommandPlace::md, {}, {}};
     if (queued.is_local) queued.words.assign(words.begin(), words.end());
     else queued.request = encoded(queued.command, connection.database, words.subspan(1));
-    const uint64_t bytes = request_bytes(words) + sizeof queued;
+    const uint64_t bytes = request_bytes(words) + sizeof queued + queued.words.size() * sizeof(std::string);
     if (!assembly_memory_has(bytes))
         return refuse_queued(connection, "OOM request not taken: the memory for requests in progress (assembly-memory) is used up"), Executed::yes;
     outgoing_bytes_ += bytes;
     transaction.bytes += bytes;
+    transaction.local += queued.is_local;
     transaction.queue.push_back(std::move(queued));
     counters_.add(IoCounter::commands);
     connection.last_command = static_cast<uint16_t>(row.id);
@@ -102,11 +106,35 @@ Server::Executed Server::execute_transaction(Connection& connection, const Comma
     // Tokens have to be there, and what is answered here must show what earlier requests have done.
     const bool any_local = std::ranges::any_of(transaction->queue, &QueuedCommand::is_local);
     if ((any_local || !connection.watched.empty()) && connection.replies_owed()) return Executed::not_now;
+    const bool changes = std::ranges::any_of(transaction->queue, [](const QueuedCommand& queued) {
+        return changes_the_connection(static_cast<CommandId>(queued.command));
+    });
+    if (changes && connection.before_exec == nullptr)
+        connection.before_exec = std::make_unique<ConnectionBefore>(ConnectionBefore{connection.database, connection.stranger, connection.name});
     prepare_transaction(connection);
     const std::vector<std::string_view> arguments(transaction->sent.begin(), transaction->sent.end());
+    outgoing_bytes_ -= transaction->bytes;  // or what is large would count twice
     const Executed executed = execute_in_md(connection, exec, arguments);
-    if (executed == Executed::yes) drop_transaction(connection);
+    outgoing_bytes_ += transaction->bytes;
+    if (executed != Executed::yes) return executed;
+    std::unique_ptr<ConnectionBefore> before = std::move(connection.before_exec);
+    drop_transaction(connection);
+    connection.before_exec = std::move(before);
+    connection.encoder.first_tag = 0;
     return executed;
+}
+
+/// True once the answer to an EXEC is there, after which the connection is as that answer says.
+bool Server::exec_is_settled(Connection& connection) {
+    if (connection.transaction != nullptr) return true;  // not sent yet
+    if (connection.replies_owed()) return false;
+    const std::unique_ptr<ConnectionBefore> before = std::move(connection.before_exec);
+    if (connection.encoder.first_tag == static_cast<uint8_t>(ReplyTag::array)) return true;
+    connection.database = before->database;
+    connection.stranger = before->stranger;
+    connection.name = before->name;
+    describe(connection);
+    return true;
 }
 
 Server::Executed Server::watch(Connection& connection, const CommandRow& row, Arguments keys) {
@@ -115,9 +143,23 @@ Server::Executed Server::watch(Connection& connection, const CommandRow& row, Ar
         LocalReply(*this, connection).out().error("ERR WATCH inside MULTI is not allowed");
         return Executed::yes;
     }
-    const Executed executed = execute_in_md(connection, row, keys);
+    std::vector<std::string_view> fresh;
+    for (const std::string_view key : keys) {
+        const auto is_this = [&](const WatchedKey& other) { return other.database == connection.database && other.key == key; };
+        if (std::ranges::none_of(connection.watched, is_this) && std::ranges::find(fresh, key) == fresh.end()) fresh.push_back(key);
+        if (connection.watched.size() + fresh.size() <= kWatchedKeysMax) continue;
+        counters_.add(IoCounter::commands);
+        LocalReply(*this, connection).out().error("ERR too many watched keys");
+        return Executed::yes;
+    }
+    if (fresh.empty()) {
+        counters_.add(IoCounter::commands);
+        LocalReply(*this, connection).out().ok();
+        return Executed::yes;
+    }
+    const Executed executed = execute_in_md(connection, row, fresh);
     if (executed == Executed::yes)
-        for (const std::string_view key : keys) connection.watched.push_back({std::string(key), connection.database, {}});
+        for (const std::string_view key : fresh) connection.watched.push_back({std::string(key), connection.database, {}});
     return executed;
 }
 

@@ -27,11 +27,19 @@ struct QueuedCommand {
     std::vector<std::string> words;  ///< of a local command
 };
 
+/// What commands in a transaction may have changed of their connection, to be taken back if md does not execute EXEC.
+struct ConnectionBefore {
+    uint8_t database;
+    bool stranger;
+    std::string name;
+};
+
 struct Transaction {
     std::vector<QueuedCommand> queue;
     uint64_t bytes = 0;      ///< of all requests
     bool failed = false;     ///< a command was refused: EXEC will be too
     bool prepared = false;   ///< local commands have been executed
+    size_t local = 0;        ///< commands that are
     std::vector<std::string> sent;  ///< EXEC's arguments, once prepared
 };
 

@@ -47,7 +47,10 @@ void handle_exec(Plan& plan, Arguments arguments) {
     if (arguments.empty() || !is_unchanged(plan, arguments[0])) return plan.reply().null_array();
     plan.begin_transaction();
     plan.reply().array(static_cast<uint32_t>(arguments.size() - 1));
-    for (const std::string_view request : arguments.subspan(1)) execute(plan, request);
+    for (const std::string_view request : arguments.subspan(1)) {
+        if (plan.exhausted()) return;  // EXEC is refused as a whole
+        execute(plan, request);
+    }
 }
 
 void handle_watch(Plan& plan, Arguments arguments) {

@@ -93,7 +93,8 @@ class Reader {
         if (!take_length(packed, encoding) || encoding || !take_length(length, other) || other || length > bytes_max || !take(packed, bytes)) return false;
         if (length / kExpansionMax > packed) return false;  // before memory is taken for it
         value.resize(length);
-        return lzf_decompress(bytes.data(), static_cast<unsigned>(bytes.size()), value.data(), static_cast<unsigned>(length)) == length && length != 0;
+        if (length == 0) return true;
+        return lzf_decompress(bytes.data(), static_cast<unsigned>(bytes.size()), value.data(), static_cast<unsigned>(length)) == length;
     }
 
   private:

@@ -16,6 +16,8 @@ void Plan::begin(unsigned database, int64_t now_ms) {
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
     in_transaction_ = false;
+    erased_ = 0;
+    copied_bytes_ = 0;
 }
 
 void Plan::add(Change change) {
@@ -72,6 +74,7 @@ std::optional<Value> Plan::find_in(unsigned database, std::string_view key) { re
 
 std::string_view Plan::part(const Value& value, ByteRange range) {
     if (range.from >= value.stored_length) return value.rest.substr(range.from - value.stored_length, range.count);
+    copied_bytes_ += range.count;
     std::string& bytes = copied_.emplace_front(range.count, '\0');
     copy(value, range, bytes.data());
     return bytes;
@@ -104,6 +107,7 @@ void Plan::append(std::string_view key, const Value& value, std::string_view byt
     if (longer.rest.empty() && longer.patch.empty()) {
         longer.rest = bytes;
     } else {  // a value of this very plan: its bytes are put together
+        copied_bytes_ += value.rest.size() + bytes.size();
         std::string& together = copied_.emplace_front(value.rest);
         longer.rest = together.append(bytes);
     }
@@ -145,6 +149,13 @@ bool Plan::clear_all() {
 /// States for each key of a database that it is no more: what other commands of the transaction put comes after it.
 bool Plan::erase_all(unsigned database) {
     if (store_.keys(database) > kKeysClearedMax) return false;
+    if ((erased_ >> database & 1) != 0) {  // what the store has is stated already
+        for (size_t i = 0, count = changes_.size(); i < count; ++i)
+            if (changes_[i].kind == ChangeKind::put && changes_[i].database == database && !is_superseded(changes_[i]))
+                add({ChangeKind::erase, database, changes_[i].key, changes_[i].place, {}});
+        return true;
+    }
+    erased_ |= 1u << database;
     const unsigned selected = std::exchange(database_, database);
     std::vector<std::string> keys;
     for (uint64_t position = 0;;) {
@@ -217,6 +228,7 @@ Store::Put Plan::build_change(const Change& change) {
 }
 
 Store::Put Plan::build_once(const Change*& full) {
+    for (const auto& [id, value] : options_) store_.set_live(id, value);
     store_.begin_record();
     for (const Change& change : changes_) {
         if (in_transaction_ && is_superseded(change)) continue;
@@ -231,8 +243,8 @@ Store::Put Plan::build_once(const Change*& full) {
 }
 
 bool Plan::build() {
-    for (const auto& [id, value] : options_) store_.set_live(id, value);
-    if (changes_.empty()) return true;
+    if (exhausted()) return false;
+    if (changes_.empty() && options_.empty()) return true;
     // Few keys get their room when one is found to be missing, and after a clear it is made while building.
     if (cleared_ == 0 && changes_.size() > kRoomAheadMin && !make_room()) return false;
     for (unsigned splits = 0; splits < kSplitsMax; ++splits) {

@@ -104,7 +104,13 @@ class Plan {
     /// The key that the last change puts gets this mark instead of that of a fresh one.
     void set_mark(uint32_t mark) { changes_.back().mark = mark; }
     /// The same bytes, kept until the commit.
-    std::string_view keep(std::string_view bytes) { return copied_.emplace_front(bytes); }
+    std::string_view keep(std::string_view bytes) {
+        copied_bytes_ += bytes.size();
+        return copied_.emplace_front(bytes);
+    }
+    /// Whether a transaction has made so many copies of values that it is not built: many changes of the same large value make one each.
+    bool exhausted() const { return in_transaction_ && copied_bytes_ > kCopiedBytesMax; }
+    static constexpr uint64_t kCopiedBytesMax = 1ull << 30;
     void erase(std::string_view key);
     /// The selected database is empty, or all are. False in a transaction, which states it key by key, for more than kKeysClearedMax keys.
     bool clear();
@@ -169,6 +175,8 @@ class Plan {
     unsigned databases_ = kDatabases;
     uint64_t value_bytes_max_ = 512ull * 1024 * 1024;
     bool in_transaction_ = false;
+    uint32_t erased_ = 0;        ///< databases of which a transaction has stated that no key is left, a bit for each
+    uint64_t copied_bytes_ = 0;
     uint32_t cleared_ = 0;  ///< databases that the first changes clear, a bit for each
     std::vector<Change> changes_;
     std::vector<std::pair<OptionId, int64_t>> options_;

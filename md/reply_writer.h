@@ -24,8 +24,9 @@ class ReplyWriter {
 
     void ok() { put_tag(ReplyTag::ok); }
     void status(std::string_view text) { put_text(ReplyTag::status, text); }
-    /// "CODE text", without line breaks.
-    void error(std::string_view text) { put_text(ReplyTag::error, text); }
+    /// "CODE text", without line breaks. What is longer, because it repeats somebody's words, is cut.
+    void error(std::string_view text) { put_text(ReplyTag::error, text.substr(0, kErrorBytesMax)); }
+    static constexpr size_t kErrorBytesMax = 16 * 1024;
     void integer(int64_t value);
     void bulk(std::string_view bytes);
     void null() { put_tag(ReplyTag::null); }

@@ -60,6 +60,19 @@ class Transactions(CompareCase):
         self.same("WATCH a", "SELECT 1", "SET a 1", "MULTI", "PING", "EXEC")
         self.same("SET a 1", "WATCH a", "FLUSHALL", "MULTI", "PING", "EXEC", "UNWATCH", "WATCH", "WATCH a", "RESET", "MULTI", "RESET", "EXEC")
 
+    def test_a_database_selected_inside_stays_unless_it_is_not_executed(self):
+        self.same("WATCH a", "SET a 1", "MULTI", "SELECT 3", "SET b 1", "EXEC", "SET where here", "SELECT 0", "GET where")
+        self.same("WATCH a", "MULTI", "SELECT 3", "SET b 1", "EXEC", "SET where here", "SELECT 0", "GET where", "SELECT 3", "GET where")
+
+    def test_options_inside(self):
+        for count in (0, 1, 10, 17, 300):
+            self.same("MULTI", "CONFIG SET maxmemory-samples 7", *["SET k%d v" % number for number in range(count)], "EXEC", "CONFIG GET maxmemory-samples",
+                      "CONFIG SET maxmemory-samples 5", protocols=(2,))
+        self.same(("CONFIG", "SET", "x" * 16_000, "1"), "PING")
+
+    def test_flushing_again_and_again(self):
+        self.same("MSET a 1 b 2", "MULTI", *["FLUSHALL", "SET a 1", "DBSIZE"] * 30, "EXEC", "DBSIZE", protocols=(2,))
+
     def test_all_in_one_pipeline(self):
         steps = [encode("SET", "a", "1"), encode("WATCH", "a", "b", "a"), encode("GET", "a"), encode("MULTI"), encode("INCR", "a"), encode("GET", "a"), encode("EXEC"),
                  encode("GET", "a"), encode("WATCH", "a"), encode("SET", "a", "7"), encode("MULTI"), encode("SET", "a", "8"), encode("EXEC"), encode("GET", "a")]
@@ -116,6 +129,19 @@ class OneStep(FreshInstanceCase):
             self.assertEqual(wire.command("GET", "all").split(b"\r\n")[1], b"%d" % sum(done))
         self.assertGreater(sum(done), 100)
         self.assertEqual(instance.control("check").returncode, 0)
+
+    def test_a_refused_exec_leaves_the_connection_as_it_was(self):
+        instance = self.start(io=1)
+        with instance.wire() as wire:
+            wire.command("SET", "filler", "x")
+            wire.command("CONFIG", "SET", "maxmemory", "1")
+            wire.send(encode("MULTI") + encode("SELECT", "3") + encode("CLIENT", "SETNAME", "me") + encode("SET", "z", "1") + encode("EXEC") + encode("CLIENT", "GETNAME"))
+            replies = wire.replies(6)
+            self.assertTrue(replies[4].startswith(b"-EXECABORT Transaction discarded because of: OOM"), replies)
+            self.assertEqual(replies[5], b"$-1\r\n")
+            wire.command("CONFIG", "SET", "maxmemory", "0")
+            wire.command("SET", "where", "here")
+            self.assertEqual(wire.command("SELECT", "0") + wire.command("GET", "where"), b"+OK\r\n$4\r\nhere\r\n")
 
     def test_increments_under_watch_are_all_there(self):
         instance = self.start(io=2)
