@@ -74,7 +74,7 @@ Server::Executed Server::queue_command(Connection& connection, const CommandRow&
 /// Executes what is answered here, and puts EXEC's arguments together. Once, however often the request ring is full.
 void Server::prepare_transaction(Connection& connection) {
     Transaction& transaction = *connection.transaction;
-    if (std::exchange(transaction.prepared, true)) return;
+    if (!transaction.sent.empty()) return;
     transaction.sent.push_back(encoded(connection.watched));
     for (QueuedCommand& queued : transaction.queue) {
         const CommandRow& row = command_row(static_cast<CommandId>(queued.command));
@@ -104,8 +104,7 @@ Server::Executed Server::execute_transaction(Connection& connection, const Comma
         return Executed::yes;
     }
     // Tokens have to be there, and what is answered here must show what earlier requests have done.
-    const bool any_local = std::ranges::any_of(transaction->queue, &QueuedCommand::is_local);
-    if ((any_local || !connection.watched.empty()) && connection.replies_owed()) return Executed::not_now;
+    if ((transaction->local != 0 || !connection.watched.empty()) && connection.replies_owed()) return Executed::not_now;
     const bool changes = std::ranges::any_of(transaction->queue, [](const QueuedCommand& queued) {
         return changes_the_connection(static_cast<CommandId>(queued.command));
     });

@@ -22,7 +22,7 @@ struct WatchedKey {
 
 struct QueuedCommand {
     uint16_t command;   ///< CommandId
-    bool is_local;      ///< io_conn answers it: `request` is its words, then its reply
+    bool is_local;      ///< io_conn answers it: `words` is what it says, `request` is empty
     std::string request;
     std::vector<std::string> words;  ///< of a local command
 };
@@ -38,9 +38,8 @@ struct Transaction {
     std::vector<QueuedCommand> queue;
     uint64_t bytes = 0;      ///< of all requests
     bool failed = false;     ///< a command was refused: EXEC will be too
-    bool prepared = false;   ///< local commands have been executed
     size_t local = 0;        ///< commands that are
-    std::vector<std::string> sent;  ///< EXEC's arguments, once prepared
+    std::vector<std::string> sent;  ///< EXEC's arguments; empty until local commands have been executed
 };
 
 }  // namespace millrace::io_conn

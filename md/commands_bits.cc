@@ -1,6 +1,5 @@
 // Commands that see a string as bits, as Redis 7.0 answers them. Runs in md; handlers only (see handlers.h).
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
 #include <optional>
@@ -243,7 +242,7 @@ void bitfield(Plan& plan, Arguments arguments, bool read_only) {
     const uint64_t window_at = first_bit / 8, window_bytes = (bits_looked_at + 7) / 8 - window_at;
     const bool in_window = old && !operations.empty() && plan.can_patch(*old, window_at, window_bytes);
     const uint64_t begin = in_window ? window_at : 0;
-    std::string bytes(old ? plan.part(*old, in_window ? ByteRange{window_at, window_bytes} : ByteRange{0, old->length()}) : std::string_view());
+    std::string bytes(in_window ? plan.part(*old, {window_at, window_bytes}) : plan.bytes(old));
     for (FieldOperation& operation : operations) operation.offset -= begin * 8;
     const uint64_t length = (bits_needed + 7) / 8;
     if (!in_window && bytes.size() < length) bytes.resize(length);
@@ -283,7 +282,7 @@ void handle_setbit(Plan& plan, Arguments arguments) {
         set_bit(byte, *offset % 8, static_cast<unsigned>(bit));
         return plan.patch(arguments[0], *old, *offset / 8, plan.keep(byte));
     }
-    std::string bytes(old ? plan.part(*old, {0, old->length()}) : std::string_view());
+    std::string bytes(plan.bytes(old));
     plan.reply().integer(bit_at(bytes, *offset));
     if (bytes.size() <= *offset / 8) bytes.resize(*offset / 8 + 1);
     set_bit(bytes, *offset, static_cast<unsigned>(bit));

@@ -46,9 +46,6 @@ void remove(Plan& plan, Arguments arguments) {
     plan.reply().integer(removed);
 }
 
-/// The bytes of a value, kept until the commit.
-std::string_view bytes_of(Plan& plan, const Value& value) { return plan.part(value, {0, value.length()}); }
-
 /// False after an error reply.
 bool parse_flush_mode(Plan& plan, Arguments arguments) {
     const bool valid = arguments.empty() || (arguments.size() == 1 && (equals_ignoring_case(arguments[0], "ASYNC") ||
@@ -92,7 +89,7 @@ void handle_rename(Plan& plan, Arguments arguments) {
     if (!value) return plan.reply().error(kNoSuchKey);
     plan.reply().ok();
     if (arguments[0] == arguments[1]) return;
-    plan.set(arguments[1], bytes_of(plan, *value), value->expire_at_ms);
+    plan.set(arguments[1], plan.bytes(value), value->expire_at_ms);
     plan.erase(arguments[0]);
 }
 
@@ -100,7 +97,7 @@ void handle_renamenx(Plan& plan, Arguments arguments) {
     const std::optional<Value> value = plan.find(arguments[0]);
     if (!value) return plan.reply().error(kNoSuchKey);
     if (arguments[0] == arguments[1] || plan.find(arguments[1])) return plan.reply().integer(0);
-    plan.set(arguments[1], bytes_of(plan, *value), value->expire_at_ms);
+    plan.set(arguments[1], plan.bytes(value), value->expire_at_ms);
     plan.erase(arguments[0]);
     plan.reply().integer(1);
 }
@@ -122,7 +119,7 @@ void handle_copy(Plan& plan, Arguments arguments) {
     if (database == plan.database() && arguments[0] == arguments[1]) return plan.reply().error(kSameObject);
     const std::optional<Value> value = plan.read(arguments[0]);
     const bool copies = value && (replace || !plan.find_in(database, arguments[1]));
-    if (copies) plan.set_in(database, arguments[1], bytes_of(plan, *value), value->expire_at_ms);
+    if (copies) plan.set_in(database, arguments[1], plan.bytes(value), value->expire_at_ms);
     plan.reply().integer(copies);
 }
 
@@ -133,7 +130,7 @@ void handle_move(Plan& plan, Arguments arguments) {
     const std::optional<Value> value = plan.find(arguments[0]);
     const bool moves = value && !plan.find_in(*database, arguments[0]);
     if (moves) {
-        plan.set_in(*database, arguments[0], bytes_of(plan, *value), value->expire_at_ms);
+        plan.set_in(*database, arguments[0], plan.bytes(value), value->expire_at_ms);
         plan.erase(arguments[0]);
     }
     plan.reply().integer(moves);

@@ -4,7 +4,6 @@
 // by proto-max-bulk-len as in Redis.
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -113,10 +112,7 @@ void reply_matches(Plan& plan, const LcsOptions& options, const std::vector<Matc
 }  // namespace
 
 void handle_lcs(Plan& plan, Arguments arguments) {
-    const std::optional<Value> values[2] = {plan.read(arguments[0]), plan.read(arguments[1])};
-    std::array<std::string_view, 2> texts;
-    for (unsigned i = 0; i < 2; ++i)
-        if (values[i]) texts[i] = plan.part(*values[i], {0, values[i]->length()});
+    const std::array<std::string_view, 2> texts{plan.bytes(plan.read(arguments[0])), plan.bytes(plan.read(arguments[1]))};
     LcsOptions options;
     if (!parse_options(plan, arguments.subspan(2), options)) return;
     const __int128 bytes = __int128{texts[0].size() + 1} * (texts[1].size() + 1) * sizeof(uint32_t);

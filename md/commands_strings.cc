@@ -154,7 +154,7 @@ void handle_setrange(Plan& plan, Arguments arguments) {
         plan.reply().integer(static_cast<int64_t>(length));
         return plan.patch(key, *old, static_cast<uint64_t>(offset), bytes);
     }
-    std::string whole(old ? plan.part(*old, {0, length}) : std::string_view());
+    std::string whole(plan.bytes(old));
     whole.resize(std::max<uint64_t>(length, static_cast<uint64_t>(offset) + bytes.size()));
     whole.replace(static_cast<size_t>(offset), bytes.size(), bytes);
     plan.reply().integer(static_cast<int64_t>(whole.size()));
@@ -164,7 +164,7 @@ void handle_setrange(Plan& plan, Arguments arguments) {
 void handle_incrbyfloat(Plan& plan, Arguments arguments) {
     const std::optional<Value> old = plan.find(arguments[0]);
     long double number = 0, amount;
-    const bool valid = (!old || parse_float(plan.part(*old, {0, old->length()}), number)) && parse_float(arguments[1], amount);
+    const bool valid = (!old || parse_float(plan.bytes(old), number)) && parse_float(arguments[1], amount);
     if (!valid) return plan.reply().error("ERR value is not a valid float");
     number += amount;
     if (std::isnan(number) || std::isinf(number)) return plan.reply().error("ERR increment would produce NaN or Infinity");

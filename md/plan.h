@@ -59,6 +59,8 @@ class Plan {
     std::optional<uint32_t> mark_of(std::string_view key) const { return store_.mark_of(database_, key, store_.place_of(key)); }
     const Marks& marks() const { return store_.marks(); }
     EvictionPolicy policy() const { return store_.policy(); }
+    /// All bytes of a value, as part() gives them; none without a value.
+    std::string_view bytes(const std::optional<Value>& value) { return value ? part(*value, {0, value->length()}) : std::string_view(); }
     /// The same bytes copied to `out`, and not kept.
     void copy(const Value& value, ByteRange range, char* out) const;
     /// Says that a long command gets on, so that the watchdog does not take it for a hang. For every millisecond or so of work.

@@ -22,6 +22,13 @@ struct Fixture {
     void use(unsigned from, unsigned to) {
         for (unsigned i = from; i < to; ++i) store->find_and_use(0, key(i), store->place_of(key(i)));
     }
+    /// 4000 keys, of which the second half was used lately and the first not for long.
+    void fill_and_use_half() {
+        fill(0, 4000);
+        use(0, 4000);
+        age(1000);
+        use(2000, 4000);
+    }
     /// As if so much time had gone since all keys were used last.
     void age(uint32_t ticks) {
         for (uint64_t page = 1; page < store.root().frontier; ++page) {
@@ -123,10 +130,7 @@ TEST_CASE("evictor: the one key of many that may go is found") {
 
 TEST_CASE("evictor: LRU takes what was not used for long") {
     Fixture fixture(EvictionPolicy::allkeys_lru);
-    fixture.fill(0, 4000);
-    fixture.use(0, 4000);
-    fixture.age(1000);
-    fixture.use(2000, 4000);
+    fixture.fill_and_use_half();
     fixture.age(10);
     REQUIRE(fixture.shrink_to(0.75) == Evictor::Outcome::enough);
     CHECK(fixture.left(2000, 4000) == 2000);
@@ -235,10 +239,7 @@ TEST_CASE("evictor: as long as marks are not ready keys go by chance") {
 
 TEST_CASE("evictor: whoever takes the store over evicts as before") {
     Fixture fixture(EvictionPolicy::allkeys_lru);
-    fixture.fill(0, 4000);
-    fixture.use(0, 4000);
-    fixture.age(1000);
-    fixture.use(2000, 4000);
+    fixture.fill_and_use_half();
     fixture.store.open();
     Evictor evictor(*fixture.store);
     fixture.store.configure(OptionId::maxmemory, static_cast<int64_t>(fixture.store->counted_bytes() * 3 / 4));
