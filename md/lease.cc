@@ -138,7 +138,7 @@ bool Lease::populate() {
         uint64_t end = populated_;
         while (end < frontier && end - populated_ < kPopulatePages && in_use(end)) ++end;
         if (end > populated_)
-            madvise(memory.at(populated_ << st::kPageShift), (end - populated_) << st::kPageShift, MADV_POPULATE_WRITE);
+            madvise(memory.at(populated_ << st::kPageShift), (end - populated_) << st::kPageShift, MADV_POPULATE_READ);
         populated_ = std::max(end, populated_ + 1);
     }
     return populated_ >= frontier;

@@ -16,6 +16,7 @@ void Plan::begin(unsigned database, int64_t now_ms) {
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
     in_transaction_ = false;
+    may_leave_out_ = false;
     erased_ = 0;
     copied_bytes_ = 0;
 }
@@ -244,6 +245,13 @@ Store::Put Plan::build_once(const Change*& full) {
 
 bool Plan::build() {
     if (exhausted()) return false;
+    if (build_changes()) return true;
+    if (!may_leave_out_) return false;
+    changes_.clear();
+    return true;
+}
+
+bool Plan::build_changes() {
     if (changes_.empty() && options_.empty()) return true;
     // Few keys get their room when one is found to be missing, and after a clear it is made while building.
     if (cleared_ == 0 && changes_.size() > kRoomAheadMin && !make_room()) return false;

@@ -114,6 +114,8 @@ class Plan {
     bool exhausted() const { return in_transaction_ && copied_bytes_ > kCopiedBytesMax; }
     static constexpr uint64_t kCopiedBytesMax = 1ull << 30;
     void erase(std::string_view key);
+    /// The changes may be left out if there is no memory for them: the reply is right without them. Of no effect in a transaction.
+    void allow_leaving_out() { may_leave_out_ = !in_transaction_; }
     /// The selected database is empty, or all are. False in a transaction, which states it key by key, for more than kKeysClearedMax keys.
     bool clear();
     bool clear_all();
@@ -164,6 +166,7 @@ class Plan {
     bool is_superseded(const Change& change);
     bool erase_all(unsigned database);
     bool make_room();
+    bool build_changes();
     Store::Put build_once(const Change*& full);
     Store::Put build_change(const Change& change);
 
@@ -177,6 +180,7 @@ class Plan {
     unsigned databases_ = kDatabases;
     uint64_t value_bytes_max_ = 512ull * 1024 * 1024;
     bool in_transaction_ = false;
+    bool may_leave_out_ = false;
     uint32_t erased_ = 0;        ///< databases of which a transaction has stated that no key is left, a bit for each
     uint64_t copied_bytes_ = 0;
     uint32_t cleared_ = 0;  ///< databases that the first changes clear, a bit for each
