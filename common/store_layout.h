@@ -396,6 +396,15 @@ struct LiveWord {
     uint64_t configured;  ///< what the configuration said when md looked last, + 1; 0 = it was never looked at
 };
 
+/// CLIENT PAUSE: until when commands wait, and which. A word of 0 is no pause.
+struct PauseWord {
+    int64_t until_ms;
+    bool all;  ///< or only those that write
+
+    static PauseWord from(uint64_t word) { return {static_cast<int64_t>(word >> 1), (word & 1) != 0}; }
+    uint64_t word() const { return static_cast<uint64_t>(until_ms) << 1 | all; }
+};
+
 struct Root {
     alignas(kCacheLineDistance) uint64_t hash_seed;
     uint64_t oplog_bytes;                                    ///< capacity of the oplog ring
@@ -418,7 +427,9 @@ struct Root {
     std::array<LiveWord, kLiveWords> live;
     uint64_t marks_kept;   ///< MarkKind (marks.h)
     uint64_t index_pages;  ///< pages of index segments
+    uint64_t pause;        ///< PauseWord
 };
+inline constexpr uint64_t kPauseAt = kRootAt + offsetof(Root, pause);
 constexpr uint64_t live_word_at(unsigned index) {
     return kRootAt + offsetof(Root, live) + index * sizeof(LiveWord) + offsetof(LiveWord, value);
 }
@@ -442,7 +453,7 @@ inline constexpr uint64_t kJournalEntries = (kPageBytes - sizeof(JournalHeader))
 inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
-    layout_hash("store-6", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
+    layout_hash("store-7", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
                             offsetof(Root, partial), offsetof(Root, channels), offsetof(Root, live), sizeof(LargeItem), sizeof(ReplyRecord),
                             sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt,
                             kDirectoryChunkDepthMax, DirectoryPage::kPageBits});

@@ -16,6 +16,7 @@
 //   N4  Sockets are edge-triggered with one event each for their whole life; `readable` and `write_blocked` remember
 //       the edges. Whoever stops early stays on the ready list.
 //   N5  A read is answered from the store only while none of its connection's requests is with md: it sees its own writes.
+//   N6  Who waits for the end of CLIENT PAUSE, or for other io_conn, is looked at every kPatienceMs; the process sleeps in between.
 #pragma once
 
 #include <event2/event.h>
@@ -24,12 +25,13 @@
 #include <string_view>
 #include <vector>
 
+#include "common/client_rows.h"
 #include "common/commands.h"
 #include "common/counters.h"
 #include "common/daemon.h"
 #include "common/live_options.h"
 #include "io_conn/acceptor.h"
-#include "io_conn/client_rows.h"
+#include "io_conn/client_orders.h"
 #include "io_conn/connection.h"
 #include "io_conn/direct_commands.h"
 #include "io_conn/direct_reader.h"
@@ -39,6 +41,8 @@
 namespace millrace::io_conn {
 
 using Arguments = std::span<const std::string_view>;
+
+struct LocalCall;
 
 class Server {
   public:
@@ -53,6 +57,8 @@ class Server {
     static constexpr size_t kDirectKeysMax = 4096;         ///< requests with more keys go to md
     static constexpr size_t kWatchedKeysMax = 10'000;      ///< of a connection
     static constexpr size_t kQueuedLocalMax = 1000;        ///< commands of a transaction that io_conn answers: their replies are all held
+    static constexpr int kPatienceMs = 5;                  ///< between looks for the end of a pause
+    static constexpr uint64_t kKillPatienceUs = 1'000'000; ///< for other io_conn to close connections
     static constexpr int kStopPatienceMs = 1000;           ///< for owed replies, when the process is told to end
 
     explicit Server(Daemon& daemon);
@@ -69,6 +75,9 @@ class Server {
     ConnectionTable& connections() { return connections_; }
     Counters<IoCounter>& counters() { return counters_; }
     ClientRows& rows() { return rows_; }
+    /// Closes these clients' connections, if they are of this process. The connection `except` gets its replies before.
+    void close_clients(std::span<const uint64_t> clients, const Connection* except);
+    bool begin_kill(const LocalCall& call, KillUnderWay* kill);
     const Daemon& daemon() const { return daemon_; }
     /// The value of an option that can be changed while the group runs.
     int64_t live_number(OptionId id) const {
@@ -91,6 +100,7 @@ class Server {
     static void on_socket(int, short what, void* connection);
     static void on_fifo(int, short, void* server);
     static void on_second(int, short, void* server);
+    static void on_patience(int, short, void* server);
 
     // connection life (server_connections.cc)
     bool admit(int fd);
@@ -109,6 +119,14 @@ class Server {
     size_t consume(Connection& connection, std::string_view bytes);
     const CommandRow* look_up(std::string_view name);
     Executed execute(Connection& connection, const CommandRow* row, Arguments words);
+    Executed execute_aloud(Connection& connection, const CommandRow* row, Arguments words);
+    Executed wait_patiently(Connection& connection);
+    void retry_patient();
+    void look_at_pause();
+    bool waits_for_pause(const Connection& connection, const CommandRow& row) const;
+    Executed kill_clients(Connection& connection, const CommandRow& row, Arguments words);
+    void issue_orders(KillUnderWay& kill);
+    static void answer_kill(const KillUnderWay& kill, RespWriter& out);
     Executed execute_in_md(Connection& connection, const CommandRow& row, Arguments words);
     void send_outgoing(Connection& connection);
 
@@ -173,12 +191,14 @@ class Server {
     ConnectionTable connections_;
     Buffer deferred_scratch_;
     ClientRows rows_;
+    ClientOrders orders_;
     event_base* base_ = nullptr;
     event* fifo_event_ = nullptr;
     event* second_event_ = nullptr;
+    event* patience_event_ = nullptr;
     std::unique_ptr<Acceptor> acceptor_;
     RespDecoder decoder_;
-    std::vector<Connection*> ready_, ready_now_, dirty_, dirty_now_, ring_waiters_;
+    std::vector<Connection*> ready_, ready_now_, dirty_, dirty_now_, ring_waiters_, patient_;
     std::vector<ConnectionId> to_forget_;
     std::vector<uint64_t> to_release_;   ///< reply records
     bool look_for_lost_ = false;         ///< another md has taken over, and its replies have not all been taken yet
@@ -195,6 +215,10 @@ class Server {
     uint64_t published_at_us_ = 0;
     uint64_t stop_asked_us_ = 0;
     unsigned batch_ = 0;
+    uint64_t pause_word_ = 0;   ///< as it was looked at last
+    bool paused_ = false, paused_all_ = false;
+    bool patience_over_ = false;
+    unsigned kills_under_way_ = 0;
     bool ring_was_full_ = false;
 };
 
@@ -213,6 +237,7 @@ class LocalReply {
     bool deferred_ = false;
     Buffer& target_;
     RespWriter writer_;
+    size_t begins_;  ///< where in the target
 };
 
 /// Executes a command that is answered here (local_*.cc). `row` is the subcommand's for containers.

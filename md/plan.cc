@@ -7,11 +7,13 @@
 
 namespace millrace::md {
 
-void Plan::begin(unsigned database, int64_t now_ms) {
+void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     database_ = database;
+    touches_ = touches;
     now_ms_ = now_ms;
     changes_.clear();
     options_.clear();
+    pause_.reset();
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
@@ -59,7 +61,7 @@ std::optional<Value> Plan::look_up(unsigned database, std::string_view key, Use 
 }
 
 std::optional<Value> Plan::read(std::string_view key) {
-    std::optional<Value> value = look_up(database_, key, Use::yes);
+    std::optional<Value> value = look_up(database_, key, touches_ ? Use::yes : Use::no);
     ++(value ? statistics_.hits : statistics_.misses);
     return value;
 }
@@ -230,6 +232,7 @@ Store::Put Plan::build_change(const Change& change) {
 
 Store::Put Plan::build_once(const Change*& full) {
     for (const auto& [id, value] : options_) store_.set_live(id, value);
+    if (pause_) store_.set_pause(*pause_);
     store_.begin_record();
     for (const Change& change : changes_) {
         if (in_transaction_ && is_superseded(change)) continue;
@@ -252,7 +255,7 @@ bool Plan::build() {
 }
 
 bool Plan::build_changes() {
-    if (changes_.empty() && options_.empty()) return true;
+    if (changes_nothing()) return true;
     // Few keys get their room when one is found to be missing, and after a clear it is made while building.
     if (cleared_ == 0 && changes_.size() > kRoomAheadMin && !make_room()) return false;
     for (unsigned splits = 0; splits < kSplitsMax; ++splits) {

@@ -110,6 +110,7 @@ class Store {
     void swap_databases(unsigned one, unsigned other);
 
     /// Changes an option that is a live one.
+    void set_pause(st::PauseWord pause) { set_.write(st::kPauseAt, pause.word()); }
     void set_live(OptionId id, int64_t value) { set_.write(st::live_word_at(*live_index(id)), static_cast<uint64_t>(value)); }
 
     /// Copies bytes [from, from + length) of a large item's value.
