@@ -196,8 +196,6 @@ bool Plan::is_superseded(const Change& change) {
 
 void Plan::swap_databases(unsigned one, unsigned other) { add({ChangeKind::swap, one, {}, {}, {}, {}, other}); }
 
-void Plan::set_option(OptionId id, int64_t value) { options_.emplace_back(id, value); }
-
 bool Plan::make_room() {
     for (unsigned database = 0; database < kDatabases; ++database) {
         places_.clear();
@@ -229,7 +227,10 @@ Store::Put Plan::build_change(const Change& change) {
 }
 
 Store::Put Plan::build_once(const Change*& full) {
-    for (const auto& [id, value] : options_) store_.set_live(id, value);
+    for (const OptionChange& option : options_) {
+        if (live_text_index(option.id)) store_.set_live(option.id, option.text);
+        else store_.set_live(option.id, option.number);
+    }
     store_.begin_record();
     for (const Change& change : changes_) {
         if (in_transaction_ && is_superseded(change)) continue;
