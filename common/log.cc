@@ -44,6 +44,10 @@ bool within_limit() {
 void open(const std::string& process_name, std::string_view level) {
     logger = std::make_shared<spdlog::logger>(process_name, std::make_shared<spdlog::sinks::stderr_sink_st>());
     logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %n %P %l %v", spdlog::pattern_time_type::utc);
+    set_level(level);
+}
+
+void set_level(std::string_view level) {
     const Level lowest = level == "debug"     ? Level::debug
                          : level == "verbose" ? Level::verbose
                          : level == "warning" ? Level::warning

@@ -18,6 +18,8 @@ inline constexpr unsigned kLogLinesPerSecond = 200;
 
 /// Names the process in every line and sets what is written; `level` is loglevel's value (debug verbose notice warning).
 void open(const std::string& process_name, std::string_view level);
+/// Changes what is written from here on.
+void set_level(std::string_view level);
 void write(Level level, std::string_view line);
 
 template <class... Values>

@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <bit>
 #include <cctype>
 #include <charconv>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "common/check.h"
@@ -41,6 +43,10 @@ std::string what_would_be_right(const OptionRow& row) {
     return {};
 }
 
+bool has_control_characters(std::string_view text) {
+    return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+}
+
 /// The number of a choice, counted from 0, and its name as the table spells it.
 bool find_choice(std::string_view choices, std::string_view value, int64_t& number, std::string& text) {
     number = 0;
@@ -59,7 +65,7 @@ bool find_choice(std::string_view choices, std::string_view value, int64_t& numb
 bool interpret(const OptionRow& row, std::string_view value, int64_t& number, std::string& text) {
     text = value;
     switch (row.type) {
-        case OptionType::text: return true;
+        case OptionType::text: return row.highest == 0 || (value.size() <= static_cast<size_t>(row.highest) && !has_control_characters(value));
         case OptionType::choice: return find_choice(row.unit, value, number, text);
         case OptionType::octal: return parse_whole(value, number, 8) && number >= row.lowest && number <= row.highest;
         case OptionType::bytes:
@@ -93,10 +99,23 @@ std::string shown(std::string_view text) {
 std::string_view without_comment(std::string_view line) {
     bool quoted = false;
     for (size_t i = 0; i < line.size(); ++i) {
-        if (line[i] == '"') quoted = !quoted;
+        if (quoted && line[i] == '\\' && i + 1 < line.size() && (line[i + 1] == '"' || line[i + 1] == '\\')) ++i;
+        else if (line[i] == '"') quoted = !quoted;
         if (line[i] == '#' && !quoted) return line.substr(0, i);
     }
     return line;
+}
+
+/// A text in double quotes, with \" and \\ for these two characters inside of it, as millrace-conf writes it; empty for any other.
+std::optional<std::string> unquoted(std::string_view text) {
+    if (text.size() < 2 || text.front() != '"') return std::nullopt;
+    std::string result;
+    for (size_t i = 1; i < text.size(); ++i) {
+        if (text[i] == '"') return i + 1 == text.size() ? std::optional(result) : std::nullopt;
+        if (text[i] == '\\' && i + 1 < text.size() && (text[i + 1] == '"' || text[i + 1] == '\\')) ++i;
+        result += text[i];
+    }
+    return std::nullopt;
 }
 
 }  // namespace
@@ -175,6 +194,7 @@ void Options::read_assignment(const std::string& content) {
     const std::string name = trimmed(std::string_view(content).substr(0, equals));
     if (find_option(name) == nullptr)
         throw Error(fmt::format("'{}' is no option; `millrace-conf --describe` lists them all", shown(name)));
+    if (const auto text = unquoted(trimmed(std::string_view(content).substr(equals + 1)))) return set(name, *text);
     CLI::ConfigBase reader;
     reader.comment('\x01');  // comments are gone already, with regard to quotes
     std::istringstream one_line(content);

@@ -24,7 +24,7 @@ struct OptionRow {
     std::string_view name;
     OptionType type;
     std::string_view fallback;  ///< the default, as it would be written in the file
-    int64_t lowest, highest;    ///< of numbers, in the option's unit
+    int64_t lowest, highest;    ///< of numbers, in the option's unit; the highest of a text is its most bytes, 0: as many as anybody likes
     std::string_view unit;      ///< unit, or the choices separated by '|'
     std::string_view sentence;
 };
@@ -40,6 +40,9 @@ std::string option_text(const OptionRow& row, int64_t number);
 
 /// The number of a value that is not text, as Options::number() gives it. False: it is none of the option's.
 bool parse_option(const OptionRow& row, std::string_view value, int64_t& number);
+
+/// Descriptors of an io_conn that are no client's: listeners, FIFOs, epoll, log. maxclients and these have to fit the limit of open files.
+inline constexpr unsigned kDescriptorsBesideClients = 64;
 
 /// A complete set of values: the defaults, then what was set. Copyable.
 class Options {

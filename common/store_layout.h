@@ -28,6 +28,7 @@
 //   T3  A bucket's version is 2 x the number of the commit that changed it last, + 1 while it changes. All buckets of an
 //       operation are made odd before the first word is stored and even after the last. Versions are never in a list:
 //       recovery writes them again from the list's number. They never repeat an even value with other contents.
+//       The live options in the root have such a version too: for the list they are a bucket.
 //   T4  A chunk that an operation frees is not handed out again in the same operation, so that its contents stay whole
 //       until the commit. A word of a free chunk is its link to the next one (link_offset): when the chunk is freed, and
 //       when it is filled, that word goes through the list.
@@ -388,7 +389,9 @@ struct ChannelWords {
     uint64_t records;       ///< reference of the first reply record
 };
 
-inline constexpr unsigned kLiveWords = 16;
+inline constexpr unsigned kLiveWords = 32;
+inline constexpr unsigned kLiveTexts = 2;
+inline constexpr uint64_t kLiveTextBytesMax = 512;
 
 /// An option that can be changed while the group runs (live_options.h).
 struct LiveWord {
@@ -403,6 +406,13 @@ struct PauseWord {
 
     static PauseWord from(uint64_t word) { return {static_cast<int64_t>(word >> 1), (word & 1) != 0}; }
     uint64_t word() const { return static_cast<uint64_t>(until_ms) << 1 | all; }
+};
+
+/// The same of an option that is a text; bytes behind `length` mean nothing.
+struct LiveText {
+    uint64_t length;      ///< bytes
+    uint64_t configured;  ///< hash of what the configuration said when md looked last, not 0; 0 = it was never looked at
+    std::array<uint64_t, kLiveTextBytesMax / 8> words;
 };
 
 struct Root {
@@ -424,7 +434,10 @@ struct Root {
     std::array<DatabaseWords, kDatabases> databases;
     std::array<uint64_t, kClasses> partial;                  ///< first page of each class that has room
     std::array<ChannelWords, kMaxIoConns> channels;
+    alignas(kCacheLineDistance) uint64_t live_version;       ///< of all live options together, like that of a bucket (T3); 0: there are none yet
     std::array<LiveWord, kLiveWords> live;
+    std::array<LiveText, kLiveTexts> live_texts;
+    alignas(kCacheLineDistance)
     uint64_t marks_kept;   ///< MarkKind (marks.h)
     uint64_t index_pages;  ///< pages of index segments
     uint64_t pause;        ///< PauseWord
@@ -433,6 +446,8 @@ inline constexpr uint64_t kPauseAt = kRootAt + offsetof(Root, pause);
 constexpr uint64_t live_word_at(unsigned index) {
     return kRootAt + offsetof(Root, live) + index * sizeof(LiveWord) + offsetof(LiveWord, value);
 }
+inline constexpr uint64_t kLiveVersionAt = kRootAt + offsetof(Root, live_version);
+constexpr uint64_t live_text_at(unsigned index) { return kRootAt + offsetof(Root, live_texts) + index * sizeof(LiveText); }
 static_assert(kRootAt + sizeof(Root) <= kPageBytes);
 
 /// The commit list: touched buckets first, then words. What does not fit here goes on in pages from `overflow` on, which
@@ -454,7 +469,7 @@ inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
     layout_hash("store-7", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
-                            offsetof(Root, partial), offsetof(Root, channels), offsetof(Root, live), sizeof(LargeItem), sizeof(ReplyRecord),
+                            offsetof(Root, partial), offsetof(Root, channels), offsetof(Root, live), offsetof(Root, live_texts), sizeof(LargeItem), sizeof(ReplyRecord),
                             sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt,
                             kDirectoryChunkDepthMax, DirectoryPage::kPageBits});
 

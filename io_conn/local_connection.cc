@@ -117,7 +117,7 @@ void local_hello(const LocalCall& call) {
         if (version != 2 && version != 3) return call.out.error("NOPROTO unsupported protocol version");
         if (!read_hello_options(call)) return;
     }
-    if (connection.stranger)
+    if (call.server.is_stranger(connection))
         return call.out.error(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be "
             "used to authenticate the client and select the RESP protocol version at the same time");

@@ -94,7 +94,7 @@ std::string server_section(const Facts& facts) {
 
 std::string clients_section(const Facts& facts) {
     return fmt::format("connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:0\r\n",
-                       facts.call.server.connections_of_group(), facts.options().number(OptionId::maxclients));
+                       facts.call.server.connections_of_group(), facts.call.server.live_number(OptionId::maxclients));
 }
 
 std::string memory_section(const Facts& facts) {

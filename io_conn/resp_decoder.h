@@ -33,6 +33,8 @@ class RespDecoder {
     /// `bulk_bytes_max`: longest argument (proto-max-bulk-len).
     explicit RespDecoder(uint64_t bulk_bytes_max = 1024 * 1024) : bulk_bytes_max_(bulk_bytes_max) {}
 
+    void set_bulk_bytes_max(uint64_t bytes) { bulk_bytes_max_ = bytes; }
+
     /// Starts on a new request.
     void reset();
     /// Whether the client is one that has not said who it is.

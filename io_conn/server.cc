@@ -31,14 +31,17 @@ Server::Server(Daemon& daemon)
                 daemon.arguments().instance, daemon.arguments().generation),
       link_(daemon),
       connections_(input_pool_, output_pool_),
+      live_(daemon.options()),
       deferred_scratch_(output_pool_),
       rows_(paths::clients(daemon.dir(), daemon.arguments().index), daemon.arguments().instance,
-            daemon.arguments().generation, static_cast<uint64_t>(daemon.options().number(OptionId::maxclients)) + 1),
+            daemon.arguments().generation, static_cast<uint64_t>(option_row(OptionId::maxclients).highest) + 1),
       orders_(daemon, link_.roster(), rows_.orders(), [this](unsigned index) { acceptor_->wake_peer(index); }),
       base_(make_base()),
-      decoder_(static_cast<uint64_t>(daemon.options().number(OptionId::proto_max_bulk_len))),
+      decoder_(static_cast<uint64_t>(live_.number(OptionId::proto_max_bulk_len))),
       scratch_(std::make_unique<char[]>(kReadBytesPerTurn)),
       direct_(link_.direct_reader()) {
+    raise_descriptor_limit();
+    look_at_options();
     fifo_event_ = event_new(base_, link_.fifo().descriptor(), EV_READ | EV_PERSIST, on_fifo, this);
     event_add(fifo_event_, nullptr);
     second_event_ = event_new(base_, -1, EV_PERSIST, on_second, this);
@@ -82,6 +85,7 @@ void Server::turn() {
     } else {
         event_base_loop(base_, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     }
+    look_at_options();
     now_us_ = monotonic_us();
     wall_s_ = static_cast<uint64_t>(std::time(nullptr));
     RosterLine& line = link_.line();

@@ -79,12 +79,14 @@ class Server {
     void close_clients(std::span<const uint64_t> clients, const Connection* except);
     bool begin_kill(const LocalCall& call, KillUnderWay* kill);
     const Daemon& daemon() const { return daemon_; }
-    /// The value of an option that can be changed while the group runs.
-    int64_t live_number(OptionId id) const {
-        return millrace::live_number(id, [this](uint64_t at) { return link_.store().load(at); });
-    }
+    /// The options that can be changed while the group runs, as of the last look_at_options().
+    int64_t live_number(OptionId id) const { return live_.number(id); }
+    /// Takes over what CONFIG SET has changed, and acts on it.
+    void look_at_options();
     /// Whether clients have to say a password, and whether this is it.
-    bool needs_password() const;
+    bool needs_password() const { return !live_.text(OptionId::requirepass).empty(); }
+    /// Whether a client has yet to say it.
+    bool is_stranger(const Connection& connection) const { return connection.stranger && needs_password(); }
     bool is_password(std::string_view word) const;
     /// An option as CONFIG GET shows it.
     std::string option_text(OptionId id) const;
@@ -104,6 +106,7 @@ class Server {
 
     // connection life (server_connections.cc)
     bool admit(int fd);
+    void raise_descriptor_limit();
     void refuse_connection(int fd, std::string_view error);
     void close_connection(Connection& connection);
     void close_if_done(Connection& connection);
@@ -189,6 +192,7 @@ class Server {
     BufferPool input_pool_, output_pool_;
     uint64_t outgoing_bytes_ = 0;  ///< of large requests on their way to md
     ConnectionTable connections_;
+    LiveValues live_;
     Buffer deferred_scratch_;
     ClientRows rows_;
     ClientOrders orders_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -11,11 +12,15 @@
 #include <cstring>
 #include <ctime>
 
+#include "common/log.h"
 #include "io_conn/server.h"
 
 namespace millrace::io_conn {
 
 namespace {
+
+/// The longest time that the kernel takes for TCP_KEEPIDLE, seconds.
+constexpr int64_t kKeepAliveMaxS = 32767;
 
 /// "127.0.0.1:5000" or "[::1]:5000"; empty for a Unix socket, whose path everybody knows.
 std::string address_text(const sockaddr_storage& address) {
@@ -49,6 +54,7 @@ void set_option(int fd, int level, int option, int value) { setsockopt(fd, level
 }  // namespace
 
 std::string Server::option_text(OptionId id) const {
+    if (live_text_index(id)) return live_.text(id);
     return live_index(id) ? millrace::option_text(option_row(id), live_number(id)) : daemon_.options().text(id);
 }
 
@@ -77,6 +83,29 @@ bool is_local(int fd) {
 
 }  // namespace
 
+void Server::look_at_options() {
+    const int64_t clients_before = live_.number(OptionId::maxclients);
+    if (!live_.look([this](uint64_t at) { return link_.store().load(at); })) return;
+    log::set_level(option_text(OptionId::loglevel));
+    decoder_.set_bulk_bytes_max(static_cast<uint64_t>(live_.number(OptionId::proto_max_bulk_len)));
+    if (live_.number(OptionId::maxclients) > clients_before) raise_descriptor_limit();
+}
+
+/// All clients of the group may come to one io_conn, so its limit has to hold maxclients.
+void Server::raise_descriptor_limit() {
+    const auto wanted = static_cast<rlim_t>(live_.number(OptionId::maxclients)) + kDescriptorsBesideClients;
+    rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+    const rlim_t hard = limit.rlim_max;
+    limit.rlim_cur = limit.rlim_max = wanted;
+    if (hard >= wanted || setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        limit = {std::min(wanted, hard), hard};
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur < wanted)
+        log::warning("only {} open files are allowed, {} are needed for maxclients; raise `ulimit -n` or lower maxclients", limit.rlim_cur, wanted);
+}
+
 void Server::refuse_connection(int fd, std::string_view error) {
     counters_.add(IoCounter::connections_rejected);  // before the client hears of it
     [[maybe_unused]] const ssize_t sent = send(fd, error.data(), error.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -84,21 +113,20 @@ void Server::refuse_connection(int fd, std::string_view error) {
 }
 
 bool Server::admit(int fd) {
-    if (daemon_.options().text(OptionId::protected_mode) == "yes" && !needs_password() && !is_local(fd)) {
+    look_at_options();
+    if (option_text(OptionId::protected_mode) == "yes" && !needs_password() && !is_local(fd)) {
         refuse_connection(fd, "-DENIED millrace is in protected mode: it has no password and serves this host only. Set requirepass, or "
                               "protected-mode no if everybody who can reach it may use it.\r\n");
         return false;
     }
-    const auto limit = static_cast<uint64_t>(daemon_.options().number(OptionId::maxclients));
+    const auto limit = static_cast<uint64_t>(live_.number(OptionId::maxclients));
     if (connections_of_group() < limit) return true;
     refuse_connection(fd, "-ERR max number of clients reached\r\n");
     return false;
 }
 
-bool Server::needs_password() const { return !daemon_.options().text(OptionId::requirepass).empty(); }
-
 bool Server::is_password(std::string_view word) const {
-    const std::string& password = daemon_.options().text(OptionId::requirepass);
+    const std::string& password = live_.text(OptionId::requirepass);
     // The time that it takes says nothing about how much of it is right.
     unsigned difference = password.size() != word.size();
     for (size_t i = 0; i < word.size(); ++i)
@@ -108,7 +136,7 @@ bool Server::is_password(std::string_view word) const {
 
 void Server::set_socket_options(int fd) {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    const int interval = static_cast<int>(daemon_.options().number(OptionId::tcp_keepalive));
+    const int interval = static_cast<int>(std::min<int64_t>(live_.number(OptionId::tcp_keepalive), kKeepAliveMaxS));
     if (interval == 0) return;
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, interval);
@@ -220,7 +248,7 @@ void Server::close_clients(std::span<const uint64_t> clients, const Connection* 
 }
 
 void Server::close_idle_connections() {
-    const uint64_t timeout_s = static_cast<uint64_t>(daemon_.options().number(OptionId::timeout));
+    const uint64_t timeout_s = static_cast<uint64_t>(live_.number(OptionId::timeout));
     if (timeout_s == 0) return;
     const uint64_t now_s = now_us_ / 1'000'000;
     for (size_t slot = 0; slot < connections_.slots(); ++slot) {

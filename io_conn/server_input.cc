@@ -185,7 +185,7 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
         RespDecoder& decoder = connection.partial != nullptr ? *connection.partial : decoder_;
         if (connection.partial == nullptr) {
             decoder.reset();
-            decoder.set_stranger(connection.stranger);
+            decoder.set_stranger(is_stranger(connection));
         }
         const RespDecoder::Result result = decoder.decode(bytes.substr(used));
         const Arguments words = result == RespDecoder::Result::request ? decoder.arguments() : Arguments();
@@ -281,7 +281,7 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
     }
     if (error.empty() && !row->accepts(words.size()))
         error = fmt::format("ERR wrong number of arguments for '{}' command", row->name);
-    if (error.empty() && connection.stranger && !row->is(command_flag::no_auth)) error = "NOAUTH Authentication required.";
+    if (error.empty() && is_stranger(connection) && !row->is(command_flag::no_auth)) error = "NOAUTH Authentication required.";
     if (!error.empty() && row != nullptr && row->id == CommandId::exec) {  // whatever is wrong with EXEC itself ends the transaction
         drop_transaction(connection);
         error = "EXECABORT Transaction discarded because of: " + (error.starts_with("ERR ") ? error.substr(4) : error);
@@ -358,7 +358,7 @@ void Server::drop_outgoing(Connection& connection) {
 /// Whether `bytes` more may be taken for requests that are not yet with md. What waits to be sent to clients is bounded
 /// elsewhere and does not count: who does not read must not keep others from sending.
 bool Server::assembly_memory_has(uint64_t bytes) const {
-    const auto limit = static_cast<uint64_t>(daemon_.options().number(OptionId::assembly_memory));
+    const auto limit = static_cast<uint64_t>(live_.number(OptionId::assembly_memory));
     return input_pool_.held_bytes() + outgoing_bytes_ + bytes <= limit;
 }
 

@@ -44,7 +44,7 @@ bool is_exiting(uint32_t pid) {
 
 }  // namespace
 
-Lease::Lease(Daemon& daemon) : daemon_(daemon) {
+Lease::Lease(Daemon& daemon) : daemon_(daemon), live_(daemon.options()) {
     const DaemonArguments& arguments = daemon.arguments();
     const std::string path = paths::control(daemon.dir());
     SegmentSpec spec{path, kControlLayout, arguments.instance, arguments.generation, kSegmentPayload + sizeof(Control)};
@@ -160,8 +160,12 @@ bool Lease::any_request_waiting() {
 
 /// The watchdog.
 void Lease::watch() {
-    const auto limit_s = static_cast<uint64_t>(daemon_.options().number(OptionId::md_hang_timeout));
-    if (limit_s == 0 || store_ == nullptr) return;
+    if (store_ == nullptr) return;
+    const StoreMemory& memory = store_->memory();
+    if (live_.look([&memory](uint64_t at) { return memory.load(at); }))
+        log::set_level(option_text(option_row(OptionId::loglevel), live_.number(OptionId::loglevel)));
+    const auto limit_s = static_cast<uint64_t>(live_.number(OptionId::md_hang_timeout));
+    if (limit_s == 0) return;
     const uint64_t turns = control_->md_turns.load(std::memory_order_relaxed);
     const uint64_t epoch = control_->md_epoch.load(std::memory_order_relaxed);
     const uint64_t now_us = monotonic_us();

@@ -16,6 +16,7 @@
 
 #include "common/channel.h"
 #include "common/daemon.h"
+#include "common/live_options.h"
 #include "common/roster.h"
 #include "md/store_segment.h"
 
@@ -69,6 +70,7 @@ class Lease {
     Segment control_segment_;
     Control* control_ = nullptr;
     bool held_ = false;
+    LiveValues live_;
     std::unique_ptr<StoreSegment> store_;  ///< only while waiting, to keep its pages mapped
     uint64_t populated_ = 0;               ///< pages
     long pushed_aside_ = 0;                ///< times that the scheduler has taken the processor away

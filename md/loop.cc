@@ -45,7 +45,8 @@ Loop::Loop(Daemon& daemon, Lease& lease)
       store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation,
                      was_hung(*lease.control_segment().payload<Control>()), lease.take_store()),
       marks_segment_(paths::marks(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation, store_segment_.bytes()),
-      engine_(store_segment_.memory(), marks_segment_.marks(daemon.arguments().generation)) {
+      engine_(store_segment_.memory(), marks_segment_.marks(daemon.arguments().generation)),
+      live_(daemon.options()) {
     const DaemonArguments& arguments = daemon.arguments();
     inherit_counters();
     engine_.counters = Counters<MdCounter>(paths::counters(daemon.dir(), "md", arguments.index), "md", arguments.index,
@@ -54,8 +55,7 @@ Loop::Loop(Daemon& daemon, Lease& lease)
     if (!engine_.store.adopt_options(daemon.options())) throw Error("there is no shared memory left for the options");
     engine_.plan.set_databases(static_cast<unsigned>(daemon.options().number(OptionId::databases)));
     engine_.plan.set_progress(lease.control_segment().payload<Control>()->md_turns);
-    engine_.plan.set_value_bytes_max(static_cast<uint64_t>(daemon.options().number(OptionId::proto_max_bulk_len)));
-    engine_.assembly_budget.limit = static_cast<uint64_t>(daemon.options().number(OptionId::assembly_memory));
+    use_options();
     control_ = lease.control_segment().payload<Control>();
     open_roster();
     engine_.store.set_readers(Readers(*roster_));
@@ -124,9 +124,18 @@ void Loop::begin_turn() {
     control_->md_turns.fetch_add(1, std::memory_order_relaxed);
     turn_began_us_ = monotonic_us();
     engine_.store.marks().look(engine_.store.memory());
+    use_options();
     if (turn_began_us_ - cpu_read_at_us_ < kCpuClockEveryUs) return;
     cpu_read_at_us_ = turn_began_us_;
     cpu_us_ = thread_cpu_us();
+}
+
+/// Acts on what CONFIG SET has changed. What is not mentioned here is looked up when it is needed.
+void Loop::use_options() {
+    const StoreMemory& memory = engine_.store.memory();
+    if (!live_.look([&memory](uint64_t at) { return memory.load(at); })) return;
+    log::set_level(option_text(option_row(OptionId::loglevel), live_.number(OptionId::loglevel)));
+    engine_.assembly_budget.limit = static_cast<uint64_t>(live_.number(OptionId::assembly_memory));
 }
 
 void Loop::end_turn() {

@@ -56,6 +56,7 @@ class Loop {
     void open_roster();
     void turn();
     void begin_turn();
+    void use_options();
     void end_turn();
     void look_at_roster();
     void attach(unsigned index, uint64_t generation);
@@ -74,6 +75,7 @@ class Loop {
     StoreSegment store_segment_;
     MarksSegment marks_segment_;
     Engine engine_;
+    LiveValues live_;
     Segment roster_segment_;
     Control* control_ = nullptr;
     Roster* roster_ = nullptr;

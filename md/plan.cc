@@ -198,8 +198,6 @@ bool Plan::is_superseded(const Change& change) {
 
 void Plan::swap_databases(unsigned one, unsigned other) { add({ChangeKind::swap, one, {}, {}, {}, {}, other}); }
 
-void Plan::set_option(OptionId id, int64_t value) { options_.emplace_back(id, value); }
-
 bool Plan::make_room() {
     for (unsigned database = 0; database < kDatabases; ++database) {
         places_.clear();
@@ -231,7 +229,10 @@ Store::Put Plan::build_change(const Change& change) {
 }
 
 Store::Put Plan::build_once(const Change*& full) {
-    for (const auto& [id, value] : options_) store_.set_live(id, value);
+    for (const OptionChange& option : options_) {
+        if (live_text_index(option.id)) store_.set_live(option.id, option.text);
+        else store_.set_live(option.id, option.number);
+    }
     if (pause_) store_.set_pause(*pause_);
     store_.begin_record();
     for (const Change& change : changes_) {

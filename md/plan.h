@@ -88,8 +88,11 @@ class Plan {
     uint64_t random(uint64_t below) { return dice_.next() % below; }
     int64_t now_ms() const { return now_ms_; }
     /// Values never grow beyond this (proto-max-bulk-len), bytes.
-    uint64_t value_bytes_max() const { return value_bytes_max_; }
-    void set_value_bytes_max(uint64_t bytes) { value_bytes_max_ = bytes; }
+    uint64_t value_bytes_max() const {
+        const int64_t live = store_.live_number(OptionId::proto_max_bulk_len);
+        return live == 0 ? kValueBytesMax : static_cast<uint64_t>(live);
+    }
+    static constexpr uint64_t kValueBytesMax = 512ull * 1024 * 1024;
 
     // --- changes; keys and bytes have to stay valid until the commit, as the arguments do ---
     /// The key has these bytes and this expiry (kNoExpiry: none).
@@ -125,8 +128,9 @@ class Plan {
     static constexpr uint64_t kKeysClearedMax = 100'000;
     /// Each of two databases has what the other had. Not together with changes of keys.
     void swap_databases(unsigned one, unsigned other);
-    /// A live option has this value. Not together with changes of keys.
-    void set_option(OptionId id, int64_t value);
+    /// A live option has this value, or this text. Not together with changes of keys.
+    void set_option(OptionId id, int64_t value) { options_.push_back({id, value, {}}); }
+    void set_option(OptionId id, std::string_view text) { options_.push_back({id, 0, text}); }
     /// Commands wait, as CLIENT PAUSE says. Not together with changes of keys.
     void set_pause(st::PauseWord pause) { pause_ = pause; }
     st::PauseWord pause() const { return pause_.value_or(st::PauseWord::from(store_.memory().root().pause)); }
@@ -184,7 +188,6 @@ class Plan {
     MarkDice dice_;
     std::atomic<uint64_t>* progress_ = nullptr;
     unsigned databases_ = kDatabases;
-    uint64_t value_bytes_max_ = 512ull * 1024 * 1024;
     bool touches_ = true;
     bool in_transaction_ = false;
     bool may_leave_out_ = false;
@@ -192,8 +195,13 @@ class Plan {
     uint64_t copied_bytes_ = 0;
     uint32_t cleared_ = 0;  ///< databases that the first changes clear, a bit for each
     std::vector<Change> changes_;
-    std::vector<std::pair<OptionId, int64_t>> options_;
     std::optional<st::PauseWord> pause_;
+    struct OptionChange {
+        OptionId id;
+        int64_t number;
+        std::string_view text;
+    };
+    std::vector<OptionChange> options_;
     std::vector<st::KeyPlace> places_;
     std::unordered_map<KeyName, size_t, KeyNameHash> by_key_;  ///< latest change of a key, once there are many
     std::forward_list<std::string> copied_;                ///< bytes that the handler does not keep

@@ -109,9 +109,10 @@ class Store {
     /// Each of two databases has what the other had.
     void swap_databases(unsigned one, unsigned other);
 
-    /// Changes an option that is a live one.
     void set_pause(st::PauseWord pause) { set_.write(st::kPauseAt, pause.word()); }
-    void set_live(OptionId id, int64_t value) { set_.write(st::live_word_at(*live_index(id)), static_cast<uint64_t>(value)); }
+    /// Changes a live option. `text`: at most st::kLiveTextBytesMax bytes.
+    void set_live(OptionId id, int64_t value);
+    void set_live(OptionId id, std::string_view text);
 
     /// Copies bytes [from, from + length) of a large item's value.
     void read_large_value(uint64_t item, uint64_t from, uint64_t length, char* out) const { items_.read_large_value(item, from, length, out); }

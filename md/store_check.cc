@@ -21,6 +21,10 @@ class Walk {
 
     StoreReport run() {
         if (root().committed.load(std::memory_order_relaxed) != 0) fault("a committed list is not applied");
+        if (root().live_version % 2 != 0 || root().live_version > 2 * root().number)
+            fault("the live options have version {} after commit {}", root().live_version, root().number);
+        for (const st::LiveText& text : root().live_texts)
+            if (text.length > st::kLiveTextBytesMax) fault("a live option has {} bytes", text.length);
         if (root().frontier > memory_.pages() || root().frontier < 2) {
             fault("the frontier is page {}, the segment has {}", root().frontier, memory_.pages());
             return std::move(report_);

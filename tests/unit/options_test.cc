@@ -191,3 +191,18 @@ TEST_CASE("--set: an error names the assignment") {
     CHECK(contains(error_of([&] { options.set_from_argument("port=x"); }), "--set port=x: 'x' is no value"));
     CHECK(contains(error_of([&] { options.set_from_argument("=1"); }), "is no option"));
 }
+
+TEST_CASE("options: texts go through a file whatever they have in them") {
+    for (const std::string text : {"a\"b", "a\\b", "\\", "\"", "a#b", "\"#\"", "a b", "a=b", "[x]", "'a'", "it's \"q\" \\\" # x", "a,b", " edge "}) {
+        CAPTURE(text);
+        std::string quoted = "\"";
+        for (const char c : text) quoted += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+        CHECK(read("requirepass = " + quoted + "\"  # comment\n").text(OptionId::requirepass) == text);
+    }
+}
+
+TEST_CASE("options: a password has its bounds") {
+    CHECK(refusal("requirepass", std::string(512, 'x')) == "");
+    CHECK(refusal("requirepass", std::string(513, 'x')) != "");
+    CHECK(refusal("requirepass", "a\nb") != "");
+}
