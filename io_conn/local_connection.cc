@@ -114,7 +114,7 @@ bool read_hello_options(const LocalCall& call) {
             if (!valid_client_name(words[i + 1])) return call.out.error(kBadClientName), false;
             set_name(call, words[++i]);
         } else {
-            call.out.error(fmt::format("ERR Syntax error in HELLO option '{}'", words[i]));
+            call.out.error(fmt::format("ERR Syntax error in HELLO option '{}'", until_nul(words[i])));
             return false;
         }
     }
@@ -183,7 +183,7 @@ bool read_client_filter(const LocalCall& call, ClientFilter& filter) {
             filter.none = type != "normal";
             return true;
         }
-        return call.out.error(fmt::format("ERR Unknown client type '{}'", words[3])), false;
+        return call.out.error(fmt::format("ERR Unknown client type '{}'", until_nul(words[3]))), false;
     }
     if (words.size() > 3 && equals_ignoring_case(words[2], "ID")) {
         for (const std::string_view word : words.subspan(3)) {

@@ -39,10 +39,10 @@ void handle_config_set(Plan& plan, Arguments arguments) {
     for (size_t i = 0; i < pairs.size(); i += 2) {
         const OptionRow* row = find_option(pairs[i]);
         if (row == nullptr)
-            return plan.reply().error(fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", pairs[i]));
+            return plan.reply().error(fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", until_nul(pairs[i])));
         if (std::ranges::find(wanted, row, [](const auto& pair) { return pair.first; }) != wanted.end())
-            return plan.reply().error(failed(row->name, "duplicate parameter"));
-        if (!live_index(row->id)) return plan.reply().error(failed(row->name, "can't set immutable config"));
+            return plan.reply().error(failed(until_nul(pairs[i]), "duplicate parameter"));
+        if (!live_index(row->id)) return plan.reply().error(failed(until_nul(pairs[i]), "can't set immutable config"));
         wanted.emplace_back(row, pairs[i + 1]);
     }
     std::vector<std::pair<OptionId, int64_t>> numbers;
