@@ -1,14 +1,18 @@
 """Commands whose replies have to be looked at together with others: SCAN from the first call to the last one, RANDOMKEY, OBJECT ENCODING,
-QUIT, CLIENT REPLY and CLIENT KILL.
+QUIT, CLIENT LIST, CLIENT REPLY and CLIENT KILL.
 
 Each function gives (redis-server's reply, millrace's reply, facts for allowed_differences.py) for each call, where what cannot be equal
 (cursors, numbers of connections) is left out of the replies. Both servers have the same data then, and nobody else changes it.
 """
 
+import time
+
+from allowed_differences import Call, entry_for
 from compare import CLOSED
 from wire import Error, WireClosed, decode, encode
 
 CALLS_MAX = 20_000
+SECONDS_UNTIL_SHOWN = 2
 PROBE = b"probe of an encoding"
 
 
@@ -113,8 +117,17 @@ def client_kill(pairs, number, command):
     return [(*ends, {})]
 
 
+def client_list(pairs, number, command):
+    """What a client did on a connection to another process is shown a moment later: asked again until both agree or it takes too long."""
+    deadline = time.monotonic() + SECONDS_UNTIL_SHOWN
+    while True:
+        replies = [reply_of(wire, command) for wire in pairs.wires[number]]
+        if replies[0] == replies[1] or entry_for(Call(command, *replies)) or time.monotonic() > deadline:
+            return [(*replies, {})]
+
+
 OBJECTS = {b"ENCODING": object_encoding}
-CLIENTS = {b"REPLY": client_reply, b"KILL": client_kill}
+CLIENTS = {b"LIST": client_list, b"REPLY": client_reply, b"KILL": client_kill}
 OF = {
     b"SCAN": scan,
     b"RANDOMKEY": randomkey,

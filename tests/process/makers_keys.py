@@ -376,5 +376,3 @@ def _watch(words, _name):
 @makes("unwatch")
 def _unwatch(_words, _name):
     return [b"UNWATCH"]
-
-

@@ -66,8 +66,8 @@ def _client_setname(words, _name):
 
 @makes("client|list", weight=0.8)
 def _client_list(words, _name):
-    return [b"CLIENT", b"LIST", *words.usual(([], [], [b"TYPE", b"normal"], [b"TYPE", b"pubsub"], [b"type", b"replica"], [b"ID", b"999999999"]),
-                                             ([b"TYPE", b"x"], [b"x"], [b"ID", b"x"], [b"ID"], [b"ID", b"-1"]))]
+    return Conversation([b"CLIENT", b"LIST", *words.usual(([], [], [b"TYPE", b"normal"], [b"TYPE", b"pubsub"], [b"type", b"replica"], [b"ID", b"999999999"]),
+                                             ([b"TYPE", b"x"], [b"x"], [b"ID", b"x"], [b"ID"], [b"ID", b"-1"]))])
 
 
 @makes("client|no-evict")
