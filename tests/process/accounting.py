@@ -7,7 +7,7 @@ CALLS_MIN = 5_000               # each occurs so often,
 SUCCESS_MIN = 0.4               # and this part of its calls succeeds
 
 EXEMPT = {
-    "pfselftest": "takes seconds in redis-server; b_commands_test.py calls it",
+    "pfselftest": "takes seconds in redis-server, and is the same each time",
     "debug": "refused by both unless the configuration allows it",
     "shutdown": "ends the server",
 }

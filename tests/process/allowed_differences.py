@@ -7,7 +7,7 @@ command matches; entries that nothing has used are reported by its long runs.
 
 import collections
 
-from command_rows import name_of, option_names, rows, top_names
+from command_rows import HELP_OF, name_of, option_names, rows, top_names
 from wire import Error, decode
 
 LIMIT = 20
@@ -30,7 +30,7 @@ class Entry:
 
 
 def allowed(*names, what, why):
-    """Notes a function as the code of an entry for commands of these names."""
+    """Notes a function as the code of an entry for commands of these names, or for all."""
     def note(function):
         ENTRIES.append(Entry(names, what, why, function))
         return function
@@ -41,7 +41,7 @@ def entry_for(call):
     """The entry that allows this difference, or None."""
     name = name_of(call.command)
     for entry in ENTRIES:
-        if name in entry.names and entry.matches(call):
+        if (name in entry.names or not entry.names) and entry.matches(call):
             return entry
     return None
 
@@ -58,6 +58,14 @@ def both(call):
 def both_are(call, kind):
     values = both(call)
     return values if all(isinstance(value, kind) and not isinstance(value, bool) for value in values) else (None, None)
+
+
+ERROR_BYTES = 16 * 1024     # of ReplyWriter
+
+
+@allowed(what="an error that repeats a client's word ends after 16 KiB", why="md's replies have a bound, and nobody reads more")
+def long_errors(call):
+    return call.want.startswith(b"-") and len(call.got) >= ERROR_BYTES and len(call.want) > len(call.got) and call.want.startswith(call.got[:-2])
 
 
 # --- order and chance ---------------------------------------------------------------------------------------------------
@@ -120,7 +128,7 @@ def numbers_of_connections(call):
 
 # Of each connection; the rest are sizes of buffers, descriptors and times.
 CLIENT_FIELDS = (b"name", b"flags", b"db", b"sub", b"psub", b"ssub", b"user", b"redir", b"resp", b"cmd")
-NAME_BYTES = 64             # that other connections see of a name
+NAME_BYTES = 63             # that other connections see of a name
 IN_TRANSACTION = b"xd"      # flags: after MULTI; a watched key has changed
 
 
@@ -135,7 +143,7 @@ def _client_facts(row):
     return tuple(facts.values())
 
 
-@allowed("client|list", "client|info", what="CLIENT LIST and CLIENT INFO: numbers, addresses, descriptors, times and sizes of buffers; of a name the first 64 bytes; transactions are not shown (flags x and d, multi)",
+@allowed("client|list", "client|info", what="CLIENT LIST and CLIENT INFO: numbers, addresses, descriptors, times and sizes of buffers; of a name the first 63 bytes; transactions are not shown (flags x and d, multi)",
          why="both have other connections and buffers; what is queued and watched is its connection's own affair")
 def connections(call):
     """The same fields in the same order; all else that a client has set or done is equal."""
@@ -204,9 +212,8 @@ def _agree(theirs, ours):
             and all(name in subcommands and _agree(subcommands[name], row) for name, row in _described(ours[9] or []).items()))
 
 
-@allowed("command", "command|info", what="COMMAND and COMMAND INFO: only the commands that there are, categories, tips and key specifications in other words or orders",
-         why="they are made from a table of our own")
-def descriptions(call):
+def _descriptions(call):
+    """Of the commands that there are: name, arity, flags and keys; categories, tips and key specifications are not compared."""
     want, got = both_are(call, list)
     if want is None or any(row is not None and (not isinstance(row, list) or len(row) != 10) for row in want + got):
         return False
@@ -217,8 +224,7 @@ def descriptions(call):
     return set(ours) == {name.encode() for name in top_names()} and all(name in theirs and _agree(theirs[name], row) for name, row in ours.items())
 
 
-@allowed("command|docs", what="COMMAND DOCS: summaries and complexities in our own words", why="Redis's texts are not ours")
-def documentation(call):
+def _documentation(call):
     """Of each command that there is, the same group and version."""
     sides = []
     for value in both(call):
@@ -231,17 +237,14 @@ def documentation(call):
     return set(theirs) == set(sides[1]) and all(theirs[name].get(field) == facts.get(field) for name, facts in sides[1].items() for field in (b"since", b"group"))
 
 
-@allowed("command|count", "command|list", what="COMMAND COUNT and COMMAND LIST: only the commands that there are", why="some of Redis's are not here yet")
-def fewer_commands(call):
+def _fewer_commands(call):
     if name_of(call.command) == "command|count":
         return call.got == b":%d\r\n" % len(top_names())
     want, got = both_are(call, list)
     return want is not None and sorted(name for name in want if name.decode() in rows()) == sorted(got)
 
 
-@allowed("client|help", "command|help", "config|help", "object|help", "slowlog|help", "latency|help", "memory|help", "debug|help",
-         what="HELP: only the subcommands that there are, in our own words", why="Redis's texts are not ours")
-def help_texts(call):
+def _help_text(call):
     """The same first line; a line for each subcommand of the table, each of which Redis's text has as well."""
     want, got = both_are(call, list)
     if want is None or want[0] != got[0]:
@@ -250,6 +253,16 @@ def help_texts(call):
     container = call.command[0].decode().lower()
     here = {name.split("|")[1].upper() for name in rows() if name.startswith(container + "|")}
     return here <= ours and {word for word in theirs if word in here} == here and ours <= theirs | here
+
+
+ABOUT_COMMANDS = {"command": _descriptions, "command|info": _descriptions, "command|docs": _documentation, "command|count": _fewer_commands, "command|list": _fewer_commands,
+                  **{container + "|help": _help_text for container in HELP_OF}}
+
+
+@allowed(*ABOUT_COMMANDS, what="COMMAND and its subcommands, and HELP: only the commands that there are, in any order; texts, arguments, categories, tips and key specifications in our own words",
+         why="they are made from a table of our own, and Redis's texts are not ours")
+def about_commands(call):
+    return ABOUT_COMMANDS[name_of(call.command)](call)
 
 
 @allowed("config|get", what="CONFIG GET: only the options that there are, those of our own, and in another order",

@@ -24,7 +24,7 @@ from shrink import shrink
 from wire import encode, end_of_reply
 
 LONG = bool(os.environ.get("MILLRACE_LONG"))
-COMMANDS = int(os.environ.get("MILLRACE_COMMANDS", 2_000_000 if LONG else 30_000))      # against each group
+COMMANDS = int(os.environ.get("MILLRACE_COMMANDS", 700_000 if LONG else 30_000))      # against each group
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(10**6) if LONG else 20_260))
 LOOKS_AT_DATA = 20      # in a run
 HISTORY = 3000          # pipelines that are kept for finding a short way to a difference
@@ -193,13 +193,13 @@ class AllowedDifferences(unittest.TestCase):
 
     def test_are_few(self):
         self.assertLessEqual(len(ENTRIES), LIMIT)
-        self.assertEqual([entry.what for entry in ENTRIES if not entry.why or not entry.names], [])
+        self.assertEqual([entry.what for entry in ENTRIES if not entry.why], [])
         self.assertLessEqual({name for entry in ENTRIES for name in entry.names}, set(MAKERS))
 
     def test_excuse_no_other_reply(self):
         replies = [b"-ERR one\r\n", b"-ERR other\r\n", b"+OK\r\n", b"$-1\r\n", b":1\r\n", b":-1\r\n", b"*0\r\n", b"*-1\r\n", b"$3\r\nabc\r\n", b"<closed>"]
         for entry in ENTRIES:
-            for name in entry.names:
+            for name in entry.names or ("get", "exec"):
                 command = [word.encode() for word in name.upper().split("|")] + [b"x"]
                 for want, got in ((want, got) for want in replies for got in replies if want != got and b"-" in (want[:1], got[:1]) or got == b"<closed>"):
                     self.assertIsNone(entry_for(Call(command, want, got)), (name, want, got))
