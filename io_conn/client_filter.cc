@@ -21,7 +21,7 @@ bool take_type(const LocalCall& call, std::string_view word, ClientFilter& filte
         filter.none = filter.none || type != "normal";
         return true;
     }
-    return call.out.error(fmt::format("ERR Unknown client type '{}'", word)), false;
+    return call.out.error(fmt::format("ERR Unknown client type '{}'", until_nul(word))), false;
 }
 
 }  // namespace
@@ -74,7 +74,7 @@ bool read_kill_filter(const LocalCall& call, ClientFilter& filter) {
         } else if (is("LADDR")) {
             filter.local_address = value;
         } else if (is("USER")) {
-            if (value != "default") return call.out.error(fmt::format("ERR No such user '{}'", value)), false;
+            if (value != "default") return call.out.error(fmt::format("ERR No such user '{}'", until_nul(value))), false;
         } else if (is("SKIPME") && (equals_ignoring_case(value, "yes") || equals_ignoring_case(value, "no"))) {
             skips_itself = equals_ignoring_case(value, "yes");
         } else {

@@ -99,7 +99,7 @@ void local_client_setname(const LocalCall& call) {
 void local_client_setinfo(const LocalCall& call) {
     const bool is_name = equals_ignoring_case(call.words[2], "LIB-NAME");
     if (!is_name && !equals_ignoring_case(call.words[2], "LIB-VER"))
-        return call.out.error(fmt::format("ERR Unrecognized option '{}'", call.words[2]));
+        return call.out.error(fmt::format("ERR Unrecognized option '{}'", until_nul(call.words[2])));
     const std::string_view text = call.words[3];
     if (!is_plain_text(text))
         return call.out.error(fmt::format("ERR {} cannot contain spaces, newlines or special characters.", is_name ? "lib-name" : "lib-ver"));
@@ -128,7 +128,7 @@ void local_client_getredir(const LocalCall& call) { call.out.integer(-1); }
 
 void local_client_unblock(const LocalCall& call) {
     int64_t id;
-    if (call.words.size() > 4) return call.out.error(fmt::format("ERR unknown subcommand or wrong number of arguments for '{}'. Try CLIENT HELP.", call.words[1]));
+    if (call.words.size() > 4) return call.out.error(fmt::format("ERR unknown subcommand or wrong number of arguments for '{}'. Try CLIENT HELP.", until_nul(call.words[1])));
     if (call.words.size() == 4 && !equals_ignoring_case(call.words[3], "TIMEOUT") && !equals_ignoring_case(call.words[3], "ERROR"))
         return call.out.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
     if (!parse_integer(call.words[2], id)) return call.out.error("ERR value is not an integer or out of range");

@@ -99,7 +99,7 @@ bool read_hello_options(const LocalCall& call) {
             if (!is_plain_text(words[i + 1])) return call.out.error(kBadClientName), false;
             set_client_name(call, words[++i]);
         } else {
-            call.out.error(fmt::format("ERR Syntax error in HELLO option '{}'", words[i]));
+            call.out.error(fmt::format("ERR Syntax error in HELLO option '{}'", until_nul(words[i])));
             return false;
         }
     }

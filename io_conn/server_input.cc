@@ -21,10 +21,10 @@ constexpr size_t kQuotedBytesMax = 128;
 std::string unknown_command(Arguments words) {
     std::string arguments;
     for (size_t i = 1; i < words.size() && arguments.size() < kQuotedBytesMax; ++i) {
-        const std::string_view word = words[i].substr(0, words[i].find('\0'));
+        const std::string_view word = until_nul(words[i]);
         arguments += fmt::format("'{}' ", word.substr(0, kQuotedBytesMax - arguments.size()));
     }
-    const std::string_view name = words[0].substr(0, words[0].find('\0'));
+    const std::string_view name = until_nul(words[0]);
     return fmt::format("ERR unknown command '{}', with args beginning with: {}", name.substr(0, kQuotedBytesMax), arguments);
 }
 
@@ -32,7 +32,7 @@ std::string unknown_subcommand(const CommandRow& container, std::string_view wor
     std::string upper(container.name);
     for (char& c : upper) c = static_cast<char>(std::toupper(c));
     return fmt::format("ERR unknown subcommand '{}'. Try {} HELP.",
-                       word.substr(0, word.find('\0')).substr(0, kQuotedBytesMax), upper);
+                       until_nul(word).substr(0, kQuotedBytesMax), upper);
 }
 
 /// The words by which an HTTP request shows itself; Redis closes on them too, against cross-protocol scripting.
@@ -279,6 +279,7 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
         if (subcommand == nullptr) error = unknown_subcommand(*row, words[1]);
         else row = subcommand;
     }
+    connection.last_command = error.empty() ? static_cast<uint16_t>(row->id) : kCommandCount;  // CLIENT LIST's, also of one that is refused
     if (error.empty() && !row->accepts(words.size()))
         error = fmt::format("ERR wrong number of arguments for '{}' command", row->name);
     if (error.empty() && is_stranger(connection) && !row->is(command_flag::no_auth)) error = "NOAUTH Authentication required.";

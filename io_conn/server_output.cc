@@ -111,6 +111,7 @@ void Server::answered_one(Connection& connection) {
         connection.output.append(bytes);
         connection.deferred.pop_front();
     }
+    if (connection.before_exec != nullptr && connection.transaction == nullptr) exec_is_settled(connection);  // others see it in CLIENT LIST
 }
 
 void Server::send_dirty() {

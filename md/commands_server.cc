@@ -101,18 +101,20 @@ void handle_config_set(Plan& plan, Arguments arguments) {
     for (size_t i = 0; i < pairs.size(); i += 2) {
         const OptionRow* row = find_option(pairs[i]);
         if (row == nullptr)
-            return plan.reply().error(fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", pairs[i]));
+            return plan.reply().error(fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", until_nul(pairs[i])));
         if (std::ranges::find(wanted, row, [](const auto& pair) { return pair.first; }) != wanted.end())
-            return plan.reply().error(failed(row->name, "duplicate parameter"));
-        if (!is_live(row->id) && !is_fixed(row->id)) return plan.reply().error(failed(row->name, "can't set immutable config"));
+            return plan.reply().error(failed(until_nul(pairs[i]), "duplicate parameter"));
+        if (!is_live(row->id) && !is_fixed(row->id)) return plan.reply().error(failed(until_nul(pairs[i]), "can't set immutable config"));
         wanted.emplace_back(row, pairs[i + 1]);
     }
     std::vector<int64_t> numbers;
-    for (const auto& [row, value] : wanted) {
+    for (size_t i = 0; i < wanted.size(); ++i) {
+        const auto& [row, value] = wanted[i];
+        const std::string_view name = until_nul(pairs[2 * i]);
         int64_t number;
         if (!parse_option(*row, value, number))
-            return plan.reply().error(failed(row->name, is_fixed(row->id) ? fault_of_fixed(row->id, value) : fault_of(*row, value)));
-        if (const std::string obstacle = obstacle_to(row->id, number); !obstacle.empty()) return plan.reply().error(failed(row->name, obstacle));
+            return plan.reply().error(failed(name, is_fixed(row->id) ? fault_of_fixed(row->id, value) : fault_of(*row, value)));
+        if (const std::string obstacle = obstacle_to(row->id, number); !obstacle.empty()) return plan.reply().error(failed(name, obstacle));
         numbers.push_back(number);
     }
     for (size_t i = 0; i < wanted.size(); ++i) {

@@ -47,7 +47,9 @@ const Plan::Change* Plan::latest_change(unsigned database, std::string_view key)
 std::optional<Value> Plan::look_up(unsigned database, std::string_view key, Use use) {
     if (const Change* change = latest_change(database, key); change != nullptr) {  // P3
         if (change->kind != ChangeKind::put) return std::nullopt;
-        return change->value;
+        if (const Value value = change->value; value.expire_at_ms == kNoExpiry || value.expire_at_ms > now_ms_) return value;
+        add({ChangeKind::erase, database, key, change->place, {}});  // P4: one that a command before it has set into the past
+        return std::nullopt;
     }
     if ((cleared_ >> database & 1) != 0) return std::nullopt;
     const st::KeyPlace place = store_.place_of(key);
