@@ -25,6 +25,14 @@ def names_of_the_table():
 
 
 @functools.cache
+def newer_names():
+    """Those that came after Redis 7.0, so that redis-server 7.0 cannot be asked."""
+    text = (ROOT / "common" / "commands.def").read_text(encoding="utf-8")
+    found = re.findall(r'^MR_COMMAND\(\w+, "([^"]+)", .*?, (?:io|md|container), "[^"]*", "(\d+)\.(\d+)\.', text, re.MULTILINE)
+    return {name for name, major, minor in found if (int(major), int(minor)) > (7, 0)}
+
+
+@functools.cache
 def top_names():
     return [name for name in rows() if "|" not in name]
 
