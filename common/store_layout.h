@@ -441,8 +441,10 @@ struct Root {
     uint64_t marks_kept;   ///< MarkKind (marks.h)
     uint64_t index_pages;  ///< pages of index segments
     uint64_t pause;        ///< PauseWord
+    uint64_t statistics_resets;  ///< times that CONFIG RESETSTAT was called
 };
 inline constexpr uint64_t kPauseAt = kRootAt + offsetof(Root, pause);
+inline constexpr uint64_t kStatisticsResetsAt = kRootAt + offsetof(Root, statistics_resets);
 constexpr uint64_t live_word_at(unsigned index) {
     return kRootAt + offsetof(Root, live) + index * sizeof(LiveWord) + offsetof(LiveWord, value);
 }

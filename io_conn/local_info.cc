@@ -12,6 +12,7 @@
 #include "common/counter_reader.h"
 #include "common/text.h"
 #include "common/version.h"
+#include "io_conn/diagnostics_text.h"
 #include "io_conn/local.h"
 
 namespace millrace::io_conn {
@@ -131,6 +132,10 @@ std::string cpu_section(const Facts& facts) {
     return fmt::format("used_cpu_sys:{:.6f}\r\nused_cpu_user:{:.6f}\r\n", system, user);
 }
 
+std::string commandstats_section(const Facts& facts) { return commandstats_text(facts.call.server); }
+std::string errorstats_section(const Facts& facts) { return errorstats_text(facts.call.server); }
+std::string latencystats_section(const Facts& facts) { return latencystats_text(facts.call.server); }
+
 std::string cluster_section(const Facts&) { return "cluster_enabled:0\r\n"; }
 
 std::string keyspace_section(const Facts& facts) {
@@ -153,20 +158,23 @@ std::string millrace_section(const Facts& facts) {
 struct Section {
     std::string_view name, title;
     std::string (*text)(const Facts&);
+    bool by_default = true;
 };
 constexpr Section kSections[] = {
     {"server", "Server", server_section},          {"clients", "Clients", clients_section},
     {"memory", "Memory", memory_section},          {"persistence", "Persistence", persistence_section},
     {"stats", "Stats", stats_section},             {"replication", "Replication", replication_section},
-    {"cpu", "CPU", cpu_section},                   {"cluster", "Cluster", cluster_section},
+    {"cpu", "CPU", cpu_section},                   {"commandstats", "Commandstats", commandstats_section, false},
+    {"errorstats", "Errorstats", errorstats_section}, {"latencystats", "Latencystats", latencystats_section, false},
+    {"cluster", "Cluster", cluster_section},
     {"keyspace", "Keyspace", keyspace_section},    {"millrace", "Millrace", millrace_section},
 };
 
 bool wanted(const Section& section, Arguments names) {
-    if (names.empty()) return true;
+    if (names.empty()) return section.by_default;
     return std::any_of(names.begin(), names.end(), [&section](std::string_view name) {
         return equals_ignoring_case(name, section.name) || equals_ignoring_case(name, "all") ||
-               equals_ignoring_case(name, "default") || equals_ignoring_case(name, "everything");
+               (section.by_default && equals_ignoring_case(name, "default")) || equals_ignoring_case(name, "everything");
     });
 }
 

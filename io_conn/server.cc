@@ -36,6 +36,7 @@ Server::Server(Daemon& daemon)
       rows_(paths::clients(daemon.dir(), daemon.arguments().index), daemon.arguments().instance,
             daemon.arguments().generation, static_cast<uint64_t>(option_row(OptionId::maxclients).highest) + 1),
       orders_(daemon, link_.roster(), rows_.orders(), [this](unsigned index) { acceptor_->wake_peer(index); }),
+      diagnostics_(paths::diagnostics(daemon.dir(), "io_conn", daemon.arguments().index), daemon.arguments().instance, daemon.arguments().generation, link_.roster()),
       base_(make_base()),
       decoder_(static_cast<uint64_t>(live_.number(OptionId::proto_max_bulk_len))),
       scratch_(std::make_unique<char[]>(kReadBytesPerTurn)),
@@ -86,6 +87,7 @@ void Server::turn() {
         event_base_loop(base_, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     }
     look_at_options();
+    follow_resets();
     now_us_ = monotonic_us();
     wall_s_ = static_cast<uint64_t>(std::time(nullptr));
     RosterLine& line = link_.line();
@@ -142,6 +144,7 @@ void Server::on_fifo(int, short, void* server) {
 void Server::on_second(int, short, void* server) {
     auto& self = *static_cast<Server*>(server);
     self.publish_gauges();
+    self.meter_.adjust();
     self.close_idle_connections();
 }
 
@@ -168,6 +171,14 @@ void Server::retry_patient() {
         make_ready(*connection);
     }
     patient_.clear();
+}
+
+/// Carries CONFIG RESETSTAT out, if there was one since the last turn.
+void Server::follow_resets() {
+    if (!diagnostics_.follow_resets(link_.store().load(store::kStatisticsResetsAt))) return;
+    for (const IoCounter counter : {IoCounter::commands, IoCounter::connections_accepted, IoCounter::connections_rejected, IoCounter::input_bytes, IoCounter::output_bytes,
+                                    IoCounter::error_replies, IoCounter::reads, IoCounter::writes, IoCounter::keyspace_hits, IoCounter::keyspace_misses})
+        counters_.set(counter, 0);
 }
 
 /// Reads the word of CLIENT PAUSE, and the clock while there is a pause.

@@ -14,6 +14,7 @@ void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     changes_.clear();
     options_.clear();
     pause_.reset();
+    resets_statistics_ = false;
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
@@ -236,6 +237,7 @@ Store::Put Plan::build_once(const Change*& full) {
         else store_.set_live(option.id, option.number);
     }
     if (pause_) store_.set_pause(*pause_);
+    if (resets_statistics_) store_.count_statistics_reset();
     store_.begin_record();
     for (const Change& change : changes_) {
         if (in_transaction_ && is_superseded(change)) continue;
