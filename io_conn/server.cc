@@ -47,6 +47,8 @@ Server::Server(Daemon& daemon)
     const timeval second{1, 0};
     event_add(second_event_, &second);
     acceptor_ = std::make_unique<Acceptor>(*this, base_, daemon.arguments().listen_fds);
+    supervisor_ = std::make_unique<SupervisorLink>(base_, paths::run_folder(daemon.dir()),
+                                                   [this](ConnectionId who, const SupervisorAnswer& answer) { on_supervisor_answer(who, answer); });
     daemon.wake_on_signal(link_.fifo().descriptor());
     counters_.set(IoCounter::start_time, static_cast<uint64_t>(std::time(nullptr)));
     counters_.set(IoCounter::restarts, daemon.arguments().restarts);
@@ -54,6 +56,7 @@ Server::Server(Daemon& daemon)
 
 Server::~Server() {
     acceptor_.reset();
+    supervisor_.reset();
     for (size_t slot = 0; slot < connections_.slots(); ++slot)
         if (connections_.at(slot).open()) close_connection(connections_.at(slot));
     event_free(fifo_event_);
@@ -190,6 +193,7 @@ bool Server::stop_is_over() {
     if (now_us_ - stop_asked_us_ > kStopPatienceMs * 1000ull) return true;
     for (size_t slot = 0; slot < connections_.slots(); ++slot) {
         Connection& connection = connections_.at(slot);
+        if (connection.asking == Asking::the_end) continue;
         if (connection.open() && (connection.replies_owed() || !connection.output.empty())) return false;
     }
     return true;

@@ -35,6 +35,7 @@
 #include "io_conn/direct_reader.h"
 #include "io_conn/md_link.h"
 #include "io_conn/resp_writer.h"
+#include "io_conn/supervisor_link.h"
 
 namespace millrace::io_conn {
 
@@ -84,6 +85,8 @@ class Server {
     uint64_t connections_of_group() const;
     /// Forgets what was queued since MULTI, and what is watched.
     void drop_transaction(Connection& connection);
+    /// Asks the supervisor for something (SupervisorLink::ask); the answer is the connection's reply. Empty, or why that is not possible.
+    std::string ask_supervisor(Connection& connection, Asking what, const std::string& request);
     /// Writes what other processes may see of the connection.
     void describe(Connection& connection);
 
@@ -102,6 +105,7 @@ class Server {
     void close_if_done(Connection& connection);
     void set_socket_options(int fd);
     void close_idle_connections();
+    void on_supervisor_answer(ConnectionId who, const SupervisorAnswer& answer);
 
     // input (server_input.cc)
     void serve_ready();
@@ -181,6 +185,7 @@ class Server {
     event* fifo_event_ = nullptr;
     event* second_event_ = nullptr;
     std::unique_ptr<Acceptor> acceptor_;
+    std::unique_ptr<SupervisorLink> supervisor_;
     RespDecoder decoder_;
     std::vector<Connection*> ready_, ready_now_, dirty_, dirty_now_, ring_waiters_;
     std::vector<ConnectionId> to_forget_;
@@ -218,6 +223,10 @@ class LocalReply {
     Buffer& target_;
     RespWriter writer_;
 };
+
+/// What an error begins with when the supervisor does not do what it was asked for.
+inline constexpr std::string_view kRewriteFailed = "Rewriting config file";
+inline constexpr std::string_view kShutdownFailed = "Errors trying to SHUTDOWN";
 
 /// Executes a command that is answered here (local_*.cc). `row` is the subcommand's for containers.
 void execute_local(Server& server, Connection& connection, const CommandRow& row, Arguments words, RespWriter& out);

@@ -81,7 +81,7 @@ void Server::serve_ready() {
 
 /// N2. A connection that must wait is made ready again by whatever it waits for.
 bool Server::may_execute(Connection& connection) {
-    if (connection.close_after_replies) return false;
+    if (connection.close_after_replies || connection.asking != Asking::nothing) return false;
     if (connection.before_exec != nullptr && !exec_is_settled(connection)) return false;
     if (connection.outgoing != nullptr) {
         send_outgoing(connection);
