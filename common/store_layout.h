@@ -431,6 +431,7 @@ struct Root {
     alignas(kCacheLineDistance)
     uint64_t marks_kept;   ///< MarkKind (marks.h)
     uint64_t index_pages;  ///< pages of index segments
+    uint64_t expiry_is_off;  ///< 1: keys whose time is over lie until somebody meets them (DEBUG SET-ACTIVE-EXPIRE)
 };
 constexpr uint64_t live_word_at(unsigned index) {
     return kRootAt + offsetof(Root, live) + index * sizeof(LiveWord) + offsetof(LiveWord, value);

@@ -44,6 +44,21 @@ constexpr std::string_view kConfigHelp[] = {
     "HELP",
     "    Prints this help.",
 };
+constexpr std::string_view kMemoryHelp[] = {
+    "DOCTOR",
+    "    Return memory problems reports.",
+    "MALLOC-STATS",
+    "    Return internal statistics report from the memory allocator.",
+    "PURGE",
+    "    Attempt to purge dirty pages for reclamation by the allocator.",
+    "STATS",
+    "    Return information about the memory usage of the server.",
+    "USAGE <key> [SAMPLES <count>]",
+    "    Return memory in bytes used by <key> and its value. Nested values are",
+    "    sampled up to <count> times (default: 5, 0 means sample all).",
+    "HELP",
+    "    Prints this help.",
+};
 constexpr std::string_view kObjectHelp[] = {
     "ENCODING <key>",
     "    Return the kind of internal representation used in order to store the value",
@@ -101,6 +116,7 @@ void write_help(const LocalCall& call) {
 void local_client_help(const LocalCall& call) { write_help(call); }
 void local_command_help(const LocalCall& call) { write_help(call, kCommandHelp); }
 void local_config_help(const LocalCall& call) { write_help(call, kConfigHelp); }
+void local_memory_help(const LocalCall& call) { write_help(call, kMemoryHelp); }
 void local_object_help(const LocalCall& call) { write_help(call, kObjectHelp); }
 
 }  // namespace millrace::io_conn

@@ -100,6 +100,7 @@ class Server {
     // connection life (server_connections.cc)
     bool admit(int fd);
     void raise_descriptor_limit();
+    bool debug_is_allowed(const Connection& connection) const;
     void refuse_connection(int fd, std::string_view error);
     void close_connection(Connection& connection);
     void close_if_done(Connection& connection);

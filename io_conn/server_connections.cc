@@ -112,6 +112,11 @@ void Server::refuse_connection(int fd, std::string_view error) {
     close(fd);
 }
 
+bool Server::debug_is_allowed(const Connection& connection) const {
+    const std::string& allowed = daemon_.options().text(OptionId::enable_debug_command);
+    return allowed == "yes" || (allowed == "local" && is_local(connection.fd));
+}
+
 bool Server::admit(int fd) {
     look_at_options();
     if (option_text(OptionId::protected_mode) == "yes" && !needs_password() && !is_local(fd)) {

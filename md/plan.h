@@ -53,6 +53,10 @@ class Plan {
     std::optional<Value> find(std::string_view key) { return find_in(database_, key); }
     std::optional<Value> find_in(unsigned database, std::string_view key);
     unsigned database() const { return database_; }
+    /// Bytes that a key takes, which inspect() found; of one that this plan puts, those of its key and value.
+    uint64_t memory_of(std::string_view key, const Value& value);
+    /// Where in the store a value's bytes begin; 0: it is one that this plan puts.
+    uint64_t place_of(const Value& value) const { return value.large != 0 ? value.large : value.small == nullptr ? 0 : store_.memory().offset_of(value.small); }
     /// Bytes of a value that read() or find() gave, valid until the commit. REQUIRES: the range lies in the value.
     std::string_view part(const Value& value, ByteRange range);
     /// The mark of a key that inspect() found, and how it is to be read; empty while no marks are kept.
@@ -129,13 +133,16 @@ class Plan {
     void set_option(OptionId id, int64_t value) { options_.push_back({id, value, {}}); }
     void set_option(OptionId id, std::string_view text) { options_.push_back({id, 0, text}); }
 
+    /// Whether keys whose time is over are looked for. Not together with changes of keys.
+    void set_expiry_on(bool on) { expiry_on_ = on; }
+
     ReplyWriter& reply() { return reply_; }
 
     /// Turns the changes into the store's write set; the caller commits or abandons it. False: there was no memory, and
     /// the store is as before.
     bool build();
     /// Whether the operation changes nothing.
-    bool changes_nothing() const { return changes_.empty() && options_.empty(); }
+    bool changes_nothing() const { return changes_.empty() && options_.empty() && !expiry_on_; }
 
   private:
     enum class ChangeKind : uint8_t { put, erase, clear, swap };
@@ -194,6 +201,7 @@ class Plan {
         std::string_view text;
     };
     std::vector<OptionChange> options_;
+    std::optional<bool> expiry_on_;
     std::vector<st::KeyPlace> places_;
     std::unordered_map<KeyName, size_t, KeyNameHash> by_key_;  ///< latest change of a key, once there are many
     std::forward_list<std::string> copied_;                ///< bytes that the handler does not keep
