@@ -1,7 +1,9 @@
 // The turn of the loop and its housekeeping; see server.h. Runs in io_conn.
 #include "io_conn/server.h"
 
+#include <algorithm>
 #include <ctime>
+#include <utility>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -52,6 +54,7 @@ Server::Server(Daemon& daemon)
     daemon.wake_on_signal(link_.fifo().descriptor());
     counters_.set(IoCounter::start_time, static_cast<uint64_t>(std::time(nullptr)));
     counters_.set(IoCounter::restarts, daemon.arguments().restarts);
+    publish_rates();
 }
 
 Server::~Server() {
@@ -139,7 +142,19 @@ void Server::on_fifo(int, short, void* server) {
 void Server::on_second(int, short, void* server) {
     auto& self = *static_cast<Server*>(server);
     self.publish_gauges();
+    self.publish_rates();
     self.close_idle_connections();
+}
+
+/// How fast three counters have grown since the last look, which is a second ago or a little more.
+void Server::publish_rates() {
+    constexpr std::array kRates{std::pair(IoCounter::commands, IoCounter::commands_per_second), std::pair(IoCounter::input_bytes, IoCounter::input_bytes_per_second),
+                                std::pair(IoCounter::output_bytes, IoCounter::output_bytes_per_second)};
+    const uint64_t now_us = monotonic_us(), elapsed_us = std::max<uint64_t>(now_us - std::exchange(rates_at_us_, now_us), 1);
+    for (size_t i = 0; i < kRates.size(); ++i) {
+        const uint64_t count = counters_.get(kRates[i].first);
+        counters_.set(kRates[i].second, (count - std::exchange(rate_counts_[i], count)) * 1'000'000 / elapsed_us);
+    }
 }
 
 void Server::publish_gauges() {

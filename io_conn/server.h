@@ -20,6 +20,7 @@
 
 #include <event2/event.h>
 
+#include <array>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -159,6 +160,7 @@ class Server {
     void make_dirty(Connection& connection);
     void publish();
     void publish_gauges();
+    void publish_rates();
     bool stop_is_over();
 
     friend class LocalReply;
@@ -204,6 +206,8 @@ class Server {
     uint64_t wall_s_ = 0;  ///< of this turn, seconds since 1970
     uint64_t published_at_us_ = 0;
     uint64_t stop_asked_us_ = 0;
+    uint64_t rates_at_us_ = 0;
+    std::array<uint64_t, 3> rate_counts_{};  ///< counters of which the rates are published, as they were then
     unsigned batch_ = 0;
     bool ring_was_full_ = false;
 };
