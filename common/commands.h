@@ -25,7 +25,7 @@ inline constexpr unsigned kCommandCount = []() {
 /// Where a command runs.
 enum class CommandPlace : uint8_t { io, md, container };
 
-/// Flags as COMMAND INFO shows them, and ours (barrier, internal).
+/// Flags as COMMAND INFO shows them, and ours (barrier, internal, guarded).
 namespace command_flag {
 inline constexpr uint32_t none = 0;
 inline constexpr uint32_t write = 1u << 0;
@@ -42,6 +42,7 @@ inline constexpr uint32_t skip_slowlog = 1u << 10;
 inline constexpr uint32_t no_multi = 1u << 11;
 inline constexpr uint32_t barrier = 1u << 16;
 inline constexpr uint32_t internal = 1u << 17;
+inline constexpr uint32_t guarded = 1u << 18;
 }  // namespace command_flag
 
 struct CommandRow {

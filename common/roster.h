@@ -1,7 +1,7 @@
 // Two small segments that hold the group together: `control` (written by md) and `roster` (a line for each io_conn).
 //
 // control: one writer, the md that holds the lease. md_epoch rises with every md that takes over, md_park is its park word
-//          (wakeup.h), md_turns its progress; the lease (md/lease.h) is of all md, and killed_by_watchdog of the waiting one.
+//          (wakeup.h), md_turns its progress; the lease (md/lease.h) is of all md, and killed_by_watchdog and standby_pid are of the waiting one.
 // roster:  line i is written by io_conn i only; all others read it. It says which channel is current, how many
 //          connections it has and whether its loop turns (accept rule, io_conn/acceptor.h). The words at its head
 //          are the exception to "one writer": client ids, `changes` and `orders`, and the numbers of what is noted
@@ -28,7 +28,7 @@ inline constexpr unsigned kMaxIoConns = 64;
 struct Control {
     alignas(kCacheLineDistance) std::atomic<uint64_t> md_epoch;  ///< number of md that have served in this segment's life
     std::atomic<uint32_t> md_pid;
-    uint32_t reserved;
+    std::atomic<uint32_t> standby_pid;  ///< written by the md that waits, once it has everything mapped; it may have died since. 0: none
     std::atomic<uint64_t> killed_by_watchdog;  ///< epoch of the md that was
     alignas(kCacheLineDistance) std::atomic<uint32_t> md_park;
     alignas(kCacheLineDistance) std::atomic<uint64_t> md_turns;
@@ -36,7 +36,7 @@ struct Control {
 };
 static_assert(sizeof(Control) == 4 * kCacheLineDistance);
 inline constexpr uint64_t kControlLayout =
-    layout_hash("control-2", {sizeof(Control), offsetof(Control, md_pid), offsetof(Control, md_park),
+    layout_hash("control-3", {sizeof(Control), offsetof(Control, md_pid), offsetof(Control, standby_pid), offsetof(Control, md_park),
                               offsetof(Control, md_turns), offsetof(Control, lease), sizeof(pthread_mutex_t)});
 
 /// What LATENCY tells of.

@@ -60,6 +60,14 @@ struct KillUnderWay {
     bool kills_itself = false;
 };
 
+/// What a connection waits for that the supervisor does. Nothing else of it is executed meanwhile.
+enum class Asking : uint8_t {
+    nothing,
+    rewrite,
+    shutdown,
+    the_end,  ///< the group is ending, as this connection has asked for: there is no reply
+};
+
 struct Connection {
     Connection(BufferPool& input_pool, BufferPool& output_pool) : input(input_pool), output(output_pool) {}
 
@@ -93,6 +101,7 @@ struct Connection {
     uint32_t waiting_bytes = 0;
     uint16_t last_command = 0;
     uint8_t database = 0;
+    Asking asking = Asking::nothing;
     bool resp3 = false;
     bool stranger = false;  ///< has yet to say the password
     Muted muted = Muted::no;
@@ -114,7 +123,7 @@ struct Connection {
     uint8_t request_flags() const { return (flags & client_flag::no_touch) != 0 ? request_flag::no_touch : 0; }
     ConnectionId id() const { return {slot, generation}; }
     uint32_t in_flight() const { return sent - answered; }
-    bool replies_owed() const { return in_flight() != 0 || outgoing != nullptr || !deferred.empty(); }
+    bool replies_owed() const { return in_flight() != 0 || outgoing != nullptr || !deferred.empty() || asking != Asking::nothing; }
 };
 
 /// All connections of an io_conn. Pointers stay valid for the table's life; a closed slot is used again.

@@ -39,6 +39,7 @@ void local_client_help(const LocalCall& call) { write_help(call); }
 void local_command_help(const LocalCall& call) { write_help(call); }
 void local_config_help(const LocalCall& call) { write_help(call); }
 void local_latency_help(const LocalCall& call) { write_help(call); }
+void local_memory_help(const LocalCall& call) { write_help(call); }
 void local_object_help(const LocalCall& call) { write_help(call); }
 void local_slowlog_help(const LocalCall& call) { write_help(call); }
 

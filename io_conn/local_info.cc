@@ -1,173 +1,176 @@
 // INFO: Redis's sections and field names, as far as they are true here, and a section of our own. Everything is read from
 // shared memory and /proc, so INFO is answered while md is busy, stopped or dead. Runs in io_conn; see local.h.
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <climits>
 #include <ctime>
-#include <functional>
 
-#include "common/counter_reader.h"
 #include "common/text.h"
 #include "common/version.h"
 #include "io_conn/diagnostics_text.h"
-#include "io_conn/local.h"
+#include "io_conn/server_facts.h"
 
 namespace millrace::io_conn {
 
 namespace {
 
-/// What the sections are made from.
-struct Facts {
-    const LocalCall& call;
-    std::vector<ProcessCounters> processes;
+/// How often md does its housekeeping: 100 ms apart.
+constexpr unsigned kHousekeepingHz = 10;
+constexpr uint64_t kLruClockMask = 0xffffff;
 
-    uint64_t sum(std::string_view role, std::string_view counter) const {
-        uint64_t total = 0;
-        for (const ProcessCounters& process : processes)
-            if (process.role == role) total += process.value(counter);
-        return total;
-    }
-    uint64_t io(std::string_view counter) const { return sum("io_conn", counter); }
-    uint64_t both(std::string_view counter) const { return io(counter) + md(counter); }
-    uint64_t md(std::string_view counter) const { return sum("md", counter); }
-    const Options& options() const { return call.server.daemon().options(); }
-    uint64_t uptime_s() const {
-        uint64_t oldest = static_cast<uint64_t>(std::time(nullptr));
-        const uint64_t now = oldest;
-        for (const ProcessCounters& process : processes)
-            if (const uint64_t start = process.value("start_time"); start != 0) oldest = std::min(oldest, start);
-        return now - oldest;
-    }
-};
+/// 40 hex digits, as Redis has them: the instance's id.
+std::string run_id(const ServerFacts& facts) { return fmt::format("{:016x}{:024x}", facts.call.server.daemon().arguments().instance, 0); }
 
-/// Resident memory of a process in bytes, from /proc.
-uint64_t resident_bytes(int pid) {
-    std::FILE* file = std::fopen(fmt::format("/proc/{}/statm", pid).c_str(), "re");
-    if (file == nullptr) return 0;
-    unsigned long long size = 0, resident = 0;
-    const int read = std::fscanf(file, "%llu %llu", &size, &resident);
-    std::fclose(file);
-    return read == 2 ? resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
+std::string own_program() {
+    char path[PATH_MAX];
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof path);
+    return length > 0 ? std::string(path, static_cast<size_t>(length)) : std::string();
 }
 
-std::string human_bytes(uint64_t bytes) {
-    constexpr const char* kUnits[] = {"B", "K", "M", "G", "T"};
-    double value = static_cast<double>(bytes);
-    unsigned unit = 0;
-    for (; value >= 1024 && unit < 4; ++unit) value /= 1024;
-    return unit == 0 ? fmt::format("{}B", bytes) : fmt::format("{:.2f}{}", value, kUnits[unit]);
-}
-
-/// User and system time of all processes of the group, in seconds.
-std::pair<double, double> cpu_seconds(const Facts& facts) {
-    const double ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
-    double user = 0, system = 0;
-    for (const ProcessCounters& process : facts.processes) {
-        std::FILE* file = std::fopen(fmt::format("/proc/{}/stat", process.pid).c_str(), "re");
-        if (file == nullptr) continue;
-        unsigned long long u = 0, s = 0;
-        // Fields 14 and 15; the command's name has no spaces in our programs.
-        if (std::fscanf(file, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &u, &s) == 2) {
-            user += static_cast<double>(u) / ticks;
-            system += static_cast<double>(s) / ticks;
-        }
-        std::fclose(file);
-    }
-    return {user, system};
-}
-
-std::string server_section(const Facts& facts) {
+std::string server_section(const ServerFacts& facts) {
     utsname system{};
     uname(&system);
+    timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const auto now_us = static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
     const uint64_t uptime = facts.uptime_s();
-    const DaemonArguments& arguments = facts.call.server.daemon().arguments();
     return fmt::format(
-        "redis_version:{}\r\nredis_mode:standalone\r\nos:{} {} {}\r\narch_bits:{}\r\nmillrace_version:{}\r\n"
-        "process_id:{}\r\nrun_id:{:016x}\r\ntcp_port:{}\r\nserver_time_usec:{}\r\nuptime_in_seconds:{}\r\n"
-        "uptime_in_days:{}\r\nexecutable:io_conn\r\nconfig_file:{}\r\n",
-        kRedisVersion, system.sysname, system.release, system.machine, sizeof(void*) * 8, kVersion, getpid(),
-        arguments.instance, facts.options().number(OptionId::port), static_cast<uint64_t>(std::time(nullptr)) * 1'000'000,
-        uptime, uptime / 86400, arguments.config);
+        "redis_version:{}\r\nredis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_mode:standalone\r\nos:{} {} {}\r\narch_bits:{}\r\n"
+        "monotonic_clock:POSIX clock_gettime\r\nmultiplexing_api:epoll\r\ngcc_version:{}.{}.{}\r\nmillrace_version:{}\r\nprocess_id:{}\r\n"
+        "process_supervised:no\r\nrun_id:{}\r\ntcp_port:{}\r\nserver_time_usec:{}\r\nuptime_in_seconds:{}\r\nuptime_in_days:{}\r\nhz:{}\r\n"
+        "configured_hz:{}\r\nlru_clock:{}\r\nexecutable:{}\r\nconfig_file:{}\r\nio_threads_active:0\r\n",
+        kRedisVersion, system.sysname, system.release, system.machine, sizeof(void*) * CHAR_BIT, __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__, kVersion, getpid(),
+        run_id(facts), facts.options().number(OptionId::port), now_us, uptime, uptime / 86400, kHousekeepingHz, kHousekeepingHz,
+        static_cast<uint64_t>(now.tv_sec) & kLruClockMask, own_program(), facts.call.server.daemon().arguments().config);
 }
 
-std::string clients_section(const Facts& facts) {
-    return fmt::format("connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:0\r\n",
-                       facts.call.server.connections_of_group(), facts.call.server.live_number(OptionId::maxclients));
+std::string clients_section(const ServerFacts& facts) {
+    return fmt::format(
+        "connected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\nblocked_clients:0\r\ntracking_clients:0\r\nclients_in_timeout_table:0\r\n",
+        facts.call.server.connections_of_group(), facts.call.server.live_number(OptionId::maxclients));
 }
 
-std::string memory_section(const Facts& facts) {
-    uint64_t resident = 0;
-    for (const ProcessCounters& process : facts.processes) resident += resident_bytes(process.pid);
+double ratio(uint64_t part, uint64_t whole) { return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole); }
+int64_t difference(uint64_t more, uint64_t less) { return static_cast<int64_t>(more) - static_cast<int64_t>(less); }
+
+std::string memory_section(const ServerFacts& facts) {
+    const MemoryFacts memory(facts);
     const auto limit = static_cast<uint64_t>(facts.call.server.live_number(OptionId::maxmemory));
-    const uint64_t used = facts.md("memory_bytes") + facts.io("buffer_bytes") + facts.md("assembly_bytes");
-    return fmt::format(
-        "used_memory:{}\r\nused_memory_human:{}\r\nused_memory_rss:{}\r\nused_memory_rss_human:{}\r\n"
-        "used_memory_dataset:{}\r\nmaxmemory:{}\r\nmaxmemory_human:{}\r\nmaxmemory_policy:{}\r\n",
-        used, human_bytes(used), resident, human_bytes(resident), facts.md("memory_bytes"), limit, human_bytes(limit),
-        facts.call.server.option_text(OptionId::maxmemory_policy));
+    std::string text = fmt::format(
+        "used_memory:{}\r\nused_memory_human:{}\r\nused_memory_rss:{}\r\nused_memory_rss_human:{}\r\nused_memory_peak:{}\r\nused_memory_peak_human:{}\r\n"
+        "used_memory_peak_perc:{:.2f}%\r\nused_memory_overhead:{}\r\nused_memory_startup:0\r\nused_memory_dataset:{}\r\nused_memory_dataset_perc:{:.2f}%\r\n"
+        "allocator_allocated:{}\r\nallocator_active:{}\r\nallocator_resident:{}\r\ntotal_system_memory:{}\r\ntotal_system_memory_human:{}\r\n",
+        memory.used, human_bytes(memory.used), memory.resident, human_bytes(memory.resident), memory.peak, human_bytes(memory.peak), 100 * ratio(memory.used, memory.peak),
+        memory.overhead, memory.dataset, 100 * ratio(memory.dataset, memory.used), memory.store, memory.active, memory.taken, memory.of_system,
+        human_bytes(memory.of_system));
+    // There are no scripts.
+    text += "used_memory_lua:0\r\nused_memory_vm_eval:0\r\nused_memory_lua_human:0B\r\nused_memory_scripts_eval:0\r\nnumber_of_cached_scripts:0\r\n"
+            "number_of_functions:0\r\nnumber_of_libraries:0\r\nused_memory_vm_functions:0\r\nused_memory_vm_total:0\r\nused_memory_vm_total_human:0B\r\n"
+            "used_memory_functions:0\r\nused_memory_scripts:0\r\nused_memory_scripts_human:0B\r\n";
+    return text + fmt::format(
+        "maxmemory:{}\r\nmaxmemory_human:{}\r\nmaxmemory_policy:{}\r\nallocator_frag_ratio:{:.2f}\r\nallocator_frag_bytes:{}\r\nallocator_rss_ratio:{:.2f}\r\n"
+        "allocator_rss_bytes:{}\r\nrss_overhead_ratio:{:.2f}\r\nrss_overhead_bytes:{}\r\nmem_fragmentation_ratio:{:.2f}\r\nmem_fragmentation_bytes:{}\r\n"
+        "mem_not_counted_for_evict:{}\r\nmem_replication_backlog:0\r\nmem_total_replication_buffers:0\r\nmem_clients_slaves:0\r\nmem_clients_normal:{}\r\n"
+        "mem_cluster_links:0\r\nmem_aof_buffer:0\r\nmem_allocator:millrace\r\nactive_defrag_running:0\r\n",
+        limit, human_bytes(limit), facts.call.server.option_text(OptionId::maxmemory_policy), ratio(memory.active, memory.store), difference(memory.active, memory.store),
+        ratio(memory.taken, memory.active), difference(memory.taken, memory.active), ratio(memory.resident, memory.taken), difference(memory.resident, memory.taken),
+        ratio(memory.resident, memory.used), difference(memory.resident, memory.used), memory.buffers, memory.buffers);
 }
 
-std::string persistence_section(const Facts&) {
-    return "loading:0\r\nrdb_bgsave_in_progress:0\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n";
+/// There is no disk.
+std::string persistence_section(const ServerFacts&) {
+    return "loading:0\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\ncurrent_cow_size_age:0\r\ncurrent_fork_perc:0.00\r\n"
+           "current_save_keys_processed:0\r\ncurrent_save_keys_total:0\r\nrdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:ok\r\n"
+           "rdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\nrdb_last_cow_size:0\r\nrdb_last_load_keys_expired:0\r\n"
+           "rdb_last_load_keys_loaded:0\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\n"
+           "aof_current_rewrite_time_sec:-1\r\naof_last_bgrewrite_status:ok\r\naof_rewrites:0\r\naof_rewrites_consecutive_failures:0\r\n"
+           "aof_last_write_status:ok\r\naof_last_cow_size:0\r\nmodule_fork_in_progress:0\r\nmodule_fork_last_cow_size:0\r\n";
 }
 
-std::string stats_section(const Facts& facts) {
+std::string stats_section(const ServerFacts& facts) {
+    constexpr double kBytesPerKilobyte = 1024;
     return fmt::format(
-        "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ntotal_net_input_bytes:{}\r\n"
-        "total_net_output_bytes:{}\r\nrejected_connections:{}\r\nexpired_keys:{}\r\nevicted_keys:{}\r\n"
-        "keyspace_hits:{}\r\nkeyspace_misses:{}\r\ntotal_error_replies:{}\r\ntotal_reads_processed:{}\r\n"
-        "total_writes_processed:{}\r\n",
-        facts.io("connections_accepted"), facts.io("commands"), facts.io("input_bytes"), facts.io("output_bytes"),
+        "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{}\r\ntotal_net_input_bytes:{}\r\n"
+        "total_net_output_bytes:{}\r\ntotal_net_repl_input_bytes:0\r\ntotal_net_repl_output_bytes:0\r\ninstantaneous_input_kbps:{:.2f}\r\n"
+        "instantaneous_output_kbps:{:.2f}\r\ninstantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00\r\nrejected_connections:{}\r\n"
+        "sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:{}\r\nevicted_keys:{}\r\nevicted_clients:0\r\nkeyspace_hits:{}\r\n"
+        "keyspace_misses:{}\r\npubsub_channels:0\r\npubsub_patterns:0\r\npubsubshard_channels:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n"
+        "migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\nactive_defrag_hits:0\r\nactive_defrag_misses:0\r\nactive_defrag_key_hits:0\r\n"
+        "active_defrag_key_misses:0\r\ntotal_active_defrag_time:0\r\ncurrent_active_defrag_time:0\r\ntracking_total_keys:0\r\ntracking_total_items:0\r\n"
+        "tracking_total_prefixes:0\r\nunexpected_error_replies:0\r\ntotal_error_replies:{}\r\ntotal_reads_processed:{}\r\ntotal_writes_processed:{}\r\n"
+        "io_threaded_reads_processed:0\r\nio_threaded_writes_processed:0\r\n",
+        facts.io("connections_accepted"), facts.io("commands"), facts.io("commands_per_second"), facts.io("input_bytes"), facts.io("output_bytes"),
+        static_cast<double>(facts.io("input_bytes_per_second")) / kBytesPerKilobyte, static_cast<double>(facts.io("output_bytes_per_second")) / kBytesPerKilobyte,
         facts.io("connections_rejected"), facts.md("expired_keys"), facts.md("evicted_keys"), facts.both("keyspace_hits"), facts.both("keyspace_misses"),
         facts.io("error_replies"), facts.io("reads"), facts.io("writes"));
 }
 
-std::string replication_section(const Facts&) { return "role:master\r\nconnected_slaves:0\r\n"; }
-
-std::string cpu_section(const Facts& facts) {
-    const auto [user, system] = cpu_seconds(facts);
-    return fmt::format("used_cpu_sys:{:.6f}\r\nused_cpu_user:{:.6f}\r\n", system, user);
+std::string replication_section(const ServerFacts& facts) {
+    return fmt::format(
+        "role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:{}\r\nmaster_replid2:{:040x}\r\nmaster_repl_offset:0\r\n"
+        "second_repl_offset:-1\r\nrepl_backlog_active:0\r\nrepl_backlog_size:0\r\nrepl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
+        run_id(facts), 0);
 }
 
-std::string commandstats_section(const Facts& facts) { return commandstats_text(facts.call.server); }
-std::string errorstats_section(const Facts& facts) { return errorstats_text(facts.call.server); }
-std::string latencystats_section(const Facts& facts) { return latencystats_text(facts.call.server); }
+std::string commandstats_section(const ServerFacts& facts) { return commandstats_text(facts.call.server); }
+std::string errorstats_section(const ServerFacts& facts) { return errorstats_text(facts.call.server); }
+std::string latencystats_section(const ServerFacts& facts) { return latencystats_text(facts.call.server); }
 
-std::string cluster_section(const Facts&) { return "cluster_enabled:0\r\n"; }
+std::string cpu_section(const ServerFacts& facts) {
+    const auto [user, system] = facts.cpu_seconds();
+    return fmt::format("used_cpu_sys:{:.6f}\r\nused_cpu_user:{:.6f}\r\nused_cpu_sys_children:0.000000\r\nused_cpu_user_children:0.000000\r\n", system, user);
+}
 
-std::string keyspace_section(const Facts& facts) {
+std::string modules_section(const ServerFacts&) { return {}; }
+
+std::string cluster_section(const ServerFacts&) { return "cluster_enabled:0\r\n"; }
+
+std::string keyspace_section(const ServerFacts& facts) {
     std::string text;
-    for (unsigned database = 0; database < 16; ++database)
+    for (unsigned database = 0; database < store::kDatabases; ++database)
         if (const uint64_t keys = facts.md(fmt::format("db{}_keys", database)); keys != 0)
-            text += fmt::format("db{}:keys={},expires={},avg_ttl=0\r\n", database, keys,
-                                facts.md(fmt::format("db{}_expires", database)));
+            text += fmt::format("db{}:keys={},expires={},avg_ttl=0\r\n", database, keys, facts.md(fmt::format("db{}_expires", database)));
     return text;
 }
 
-std::string millrace_section(const Facts& facts) {
+/// What an operator wants to know of the group: who is there, whether somebody stands by, and what waits for whom.
+std::string millrace_section(const ServerFacts& facts) {
     std::string text = fmt::format("instance:{:016x}\r\n", facts.call.server.daemon().arguments().instance);
-    for (const ProcessCounters& process : facts.processes)
-        text += fmt::format("{}_{}:pid={},state={},restarts={}\r\n", process.role, process.index, process.pid,
-                            name_of(process.state), process.value("restarts"));
-    return text + fmt::format("md_epoch:{}\r\n", facts.md("epoch"));
+    unsigned io_conns = 0;
+    for (const ProcessCounters& process : facts.processes) {
+        io_conns += process.role == "io_conn";
+        text += fmt::format("{}_{}:pid={},state={},restarts={}\r\n", process.role, process.index, process.pid, name_of(process.state), process.value("restarts"));
+    }
+    const auto standby = static_cast<pid_t>(facts.call.server.link().standby_pid());
+    text += standby > 0 && kill(standby, 0) == 0 ? fmt::format("md_standby:pid={}\r\n", standby) : "md_standby:none\r\n";
+    return text + fmt::format(
+        "md_epoch:{}\r\ncommits:{}\r\noplog_bytes:{}\r\nstore_bytes:{}\r\nmd_longest_turn_cpu_usec:{}\r\nrings:count={},bytes={},requests_waited={},"
+        "replies_waited={}\r\nchannels_refused:{}\r\nblocked_connections:{}\r\noutput_limit_hits:{}\r\ndirect_reads:{}\r\ndirect_fallbacks:{}\r\n"
+        "large_replies:{}\r\nlarge_requests:memory={},refused={}\r\n",
+        facts.md("epoch"), facts.root_word(offsetof(store::Root, number)), facts.root_word(offsetof(store::Root, oplog_tail)), facts.md("store_bytes"),
+        facts.md("longest_turn_cpu_us"), 2 * io_conns, facts.options().number(OptionId::ring_size), facts.io("request_ring_full"), facts.md("reply_ring_full"),
+        facts.md("channels_refused"), facts.io("blocked_connections"), facts.io("output_limit_hits"), facts.io("direct_reads"), facts.io("direct_fallbacks"),
+        facts.md("large_replies"), facts.md("assembly_bytes"), facts.md("assembly_refused"));
 }
 
 struct Section {
     std::string_view name, title;
-    std::string (*text)(const Facts&);
+    std::string (*text)(const ServerFacts&);
     bool by_default = true;
 };
 constexpr Section kSections[] = {
     {"server", "Server", server_section},          {"clients", "Clients", clients_section},
     {"memory", "Memory", memory_section},          {"persistence", "Persistence", persistence_section},
     {"stats", "Stats", stats_section},             {"replication", "Replication", replication_section},
-    {"cpu", "CPU", cpu_section},                   {"commandstats", "Commandstats", commandstats_section, false},
-    {"errorstats", "Errorstats", errorstats_section}, {"latencystats", "Latencystats", latencystats_section, false},
-    {"cluster", "Cluster", cluster_section},
-    {"keyspace", "Keyspace", keyspace_section},    {"millrace", "Millrace", millrace_section},
+    {"cpu", "CPU", cpu_section},                   {"modules", "Modules", modules_section},
+    {"commandstats", "Commandstats", commandstats_section, false}, {"errorstats", "Errorstats", errorstats_section},
+    {"latencystats", "Latencystats", latencystats_section, false},
+    {"cluster", "Cluster", cluster_section},       {"keyspace", "Keyspace", keyspace_section},
+    {"millrace", "Millrace", millrace_section},
 };
 
 bool wanted(const Section& section, Arguments names) {
@@ -181,8 +184,7 @@ bool wanted(const Section& section, Arguments names) {
 }  // namespace
 
 std::string info_text(const LocalCall& call, Arguments sections) {
-    std::vector<std::string> problems;
-    const Facts facts{call, read_counters(call.server.daemon().dir(), problems)};
+    const ServerFacts facts(call);
     std::string text;
     for (const Section& section : kSections) {
         if (!wanted(section, sections)) continue;

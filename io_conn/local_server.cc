@@ -1,4 +1,6 @@
-// Commands about the server: CONFIG GET, TIME, ROLE, INFO. Runs in io_conn; see local.h.
+// Commands about the server: CONFIG GET and REWRITE, SHUTDOWN, TIME, ROLE, INFO. Runs in io_conn; see local.h.
+#include <fmt/format.h>
+
 #include <ctime>
 #include <map>
 #include <string>
@@ -24,6 +26,32 @@ void local_config_get(const LocalCall& call) {
         call.out.bulk(name);
         call.out.bulk(call.server.option_text(id));
     }
+}
+
+/// The supervisor writes the file: an io_conn opens none, and it would not know of what the command line has said.
+void local_config_rewrite(const LocalCall& call) {
+    std::string values;
+    for (const OptionRow& row : option_rows())
+        if (is_live(row.id)) values += fmt::format("{}{}: {}", values.empty() ? "" : ", ", json_quoted(row.name), json_quoted(call.server.option_text(row.id)));
+    const std::string obstacle =
+        call.server.ask_supervisor(call.connection, Asking::rewrite, fmt::format("{{\"op\": \"rewrite\", \"options\": {{{}}}}}", values));
+    if (!obstacle.empty()) call.out.error(fmt::format("ERR {}: {}", kRewriteFailed, obstacle));
+}
+
+void local_shutdown(const LocalCall& call) {
+    bool save = false, nosave = false, abort = false, other = false;
+    for (const std::string_view word : call.words.subspan(1)) {
+        if (equals_ignoring_case(word, "SAVE")) save = true;
+        else if (equals_ignoring_case(word, "NOSAVE")) nosave = true;
+        else if (equals_ignoring_case(word, "ABORT")) abort = true;
+        else if (equals_ignoring_case(word, "NOW") || equals_ignoring_case(word, "FORCE")) other = true;
+        else return call.out.error("ERR syntax error");
+    }
+    if ((abort && (save || nosave || other)) || (save && nosave)) return call.out.error("ERR syntax error");
+    if (abort) return call.out.error("ERR No shutdown in progress.");
+    if (save) return call.out.error(fmt::format("ERR {}: there is no disk to save to in this version; SHUTDOWN NOSAVE ends the group", kShutdownFailed));
+    const std::string obstacle = call.server.ask_supervisor(call.connection, Asking::shutdown, "{\"op\": \"stop\", \"by\": \"client\"}");
+    if (!obstacle.empty()) call.out.error(fmt::format("ERR {}: {}", kShutdownFailed, obstacle));
 }
 
 void local_time(const LocalCall& call) {

@@ -61,6 +61,8 @@ class MdLink {
     bool md_changed() const { return control_->md_epoch.load(std::memory_order_acquire) != epoch_; }
     /// Throws Error if the store is another than before: what clients wait for is lost then.
     void accept_md_change();
+    /// The md that waits for its turn, which may have died since; 0: none.
+    uint32_t standby_pid() const { return control_->standby_pid.load(std::memory_order_relaxed); }
     const StoreView& store() const { return store_; }
     DirectReader direct_reader() { return {store_.base(), line_->reading, MarkTable(reinterpret_cast<std::byte*>(&marks_segment_.header()))}; }
 

@@ -1,6 +1,7 @@
 // See resp_writer.h. Runs in io_conn.
 #include "io_conn/resp_writer.h"
 
+#include <cstdio>
 #include <string>
 
 namespace millrace::io_conn {
@@ -13,6 +14,13 @@ void RespWriter::error(std::string_view text) {
     for (char& c : one_line)
         if (c == '\r' || c == '\n') c = ' ';
     line('-', one_line);
+}
+
+void RespWriter::real(double value) {
+    char text[40];
+    const int length = std::snprintf(text, sizeof text, "%.17g", value);
+    if (resp3_) line(',', {text, static_cast<size_t>(length)});
+    else bulk({text, static_cast<size_t>(length)});
 }
 
 void RespWriter::verbatim(std::string_view text) {

@@ -45,6 +45,8 @@ class RespWriter {
         at[1] = '\n';
         out_.commit(2);
     }
+    /// A number with 17 digits, as Redis writes it.
+    void real(double value);
     void null() { out_.append(resp3_ ? "_\r\n" : "$-1\r\n"); }
     void null_array() { out_.append(resp3_ ? "_\r\n" : "*-1\r\n"); }
     void array(uint32_t count) { number('*', count); }

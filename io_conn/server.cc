@@ -1,7 +1,9 @@
 // The turn of the loop and its housekeeping; see server.h. Runs in io_conn.
 #include "io_conn/server.h"
 
+#include <algorithm>
 #include <ctime>
+#include <utility>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -50,13 +52,17 @@ Server::Server(Daemon& daemon)
     event_add(second_event_, &second);
     patience_event_ = event_new(base_, -1, 0, on_patience, this);
     acceptor_ = std::make_unique<Acceptor>(*this, base_, daemon.arguments().listen_fds);
+    supervisor_ = std::make_unique<SupervisorLink>(base_, paths::run_folder(daemon.dir()),
+                                                   [this](ConnectionId who, const SupervisorAnswer& answer) { on_supervisor_answer(who, answer); });
     daemon.wake_on_signal(link_.fifo().descriptor());
     counters_.set(IoCounter::start_time, static_cast<uint64_t>(std::time(nullptr)));
     counters_.set(IoCounter::restarts, daemon.arguments().restarts);
+    publish_rates();
 }
 
 Server::~Server() {
     acceptor_.reset();
+    supervisor_.reset();
     for (size_t slot = 0; slot < connections_.slots(); ++slot)
         if (connections_.at(slot).open()) close_connection(connections_.at(slot));
     event_free(fifo_event_);
@@ -145,6 +151,7 @@ void Server::on_second(int, short, void* server) {
     auto& self = *static_cast<Server*>(server);
     self.publish_gauges();
     self.meter_.adjust();
+    self.publish_rates();
     self.close_idle_connections();
 }
 
@@ -189,6 +196,18 @@ void Server::look_at_pause() {
     const store::PauseWord pause = store::PauseWord::from(word);
     paused_ = word != 0 && pause.until_ms > wall_ms();
     paused_all_ = paused_ && pause.all;
+}
+
+/// How fast three counters have grown since the last look, which is a second ago or a little more.
+void Server::publish_rates() {
+    constexpr std::array kRates{std::pair(IoCounter::commands, IoCounter::commands_per_second), std::pair(IoCounter::input_bytes, IoCounter::input_bytes_per_second),
+                                std::pair(IoCounter::output_bytes, IoCounter::output_bytes_per_second)};
+    const uint64_t now_us = monotonic_us(), elapsed_us = std::max<uint64_t>(now_us - std::exchange(rates_at_us_, now_us), 1);
+    for (size_t i = 0; i < kRates.size(); ++i) {
+        const uint64_t count = counters_.get(kRates[i].first);
+        const uint64_t before = std::exchange(rate_counts_[i], count);
+        counters_.set(kRates[i].second, (count >= before ? count - before : count) * 1'000'000 / elapsed_us);  // less than before: forgotten in between
+    }
 }
 
 void Server::publish_gauges() {
@@ -242,6 +261,7 @@ bool Server::stop_is_over() {
     if (now_us_ - stop_asked_us_ > kStopPatienceMs * 1000ull) return true;
     for (size_t slot = 0; slot < connections_.slots(); ++slot) {
         Connection& connection = connections_.at(slot);
+        if (connection.asking == Asking::the_end) continue;
         if (connection.open() && (connection.replies_owed() || !connection.output.empty())) return false;
     }
     return true;

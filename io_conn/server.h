@@ -21,6 +21,7 @@
 
 #include <event2/event.h>
 
+#include <array>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,7 @@
 #include "io_conn/direct_reader.h"
 #include "io_conn/md_link.h"
 #include "io_conn/resp_writer.h"
+#include "io_conn/supervisor_link.h"
 
 namespace millrace::io_conn {
 
@@ -95,6 +97,8 @@ class Server {
     /// Forgets what was queued since MULTI, and what is watched.
     void drop_transaction(Connection& connection);
     Diagnostics& diagnostics() { return diagnostics_; }
+    /// Asks the supervisor for something (SupervisorLink::ask); the answer is the connection's reply. Empty, or why that is not possible.
+    std::string ask_supervisor(Connection& connection, Asking what, const std::string& request);
     /// Writes what other processes may see of the connection.
     void describe(Connection& connection);
 
@@ -109,11 +113,13 @@ class Server {
     // connection life (server_connections.cc)
     bool admit(int fd);
     void raise_descriptor_limit();
+    bool debug_is_allowed(const Connection& connection) const;
     void refuse_connection(int fd, std::string_view error);
     void close_connection(Connection& connection);
     void close_if_done(Connection& connection);
     void set_socket_options(int fd);
     void close_idle_connections();
+    void on_supervisor_answer(ConnectionId who, const SupervisorAnswer& answer);
 
     // input (server_input.cc)
     void serve_ready();
@@ -178,6 +184,7 @@ class Server {
     void make_dirty(Connection& connection);
     void publish();
     void publish_gauges();
+    void publish_rates();
     bool stop_is_over();
 
     friend class LocalReply;
@@ -210,6 +217,7 @@ class Server {
     event* second_event_ = nullptr;
     event* patience_event_ = nullptr;
     std::unique_ptr<Acceptor> acceptor_;
+    std::unique_ptr<SupervisorLink> supervisor_;
     RespDecoder decoder_;
     std::vector<Connection*> ready_, ready_now_, dirty_, dirty_now_, ring_waiters_, patient_;
     std::vector<ConnectionId> to_forget_;
@@ -227,6 +235,8 @@ class Server {
     uint64_t wall_s_ = 0;  ///< of this turn, seconds since 1970
     uint64_t published_at_us_ = 0;
     uint64_t stop_asked_us_ = 0;
+    uint64_t rates_at_us_ = 0;
+    std::array<uint64_t, 3> rate_counts_{};  ///< counters of which the rates are published, as they were then
     unsigned batch_ = 0;
     uint64_t pause_word_ = 0;   ///< as it was looked at last
     bool paused_ = false, paused_all_ = false;
@@ -252,6 +262,10 @@ class LocalReply {
     RespWriter writer_;
     size_t begins_;  ///< where in the target
 };
+
+/// What an error begins with when the supervisor does not do what it was asked for.
+inline constexpr std::string_view kRewriteFailed = "Rewriting config file";
+inline constexpr std::string_view kShutdownFailed = "Errors trying to SHUTDOWN";
 
 /// Executes a command that is answered here (local_*.cc). `row` is the subcommand's for containers.
 void execute_local(Server& server, Connection& connection, const CommandRow& row, Arguments words, RespWriter& out);

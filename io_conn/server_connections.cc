@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "common/log.h"
 #include "io_conn/server.h"
@@ -112,6 +113,11 @@ void Server::refuse_connection(int fd, std::string_view error) {
     counters_.add(IoCounter::connections_rejected);  // before the client hears of it
     [[maybe_unused]] const ssize_t sent = send(fd, error.data(), error.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     close(fd);
+}
+
+bool Server::debug_is_allowed(const Connection& connection) const {
+    const std::string& allowed = daemon_.options().text(OptionId::enable_debug_command);
+    return allowed == "yes" || (allowed == "local" && is_local(connection.fd));
 }
 
 bool Server::admit(int fd) {
@@ -222,12 +228,33 @@ void Server::close_connection(Connection& connection) {
     connection.sent = connection.arrived = connection.answered = 0;
     connection.database = 0;
     connection.resp3 = connection.readable = connection.hung_up = connection.peer_closed = connection.close_after_replies = false;
+    connection.asking = Asking::nothing;
     connection.write_blocked = connection.output_limited = connection.md_remembers = false;
     rows_.clear(connection.slot);
     connections_.give_back(connection);
     counters_.add(IoCounter::connections_closed);
     counters_.set(IoCounter::connected_clients, connections_.open());
     link_.line().connections.store(static_cast<uint32_t>(connections_.open()), std::memory_order_relaxed);
+}
+
+std::string Server::ask_supervisor(Connection& connection, Asking what, const std::string& request) {
+    std::string obstacle = supervisor_->ask(connection.id(), request);
+    if (obstacle.empty()) connection.asking = what;
+    return obstacle;
+}
+
+void Server::on_supervisor_answer(ConnectionId who, const SupervisorAnswer& answer) {
+    Connection* const connection = connections_.find(who);
+    if (connection == nullptr) return;
+    const Asking asked = std::exchange(connection->asking, Asking::nothing);
+    if (answer.ok && asked == Asking::shutdown) {
+        connection->asking = Asking::the_end;
+        return;
+    }
+    LocalReply reply(*this, *connection);
+    if (answer.ok) reply.out().ok();
+    else reply.out().error(fmt::format("ERR {}: {}", asked == Asking::shutdown ? kShutdownFailed : kRewriteFailed, answer.error));
+    make_ready(*connection);
 }
 
 /// Closes a connection that has said good-bye, once it has all its replies.

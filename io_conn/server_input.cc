@@ -35,6 +35,16 @@ std::string unknown_subcommand(const CommandRow& container, std::string_view wor
                        until_nul(word).substr(0, kQuotedBytesMax), upper);
 }
 
+constexpr std::string_view kDebugNotAllowed =
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set "
+    "this option in the configuration file, and then restart the server.";
+
+/// Whether md executes it; DEBUG itself answers to all others.
+bool is_well_formed_debug(const CommandRow& subcommand, Arguments words) {
+    constexpr size_t kPopulateWordsMax = 5;
+    return subcommand.accepts(words.size()) && (subcommand.id != CommandId::debug_populate || words.size() <= kPopulateWordsMax);
+}
+
 /// The words by which an HTTP request shows itself; Redis closes on them too, against cross-protocol scripting.
 bool looks_like_http(std::string_view word) {
     return equals_ignoring_case(word, "post") || equals_ignoring_case(word, "host:");
@@ -82,7 +92,7 @@ void Server::serve_ready() {
 
 /// N2. A connection that must wait is made ready again by whatever it waits for.
 bool Server::may_execute(Connection& connection) {
-    if (connection.close_after_replies) return false;
+    if (connection.close_after_replies || connection.asking != Asking::nothing) return false;
     if (connection.before_exec != nullptr && !exec_is_settled(connection)) return false;
     if (connection.outgoing != nullptr) {
         send_outgoing(connection);
@@ -274,14 +284,16 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
     }
     if (row == nullptr) {
         error = unknown_command(words);
-    } else if (words.size() > 1 && (row->place == CommandPlace::container || row->id == CommandId::command)) {
+    } else if (words.size() > 1 && (row->place == CommandPlace::container || row->id == CommandId::command || row->id == CommandId::debug)) {
         const CommandRow* subcommand = find_subcommand(*row, words[1]);
-        if (subcommand == nullptr) error = unknown_subcommand(*row, words[1]);
+        if (row->id == CommandId::debug) row = subcommand != nullptr && is_well_formed_debug(*subcommand, words) ? subcommand : row;
+        else if (subcommand == nullptr) error = unknown_subcommand(*row, words[1]);
         else row = subcommand;
     }
     connection.last_command = error.empty() ? static_cast<uint16_t>(row->id) : kCommandCount;  // CLIENT LIST's, also of one that is refused
     if (error.empty() && !row->accepts(words.size()))
         error = fmt::format("ERR wrong number of arguments for '{}' command", row->name);
+    if (error.empty() && row->is(command_flag::guarded) && !debug_is_allowed(connection)) error = kDebugNotAllowed;
     if (error.empty() && is_stranger(connection) && !row->is(command_flag::no_auth)) error = "NOAUTH Authentication required.";
     if (!error.empty() && row != nullptr && row->id == CommandId::exec) {  // whatever is wrong with EXEC itself ends the transaction
         drop_transaction(connection);

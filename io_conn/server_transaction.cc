@@ -51,7 +51,7 @@ void Server::refuse_queued(Connection& connection, std::string_view error) {
 
 Server::Executed Server::queue_command(Connection& connection, const CommandRow& row, Arguments words) {
     Transaction& transaction = *connection.transaction;
-    if (row.id == CommandId::hello) return refuse_queued(connection, "ERR Command not allowed inside a transaction"), Executed::yes;
+    if (row.id == CommandId::hello || row.id == CommandId::config_rewrite || row.is(command_flag::no_multi)) return refuse_queued(connection, "ERR Command not allowed inside a transaction"), Executed::yes;
     if (row.id == CommandId::swapdb) return refuse_queued(connection, "ERR SWAPDB is not possible inside MULTI in this version"), Executed::yes;
     if (row.place != CommandPlace::md && transaction.local == kQueuedLocalMax)
         return refuse_queued(connection, "ERR too many commands about the server or the connection in a transaction"), Executed::yes;

@@ -16,7 +16,9 @@
 namespace millrace::md {
 
 void publish_keyspace(Engine& engine, uint32_t databases) {
-    engine.counters.set(MdCounter::memory_bytes, engine.store.counted_bytes());
+    const uint64_t bytes = engine.store.counted_bytes();
+    engine.counters.set(MdCounter::memory_bytes, bytes);
+    if (bytes > engine.counters.get(MdCounter::memory_peak_bytes)) engine.counters.set(MdCounter::memory_peak_bytes, bytes);
     for (unsigned database = 0; database < kDatabases; ++database) {
         if ((databases >> database & 1u) == 0) continue;
         const auto keys = static_cast<MdCounter>(static_cast<unsigned>(MdCounter::db0_keys) + 2 * database);

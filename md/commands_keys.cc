@@ -19,7 +19,6 @@ constexpr std::string_view kLfuHasNoIdleTime = "ERR An LFU maxmemory policy is s
 constexpr std::string_view kNoIdleTime = "ERR An LRU maxmemory policy is not selected, idle time not tracked. " MR_AFTER_A_SWITCH;
 #undef MR_AFTER_A_SWITCH
 
-constexpr std::string_view kNoSuchKey = "ERR no such key";
 constexpr std::string_view kBadDatabase = "ERR DB index is out of range";
 constexpr std::string_view kNoInt32 = "ERR value is out of range, value must between -2147483648 and 2147483647";
 constexpr std::string_view kTooManyToClear = "ERR a transaction cannot clear a database with more than 100000 keys; send FLUSHDB or FLUSHALL outside of MULTI";
@@ -86,7 +85,7 @@ void handle_type(Plan& plan, Arguments arguments) { plan.reply().status(plan.ins
 
 void handle_rename(Plan& plan, Arguments arguments) {
     const std::optional<Value> value = plan.find(arguments[0]);
-    if (!value) return plan.reply().error(kNoSuchKey);
+    if (!value) return plan.reply().error(error_text::kNoSuchKey);
     plan.reply().ok();
     if (arguments[0] == arguments[1]) return;
     plan.set(arguments[1], plan.bytes(value), value->expire_at_ms);
@@ -95,7 +94,7 @@ void handle_rename(Plan& plan, Arguments arguments) {
 
 void handle_renamenx(Plan& plan, Arguments arguments) {
     const std::optional<Value> value = plan.find(arguments[0]);
-    if (!value) return plan.reply().error(kNoSuchKey);
+    if (!value) return plan.reply().error(error_text::kNoSuchKey);
     if (arguments[0] == arguments[1] || plan.find(arguments[1])) return plan.reply().integer(0);
     plan.set(arguments[1], plan.bytes(value), value->expire_at_ms);
     plan.erase(arguments[0]);
@@ -210,15 +209,18 @@ void handle_scan(Plan& plan, Arguments arguments) {
     for (const std::string& key : found) plan.reply().bulk(key);
 }
 
-/// By the words that Redis has for it: what a value of these bytes is kept as when it is set.
-void handle_object_encoding(Plan& plan, Arguments arguments) {
-    const std::optional<Value> value = plan.inspect(arguments[1]);
-    if (!value) return plan.reply().null();
+std::string_view encoding_of(const Value& value) {
     constexpr size_t kIntegerBytesMax = 20, kEmbeddedBytesMax = 44;
     char buffer[kIntegerBytesMax];
     int64_t number;
-    if (value->length() <= kIntegerBytesMax && parse_integer(value->copy_short(buffer, sizeof buffer), number)) return plan.reply().bulk("int");
-    plan.reply().bulk(value->length() <= kEmbeddedBytesMax ? "embstr" : "raw");
+    if (value.length() <= kIntegerBytesMax && parse_integer(value.copy_short(buffer, sizeof buffer), number)) return "int";
+    return value.length() <= kEmbeddedBytesMax ? "embstr" : "raw";
+}
+
+void handle_object_encoding(Plan& plan, Arguments arguments) {
+    const std::optional<Value> value = plan.inspect(arguments[1]);
+    if (value) plan.reply().bulk(encoding_of(*value));
+    else plan.reply().null();
 }
 
 /// No value is shared here.
@@ -241,10 +243,14 @@ void handle_object_idletime(Plan& plan, Arguments arguments) {
     if (!plan.inspect(key)) return plan.reply().null();
     if (marks_of(plan.policy()) == MarkKind::lfu) return plan.reply().error(kLfuHasNoIdleTime);
     if (marks_of(plan.policy()) == MarkKind::none) return plan.reply().error(kNoIdleTime);
+    plan.reply().integer(static_cast<int64_t>(idle_seconds(plan, key)));
+}
+
+uint64_t idle_seconds(Plan& plan, std::string_view key) {
     const std::optional<uint32_t> mark = plan.mark_of(key);
     const Marks& marks = plan.marks();
     // Marks that are not ready yet begin now.
-    plan.reply().integer(mark && marks.kept() == MarkKind::lru ? marks.rules().idle(*mark, marks.now()) / MarkRules::kTicksPerSecond : 0);
+    return mark && marks.kept() == MarkKind::lru ? marks.rules().idle(*mark, marks.now()) / MarkRules::kTicksPerSecond : 0;
 }
 
 void handle_dbsize(Plan& plan, Arguments) { plan.reply().integer(static_cast<int64_t>(plan.key_count())); }

@@ -324,6 +324,14 @@ Value Items::value_of(uint64_t reference) const {
     return value;
 }
 
+uint64_t Items::memory_of(uint64_t reference) const {
+    uint64_t bytes = allocator_.capacity_of(reference);
+    if (!is_large(reference)) return bytes;
+    bytes += word_of(reference, offsetof(st::LargeItem, page_count)) * st::kPageBytes;
+    if (const uint64_t tail = word_of(reference, offsetof(st::LargeItem, tail)); tail != 0) bytes += allocator_.capacity_of(tail);
+    return bytes;
+}
+
 void Items::read_large(uint64_t reference, uint64_t from, uint64_t length, char* out) const {
     const uint64_t pages = word_of(reference, offsetof(st::LargeItem, page_count));
     const uint64_t tail = word_of(reference, offsetof(st::LargeItem, tail));

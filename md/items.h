@@ -43,6 +43,8 @@ class Items {
     /// The hash of an item's key.
     uint64_t hash_of(uint64_t reference, uint64_t seed) const;
     Value value_of(uint64_t reference) const;
+    /// Bytes of all chunks and pages of an item.
+    uint64_t memory_of(uint64_t reference) const;
     /// The time of its expiry; kNoExpiry if it has none.
     int64_t expiry_of(uint64_t reference) const;
     /// The key, copied if it lies in extents.

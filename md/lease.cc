@@ -103,9 +103,14 @@ bool Lease::acquire() {
         held_ = wait_once(populated ? kPollUs : was_pushed_aside() ? kPopulateLongPauseUs : kPopulatePauseUs);
         if (held_) break;
         populated = populate();
-        if (populated) daemon_.report_standby();  // the first time only
+        if (populated) {
+            daemon_.report_standby();  // the first time only
+            control_->standby_pid.store(static_cast<uint32_t>(getpid()), std::memory_order_relaxed);
+        }
         watch();
     }
+    auto own = static_cast<uint32_t>(getpid());
+    control_->standby_pid.compare_exchange_strong(own, 0, std::memory_order_relaxed);
     return held_;
 }
 

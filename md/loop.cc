@@ -262,7 +262,7 @@ bool Loop::tend_marks(bool due) {
 
 /// A slice of expiry; true when another is to follow at once.
 bool Loop::expire() {
-    if (expiry_left_us_ == 0) return false;
+    if (expiry_left_us_ == 0 || !engine_.store.expiry_is_on()) return false;
     const uint64_t began_us = monotonic_us();
     const unsigned expired = engine_.store.expire_some(wall_ms(), kExpirySliceWork);
     engine_.meter.note_cycle(engine_.diagnostics, LatencyEvent::expire_cycle, monotonic_us() - began_us);

@@ -15,6 +15,7 @@ void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     options_.clear();
     pause_.reset();
     resets_statistics_ = false;
+    expiry_on_.reset();
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
@@ -77,6 +78,12 @@ std::optional<Value> Plan::inspect(std::string_view key) {
 
 // What is put counts as used when it is put.
 std::optional<Value> Plan::find_in(unsigned database, std::string_view key) { return look_up(database, key, Use::no); }
+
+uint64_t Plan::memory_of(std::string_view key, const Value& value) {
+    const bool is_fresh = !changes_.empty() && latest_change(database_, key) != nullptr;
+    const auto bytes = is_fresh ? std::nullopt : store_.memory_of(database_, key, store_.place_of(key));
+    return bytes.value_or(sizeof(st::ItemHeader) + key.size() + value.length());
+}
 
 std::string_view Plan::part(const Value& value, ByteRange range) {
     if (range.from >= value.stored_length) return value.rest.substr(range.from - value.stored_length, range.count);
@@ -238,6 +245,7 @@ Store::Put Plan::build_once(const Change*& full) {
     }
     if (pause_) store_.set_pause(*pause_);
     if (resets_statistics_) store_.count_statistics_reset();
+    if (expiry_on_) store_.set_expiry_on(*expiry_on_);
     store_.begin_record();
     for (const Change& change : changes_) {
         if (in_transaction_ && is_superseded(change)) continue;

@@ -55,6 +55,10 @@ class Plan {
     std::optional<Value> find(std::string_view key) { return find_in(database_, key); }
     std::optional<Value> find_in(unsigned database, std::string_view key);
     unsigned database() const { return database_; }
+    /// Bytes that a key takes, which inspect() found; of one that this plan puts, those of its key and value.
+    uint64_t memory_of(std::string_view key, const Value& value);
+    /// Where in the store a value's bytes begin; 0: it is one that this plan puts.
+    uint64_t place_of(const Value& value) const { return value.large != 0 ? value.large : value.small == nullptr ? 0 : store_.memory().offset_of(value.small); }
     /// Bytes of a value that read() or find() gave, valid until the commit. REQUIRES: the range lies in the value.
     std::string_view part(const Value& value, ByteRange range);
     /// The mark of a key that inspect() found, and how it is to be read; empty while no marks are kept.
@@ -77,10 +81,8 @@ class Plan {
     uint64_t key_count();
     /// From here on several commands make up the plan, each in a database of its own.
     void begin_transaction() { in_transaction_ = true; }
-    void select(unsigned database, bool touches) {
-        database_ = database;
-        touches_ = touches;
-    }
+    void select(unsigned database) { database_ = database; }
+    void set_touches(bool touches) { touches_ = touches; }
     bool in_transaction() const { return in_transaction_; }
     /// What a watched key has, before any change of this plan.
     uint64_t token_of(unsigned database, std::string_view key) const { return store_.token_of(database, key, store_.place_of(key), now_ms_); }
@@ -139,6 +141,9 @@ class Plan {
     void set_pause(st::PauseWord pause) { pause_ = pause; }
     st::PauseWord pause() const { return pause_.value_or(st::PauseWord::from(store_.memory().root().pause)); }
 
+    /// Whether keys whose time is over are looked for. Not together with changes of keys.
+    void set_expiry_on(bool on) { expiry_on_ = on; }
+
     ReplyWriter& reply() { return reply_; }
 
     /// Is told of each command of a transaction when it has been executed.
@@ -152,7 +157,7 @@ class Plan {
     /// the store is as before.
     bool build();
     /// Whether the operation changes nothing.
-    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_; }
+    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_ && !expiry_on_; }
 
   private:
     enum class ChangeKind : uint8_t { put, erase, clear, swap };
@@ -215,6 +220,7 @@ class Plan {
         std::string_view text;
     };
     std::vector<OptionChange> options_;
+    std::optional<bool> expiry_on_;
     std::vector<st::KeyPlace> places_;
     std::unordered_map<KeyName, size_t, KeyNameHash> by_key_;  ///< latest change of a key, once there are many
     std::forward_list<std::string> copied_;                ///< bytes that the handler does not keep

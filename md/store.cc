@@ -73,6 +73,14 @@ std::optional<uint32_t> Store::mark_of(unsigned database, std::string_view key, 
     return marks_.read(found->bucket_at, found->slot);
 }
 
+std::optional<uint64_t> Store::memory_of(unsigned database, std::string_view key, st::KeyPlace place) const {
+    // A slot's share of a full segment.
+    constexpr uint64_t kSlotBytes = (st::kIndexSegmentBytes + st::kBuckets * st::kSlots - 1) / (st::kBuckets * st::kSlots);
+    const auto found = find_slot(database, key, place);
+    if (!found) return std::nullopt;
+    return items_.memory_of(found->content.reference) + kSlotBytes + (marks_.kept() == MarkKind::none ? 0 : sizeof(uint32_t));
+}
+
 uint64_t Store::token_of(unsigned database, std::string_view key, st::KeyPlace place, int64_t now_ms) const {
     const auto found = find_slot(database, key, place);
     if (!found) return 0;
@@ -430,44 +438,6 @@ bool Store::evict(unsigned database, const FoundSlot& found) {
     erase_slot(database, found);
     oplog_.end(committer_.next_number());
     return commit();
-}
-
-void Store::set_live(OptionId id, int64_t value) {
-    set_.write(st::live_word_at(*live_index(id)), static_cast<uint64_t>(value));
-    set_.touch_bucket(st::kLiveVersionAt);
-}
-
-void Store::set_live(OptionId id, std::string_view text) {
-    CHECK(text.size() <= st::kLiveTextBytesMax);
-    const st::LiveText& place = root().live_texts[*live_text_index(id)];
-    set_.write(&place.length, text.size());
-    for (size_t i = 0; i < text.size(); i += 8) {
-        uint64_t bytes = 0;
-        std::memcpy(&bytes, text.data() + i, std::min<size_t>(8, text.size() - i));
-        set_.write(&place.words[i / 8], bytes);
-    }
-    set_.touch_bucket(st::kLiveVersionAt);
-}
-
-bool Store::adopt_options(const Options& options) {
-    for (unsigned i = 0; i < kLiveOptions.size(); ++i) {
-        const st::LiveWord& word = root().live[i];
-        const auto configured = static_cast<uint64_t>(options.number(kLiveOptions[i]));
-        if (set_.read(&word.configured) == configured + 1) continue;
-        set_.write(&word.configured, configured + 1);
-        set_live(kLiveOptions[i], options.number(kLiveOptions[i]));
-    }
-    for (unsigned i = 0; i < kLiveTextOptions.size(); ++i) {
-        const st::LiveText& place = root().live_texts[i];
-        const std::string& text = options.text(kLiveTextOptions[i]);
-        const uint64_t configured = std::max<uint64_t>(XXH3_64bits_withSeed(text.data(), text.size(), root().hash_seed), 1);
-        if (set_.read(&place.configured) == configured) continue;
-        set_.write(&place.configured, configured);
-        set_live(kLiveTextOptions[i], text);
-    }
-    if (!commit()) return false;
-    marks_.look(memory_);
-    return true;
 }
 
 /// M3: the kind that is kept is kept no more.

@@ -55,6 +55,8 @@ class Store {
     std::optional<Value> find_and_use(unsigned database, std::string_view key, st::KeyPlace place);
     /// The key's mark; empty without such a key, or when no marks are kept.
     std::optional<uint32_t> mark_of(unsigned database, std::string_view key, st::KeyPlace place) const;
+    /// Bytes that a key takes: its chunks and pages, its slot in the index, its mark. Empty without such a key.
+    std::optional<uint64_t> memory_of(unsigned database, std::string_view key, st::KeyPlace place) const;
     /// A number that tells what a key has from what it will have when it has changed; 0: there is no such key. Of a large value it tells its bucket's
     /// last change, which may be another key's.
     uint64_t token_of(unsigned database, std::string_view key, st::KeyPlace place, int64_t now_ms) const;
@@ -143,6 +145,9 @@ class Store {
     static constexpr unsigned kLookWork = 2;
     static constexpr unsigned kRemovalWork = 16;
     bool any_expiry() const;
+    /// Whether expire_some() is wanted.
+    bool expiry_is_on() const { return root().expiry_is_off == 0; }
+    void set_expiry_on(bool on) { set_.write(&root().expiry_is_off, on ? 0 : 1); }
     /// Removes a key that is there, and says so in the oplog. False: no memory for that.
     bool evict(unsigned database, const FoundSlot& found);
     /// Puts what the configuration says into the live words in which it differs from what it said before.

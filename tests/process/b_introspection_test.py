@@ -1,6 +1,7 @@
 """COMMAND, CONFIG GET and INFO tell about our commands, options and fields in the shape and by the names of redis-server."""
 
 import re
+import time
 import unittest
 
 import compare
@@ -196,6 +197,38 @@ class Info(ShapeCase):
             self.assertEqual(after["Replication"]["role"], "master", name)
             commands = [int(sections["Stats"]["total_commands_processed"]) for sections in (before, after)]
             self.assertGreaterEqual(commands[1], commands[0] + 5, name)
+
+    def test_the_fields_that_are_here_come_in_redis_order(self):
+        with compare.sides.oracle.wire() as wire:
+            theirs = self.sections(wire, "everything")
+        for name, wire in self.for_each_subject():
+            for section, fields in self.sections(wire, "everything").items():
+                if section not in OWN_SECTIONS:
+                    here = [field for field in fields if field in theirs[section]]
+                    self.assertEqual([field for field in theirs[section] if field in here], here, (name, section))
+
+    def test_rates(self):
+        for name, subject in compare.sides.subjects.items():
+            with subject.wire() as wire:
+                deadline = time.monotonic() + 5
+                while True:
+                    for _ in range(2000):
+                        wire.command("SET", "k", "v" * 100)
+                    stats = self.sections(wire, "stats")["Stats"]
+                    if int(stats["instantaneous_ops_per_sec"]) > 100 and float(stats["instantaneous_input_kbps"]) > 10 and float(stats["instantaneous_output_kbps"]) > 1:
+                        break
+                    self.assertLess(time.monotonic(), deadline, (name, stats))
+
+    @needs_millrace
+    def test_what_an_operator_needs(self):
+        for name, subject in compare.sides.subjects.items():
+            with subject.wire() as wire:
+                before = self.sections(wire, "millrace")["Millrace"]
+                wire.command("SET", "k", "v")
+                after = self.sections(wire, "millrace")["Millrace"]
+            self.assertGreater(int(after["commits"]), int(before["commits"]), name)
+            self.assertEqual(after["md_standby"], "pid=%d" % subject.pids("md_standby")[0], name)
+            self.assertTrue(after["rings"].startswith("count=%d,bytes=1048576," % (2 * subject.io)), name)
 
     def test_hits_and_misses(self):
         for name, subject in compare.sides.subjects.items():

@@ -15,8 +15,9 @@ Reading order, from what the user types to what a daemon sees:
     state.py      run/status.json: written by the supervisor, read by `status` even when the supervisor is dead
     leftovers.py  what a killed group leaves: processes, shared memory, files in run/
     listeners.py  the listening sockets
-    control.py    the socket between `millrace stop|restart|scale` and the supervisor
+    control.py    the socket between `millrace stop|restart|scale`, or an io_conn, and the supervisor
     instance.py   the instance folder: every file name is spelled there
+    rewrite.py    CONFIG REWRITE: the configuration file is made to say what holds
     config.py     options (millrace-conf reads them, never this package) and where the programs lie
     procfs.py     what /proc tells about a process
     eventlog.py   log/supervisor.log

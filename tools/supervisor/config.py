@@ -3,6 +3,7 @@
 The script never reads millrace.conf itself: millrace-conf does, from the one table of options.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -66,41 +67,56 @@ class Settings:
         self._config = os.path.realpath(config) if config else None
         self._overrides = list(overrides)
 
+    def file(self):
+        """The configuration file; None if there is none. It is looked for every time: it may have come or gone since the start."""
+        return self._config or (self._instance.conf if os.path.exists(self._instance.conf) else None)
+
     def _arguments(self):
-        """The file is looked for every time: it may have come or gone since the start."""
-        file = self._config or (self._instance.conf if os.path.exists(self._instance.conf) else None)
+        file = self.file()
         words = ["--file", file] if file else []
         for pair in self._overrides:
             words += ["--set", pair]
         return words
 
-    def _ask(self, what):
-        """Runs millrace-conf; its sentence about a bad value becomes ours."""
-        try:
-            done = subprocess.run([program("millrace-conf"), what] + self._arguments(), capture_output=True,
-                                  stdin=subprocess.DEVNULL, timeout=PROGRAM_S, check=False)
-        except subprocess.TimeoutExpired:
-            raise Failure(f"millrace-conf gave no answer within {PROGRAM_S:.0f} s") from None
-        except OSError as error:
-            raise Failure(f"millrace-conf cannot be run: {error.strerror}") from None
-        if done.returncode != 0:
-            sentence = done.stderr.decode("utf-8", "backslashreplace").strip().removeprefix("millrace: ")
-            raise Failure(sentence or f"millrace-conf ended with status {done.returncode} and no word")
-        return done.stdout.decode("utf-8", "surrogateescape")
-
     def options(self):
         """Every effective option with its typed value."""
-        text = self._ask("--json")
-        try:
-            options = json.loads(text)
-            return Options(options)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Failure(f"millrace-conf --json gave something unexpected ({error!r}): "
-                          "the script and the programs are of different versions; install both again") from None
+        with _expected_shape():
+            return Options(values(self._arguments()))
 
     def effective(self):
         """The same as `key = value` lines: what the daemons read."""
-        return self._ask("--effective")
+        return _ask("--effective", self._arguments())
+
+
+def _ask(what, words):
+    """Runs millrace-conf; its sentence about a bad value becomes ours."""
+    try:
+        done = subprocess.run([program("millrace-conf"), what] + words, capture_output=True,
+                              stdin=subprocess.DEVNULL, timeout=PROGRAM_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"millrace-conf gave no answer within {PROGRAM_S:.0f} s") from None
+    except OSError as error:
+        raise Failure(f"millrace-conf cannot be run: {error.strerror}") from None
+    if done.returncode != 0:
+        sentence = done.stderr.decode("utf-8", "backslashreplace").strip().removeprefix("millrace: ")
+        raise Failure(sentence or f"millrace-conf ended with status {done.returncode} and no word")
+    return done.stdout.decode("utf-8", "surrogateescape")
+
+
+@contextlib.contextmanager
+def _expected_shape():
+    """What is wrong with millrace-conf's answer becomes a Failure."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Failure(f"millrace-conf --json gave something unexpected ({error!r}): "
+                      "the script and the programs are of different versions; install both again") from None
+
+
+def values(words):
+    """{name: value} of every option after millrace-conf has read these arguments; without any these are the defaults."""
+    with _expected_shape():
+        return dict(json.loads(_ask("--json", words)))
 
 
 class Options:

@@ -98,6 +98,10 @@ class Group:
         self.log.event("scaled", io_conns=count)
         return len(self._serving()), len(self._of("io_conn")) - len(self._serving())
 
+    def io_conns(self):
+        """How many io_conn there are to be."""
+        return len(self._serving())
+
     # --- what the slots need ----------------------------------------------------------------------------------------
 
     def launch(self, slot):

@@ -13,6 +13,12 @@ from .errors import Failure, Interrupted
 from .group import Group
 from .instance import holds_lock, take_lock
 from .limits import IO_CONN_MAX, REQUEST_BYTES_MAX, REQUEST_S
+from .rewrite import rewrite
+
+
+def _are_texts(given):
+    """Whether this is a table of texts, each character of which is a byte."""
+    return isinstance(given, dict) and all(isinstance(text, str) and all(ord(char) < 256 for char in text) for text in given.values())
 
 
 class Supervisor:
@@ -134,16 +140,25 @@ class Supervisor:
         except (ValueError, TypeError, KeyError, RecursionError):
             return {"ok": False, "error": "the request is not understood"}
         if operation == "stop":
-            self._request_stop("millrace stop")
+            self._request_stop("SHUTDOWN" if message.get("by") == "client" else "millrace stop")
             return {"ok": True, "pid": self._launch.supervisor_pid}
         if operation == "status":
             return {"ok": True, "status": self._group.record()}
+        if operation == "rewrite" and _are_texts(message.get("options")):
+            return await self._exclusively(self._rewrite(message["options"]), "rewrite")
         if operation == "restart":
             return await self._exclusively(self._group.restart(), "restart")
         count = message.get("io_conns")
         if operation == "scale" and type(count) is int and 1 <= count <= IO_CONN_MAX:
             return await self._exclusively(self._scale(count), "scale")
         return {"ok": False, "error": "the request is not understood"}
+
+    async def _rewrite(self, live):
+        """CONFIG REWRITE."""
+        data = self._launch
+        live = {name: text.encode("latin-1").decode("utf-8", "surrogateescape") for name, text in live.items()}
+        path = await asyncio.to_thread(rewrite, data.instance, data.settings, live, self._group.io_conns())
+        self._log.event("rewritten", path=path)
 
     async def _scale(self, count):
         serving, draining = await self._group.scale(count)
@@ -155,7 +170,7 @@ class Supervisor:
         if busy or not self._launch.ready or self._stop.is_set():
             work.close()
             return {"ok": False,
-                    "error": "the group is being started, stopped, restarted or scaled: try again when that is done"}
+                    "error": "the group is being started, stopped, restarted or scaled, or its configuration rewritten: try again when that is done"}
         self._operation = asyncio.create_task(work)
         try:
             result = await asyncio.shield(self._operation)
