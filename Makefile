@@ -123,7 +123,7 @@ ifneq ($(findstring address,$(SAN)),)
 export ASAN_OPTIONS ?= quarantine_size_mb=4
 endif
 AMNESIA := --and "the same with an md that forgets everything 50 times a second:" env MILLRACE_AMNESIA_MS=20 \
-    tests/run.py --build "$(BUILD)" process/b_commands process/b_transactions_test/Transactions process/c_random process/d_protocol
+    tests/run.py --build "$(BUILD)" process/b_commands process/b_transactions_test/Transactions process/c_random process/d_protocol process/e_clients_test/Contention
 MUTANTS := --and "bugs put in on purpose, each of which has to be seen:" \
     tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT) $(UNIT_LIBRARY)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
 test: deps-test
@@ -193,6 +193,9 @@ soak: deps-test
 	tests/bench/kill_storm.py --kills $(KILLS) --double 100
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LINEAR_SECONDS=$(SECONDS) /usr/bin/python3 tests/process/k_linear_test.py
 	tests/bench/direct_reads.py
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/c_random_test.py
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 MILLRACE_AMNESIA_MS=20 /usr/bin/python3 tests/process/c_random_test.py
+	tests/bench/scan_growth.py
 
 clean:
 	rm -rf build

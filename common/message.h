@@ -103,11 +103,15 @@ inline bool open_message(const Frame& frame, Message& message) {
 struct RequestHeader {
     uint16_t command;         ///< CommandId
     uint8_t database;         ///< 0 .. databases - 1
-    uint8_t reserved;         ///< 0
+    uint8_t flags;            ///< request_flag
     uint32_t argument_count;  ///< without the command's name
     uint32_t enqueued_us;     ///< low 32 bits of monotonic_us() when io_conn handed it over
 };
 static_assert(sizeof(RequestHeader) == 12);
+
+namespace request_flag {
+inline constexpr uint8_t no_touch = 1;  ///< that its keys are used leaves no mark (CLIENT NO-TOUCH)
+}  // namespace request_flag
 
 /// In place of a command's number in a request that is an argument of EXEC: its one argument is a reply that io_conn has made.
 inline constexpr uint16_t kRawReply = 0xffff;

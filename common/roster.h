@@ -3,8 +3,8 @@
 // control: one writer, the md that holds the lease. md_epoch rises with every md that takes over, md_park is its park word
 //          (wakeup.h), md_turns its progress; the lease (md/lease.h) is of all md, and killed_by_watchdog and standby_pid are of the waiting one.
 // roster:  line i is written by io_conn i only; all others read it. It says which channel is current, how many
-//          connections it has and whether its loop turns (accept rule, io_conn/acceptor.h). The two words at its head
-//          are the exception to "one writer": client ids and `changes` are taken with fetch_add by any io_conn, so
+//          connections it has and whether its loop turns (accept rule, io_conn/acceptor.h). The words at its head
+//          are the exception to "one writer": client ids, `changes` and `orders` are taken with fetch_add by any io_conn, so
 //          that ids rise over all of them; a word lost or set by a faulty io_conn costs numbering, nothing else.
 // Order when an io_conn joins: make rings-<i> (channel.h) -> line: park, state -> generation (release) -> changes
 // (fetch_add, release) -> wake md. md reads `changes` (acquire) once a turn and looks at the lines when it moved.
@@ -60,10 +60,11 @@ static_assert(sizeof(RosterLine) == kCacheLineDistance);
 struct Roster {
     alignas(kCacheLineDistance) std::atomic<uint64_t> next_client_id;
     alignas(kCacheLineDistance) std::atomic<uint64_t> changes;
+    alignas(kCacheLineDistance) std::atomic<uint64_t> orders;  ///< rises when an io_conn has issued some (client_rows.h)
     RosterLine lines[kMaxIoConns];
 };
 inline constexpr uint64_t kRosterLayout =
-    layout_hash("roster-3", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, lines), kMaxIoConns,
+    layout_hash("roster-4", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, orders), offsetof(Roster, lines), kMaxIoConns,
                              offsetof(RosterLine, turns), offsetof(RosterLine, pid), offsetof(RosterLine, state),
                              offsetof(RosterLine, park), offsetof(RosterLine, connections),
                              offsetof(RosterLine, yielding), offsetof(RosterLine, reading)});

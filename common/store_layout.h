@@ -399,6 +399,15 @@ struct LiveWord {
     uint64_t configured;  ///< what the configuration said when md looked last, + 1; 0 = it was never looked at
 };
 
+/// CLIENT PAUSE: until when commands wait, and which. A word of 0 is no pause.
+struct PauseWord {
+    int64_t until_ms;
+    bool all;  ///< or only those that write
+
+    static PauseWord from(uint64_t word) { return {static_cast<int64_t>(word >> 1), (word & 1) != 0}; }
+    uint64_t word() const { return static_cast<uint64_t>(until_ms) << 1 | all; }
+};
+
 /// The same of an option that is a text; bytes behind `length` mean nothing.
 struct LiveText {
     uint64_t length;      ///< bytes
@@ -432,7 +441,9 @@ struct Root {
     uint64_t marks_kept;   ///< MarkKind (marks.h)
     uint64_t index_pages;  ///< pages of index segments
     uint64_t expiry_is_off;  ///< 1: keys whose time is over lie until somebody meets them (DEBUG SET-ACTIVE-EXPIRE)
+    uint64_t pause;        ///< PauseWord
 };
+inline constexpr uint64_t kPauseAt = kRootAt + offsetof(Root, pause);
 constexpr uint64_t live_word_at(unsigned index) {
     return kRootAt + offsetof(Root, live) + index * sizeof(LiveWord) + offsetof(LiveWord, value);
 }

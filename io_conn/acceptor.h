@@ -45,6 +45,8 @@ class Acceptor {
     bool open() const { return !listeners_.empty(); }
     /// The process was woken, perhaps because a peer has yielded.
     void on_wake();
+    /// Wakes another io_conn, if it is there.
+    void wake_peer(unsigned index);
 
   private:
     static void on_waiting(int fd, short, void* self);
@@ -57,7 +59,6 @@ class Acceptor {
     void note_turns();
     bool yield();
     void wake_yielding_peers();
-    void wake_peer(unsigned index);
     void pause(int milliseconds);
     void end_pause(bool patient);
 

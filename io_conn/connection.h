@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/client_rows.h"
 #include "common/message.h"
 #include "io_conn/buffer.h"
 #include "io_conn/reply_encoder.h"
@@ -49,6 +50,24 @@ enum class Asking : uint8_t {
     the_end,  ///< the group is ending, as this connection has asked for: there is no reply
 };
 
+/// CLIENT REPLY: whether the client gets replies.
+enum class Muted : uint8_t {
+    no,
+    next,     ///< not that of the next command
+    current,  ///< not that of the command under way
+    all,
+};
+
+/// A CLIENT KILL that waits for other io_conn (client_orders.h).
+struct KillUnderWay {
+    std::vector<uint64_t> to_order;  ///< clients for which there was no room yet
+    uint64_t orders = 0;             ///< how many of our orders have to be carried out
+    uint64_t give_up_at_us = 0;
+    int64_t killed = 0;
+    bool answers_with_count = true;
+    bool kills_itself = false;
+};
+
 struct Connection {
     Connection(BufferPool& input_pool, BufferPool& output_pool) : input(input_pool), output(output_pool) {}
 
@@ -68,6 +87,8 @@ struct Connection {
     std::list<WaitingReply> waiting;  ///< in order; the first one with a record is being read
     RecordReader reading;
     std::string name;
+    std::string library, library_version;  ///< as CLIENT SETINFO has said
+    std::unique_ptr<KillUnderWay> kill;
     std::unique_ptr<Transaction> transaction;  ///< between MULTI and EXEC
     std::vector<WatchedKey> watched;
     std::unique_ptr<ConnectionBefore> before_exec;  ///< while an EXEC that has changed it is not answered; nothing else is executed then
@@ -83,6 +104,8 @@ struct Connection {
     Asking asking = Asking::nothing;
     bool resp3 = false;
     bool stranger = false;  ///< has yet to say the password
+    Muted muted = Muted::no;
+    uint8_t flags = 0;      ///< client_flag
 
     bool readable : 1 = false;           ///< the socket may have bytes (edge-triggered)
     bool hung_up : 1 = false;            ///< the peer has closed its sending side; what it sent before may still be there
@@ -91,11 +114,13 @@ struct Connection {
     bool write_blocked : 1 = false;      ///< the socket's buffer is full; wait for its event
     bool output_limited : 1 = false;     ///< stopped at the output limit
     bool md_remembers : 1 = false;       ///< md may keep something for it: tell it when the connection closes
+    bool in_patient : 1 = false;         ///< in the list of those who wait for the end of a pause, or for other io_conn
     bool in_ring_waiters : 1 = false;    ///< in the list of those who wait for room in the request ring
     bool in_ready : 1 = false;           ///< in the server's list of connections with something to do
     bool in_dirty : 1 = false;           ///< in the list of connections with output to send
 
     bool open() const { return fd >= 0; }
+    uint8_t request_flags() const { return (flags & client_flag::no_touch) != 0 ? request_flag::no_touch : 0; }
     ConnectionId id() const { return {slot, generation}; }
     uint32_t in_flight() const { return sent - answered; }
     bool replies_owed() const { return in_flight() != 0 || outgoing != nullptr || !deferred.empty() || asking != Asking::nothing; }

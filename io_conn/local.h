@@ -15,6 +15,11 @@ struct LocalCall {
     RespWriter& out;
 };
 
+/// Text without spaces and what is beyond ASCII, as names of clients have to be.
+bool is_plain_text(std::string_view text);
+inline constexpr std::string_view kBadClientName = "ERR Client names cannot contain spaces, newlines or special characters.";
+void set_client_name(const LocalCall& call, std::string_view name);
+
 using LocalHandler = void (*)(const LocalCall&);
 
 /// Answers INFO's text for the sections asked for; no section = the default ones (local_info.cc).

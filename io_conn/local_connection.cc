@@ -1,12 +1,8 @@
-// Commands about the connection: PING ECHO QUIT RESET HELLO SELECT AUTH CLIENT. Runs in io_conn; see local.h.
+// Commands about the connection: PING ECHO QUIT RESET HELLO SELECT AUTH MULTI DISCARD UNWATCH. Runs in io_conn; see local.h.
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <ctime>
 #include <limits>
 
-#include "common/log.h"
-#include "common/paths.h"
 #include "common/text.h"
 #include "common/version.h"
 #include "io_conn/local.h"
@@ -16,25 +12,12 @@ namespace millrace::io_conn {
 namespace {
 
 constexpr std::string_view kWrongPassword = "WRONGPASS invalid username-password pair or user is disabled.";
-constexpr std::string_view kBadClientName =
-    "ERR Client names cannot contain spaces, newlines or special characters.";
-
-bool valid_client_name(std::string_view name) {
-    for (const char c : name)
-        if (c < '!' || c > '~') return false;
-    return true;
-}
 
 /// There is one user, "default"; without a password set any password is right for it. Notes who the client is.
 bool log_in(const LocalCall& call, std::string_view user, std::string_view password) {
     if (user != "default" || (call.server.needs_password() && !call.server.is_password(password))) return false;
     call.connection.stranger = false;
     return true;
-}
-
-void set_name(const LocalCall& call, std::string_view name) {
-    call.connection.name = name;
-    call.server.describe(call.connection);
 }
 
 }  // namespace
@@ -57,7 +40,9 @@ void local_reset(const LocalCall& call) {
     call.connection.database = 0;
     call.server.drop_transaction(call.connection);
     call.connection.stranger = call.server.needs_password();
-    set_name(call, {});
+    call.connection.muted = Muted::no;
+    call.connection.flags = 0;
+    set_client_name(call, {});
     call.out.raw("+RESET\r\n");
 }
 
@@ -111,10 +96,10 @@ bool read_hello_options(const LocalCall& call) {
             if (!log_in(call, words[i + 1], words[i + 2])) return call.out.error(kWrongPassword), false;
             i += 2;
         } else if (equals_ignoring_case(words[i], "SETNAME") && i + 1 < words.size()) {
-            if (!valid_client_name(words[i + 1])) return call.out.error(kBadClientName), false;
-            set_name(call, words[++i]);
+            if (!is_plain_text(words[i + 1])) return call.out.error(kBadClientName), false;
+            set_client_name(call, words[++i]);
         } else {
-            call.out.error(fmt::format("ERR Syntax error in HELLO option '{}'", words[i]));
+            call.out.error(fmt::format("ERR Syntax error in HELLO option '{}'", until_nul(words[i])));
             return false;
         }
     }
@@ -148,104 +133,6 @@ void local_hello(const LocalCall& call) {
     out.bulk("mode"), out.bulk("standalone");
     out.bulk("role"), out.bulk("master");
     out.bulk("modules"), out.array(0);
-}
-
-void local_client_id(const LocalCall& call) { call.out.integer(static_cast<int64_t>(call.connection.client_id)); }
-
-void local_client_getname(const LocalCall& call) {
-    if (call.connection.name.empty()) call.out.null();
-    else call.out.bulk(call.connection.name);
-}
-
-void local_client_setname(const LocalCall& call) {
-    if (!valid_client_name(call.words[2])) return call.out.error(kBadClientName);
-    set_name(call, call.words[2]);
-    call.out.ok();
-}
-
-namespace {
-
-/// Which connections CLIENT LIST shows.
-struct ClientFilter {
-    bool none = false;  ///< a type of which there are none
-    std::vector<uint64_t> ids;
-
-    bool shows(uint64_t id) const {
-        return !none && (ids.empty() || std::find(ids.begin(), ids.end(), id) != ids.end());
-    }
-};
-
-bool read_client_filter(const LocalCall& call, ClientFilter& filter) {
-    const Arguments words = call.words;
-    if (words.size() == 4 && equals_ignoring_case(words[2], "TYPE")) {
-        for (const std::string_view type : {"normal", "master", "replica", "slave", "pubsub"}) {
-            if (!equals_ignoring_case(words[3], type)) continue;
-            filter.none = type != "normal";
-            return true;
-        }
-        return call.out.error(fmt::format("ERR Unknown client type '{}'", words[3])), false;
-    }
-    if (words.size() > 3 && equals_ignoring_case(words[2], "ID")) {
-        for (const std::string_view word : words.subspan(3)) {
-            int64_t id;
-            if (!parse_integer(word, id)) return call.out.error("ERR Invalid client ID"), false;
-            filter.ids.push_back(static_cast<uint64_t>(id));
-        }
-        return true;
-    }
-    if (words.size() != 2) return call.out.error("ERR syntax error"), false;
-    return true;
-}
-
-/// "client|list" of an activity word, or NULL before the first command.
-std::string_view command_name(uint64_t activity) {
-    const uint64_t command = activity & 0xffff;
-    return command < kCommandCount ? command_rows()[command].name : "NULL";
-}
-
-std::string client_line(const ClientInfo& info, const std::string& unix_path, uint64_t activity, uint64_t backlog,
-                        uint64_t now_s) {
-    const uint64_t unsent = backlog >> 32, unread = backlog & 0xffffffff;
-    const uint64_t active_s = activity >> 16;
-    const bool is_unix = info.unix_socket != 0;
-    const std::string unix_address = unix_path + ":0";
-    return fmt::format(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 qbuf={} "
-        "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} events=r cmd={} user=default "
-        "redir=-1 resp={}\n",
-        info.id, is_unix ? unix_address : info.address, is_unix ? unix_address : info.local_address, info.fd, info.name, now_s - std::min(now_s, info.connected_at_s),
-        now_s - std::min(now_s, active_s), is_unix ? "U" : "N", info.database, unread, unsent, unsent,
-        sizeof(Connection) + unread + unsent, command_name(activity), info.resp);
-}
-
-}  // namespace
-
-void local_client_list(const LocalCall& call) {
-    ClientFilter filter;
-    if (!read_client_filter(call, filter)) return;
-    const auto now_s = static_cast<uint64_t>(std::time(nullptr));
-    // The caller's own line is as of now, not as of its last turn.
-    call.server.rows().row(call.connection.slot).activity.store(now_s << 16 | static_cast<uint64_t>(call.row.id));
-    const std::string& unix_path = call.server.daemon().options().text(OptionId::unixsocket);
-    std::vector<std::pair<uint64_t, std::string>> lines;
-    const Roster& roster = call.server.link().roster();
-    for (unsigned index = 0; index < kMaxIoConns; ++index) {
-        if (roster.lines[index].state.load(std::memory_order_relaxed) == static_cast<uint32_t>(IoConnState::absent)) continue;
-        try {
-            const DaemonArguments& arguments = call.server.daemon().arguments();
-            for_each_client(paths::clients(arguments.dir, index), arguments.instance,
-                            [&](const ClientInfo& info, uint64_t activity, uint64_t backlog) {
-                                if (filter.shows(info.id))
-                                    lines.emplace_back(info.id, client_line(info, unix_path, activity, backlog, now_s));
-                            });
-        } catch (const std::exception& error) {
-            log::verbose("CLIENT LIST leaves io_conn {} out: {}", index, error.what());
-        }
-    }
-    std::sort(lines.begin(), lines.end());
-    std::string text;
-    for (const auto& [id, line] : lines) text += line;
-    call.out.verbatim(text);
 }
 
 }  // namespace millrace::io_conn

@@ -37,6 +37,7 @@ Server::Server(Daemon& daemon)
       deferred_scratch_(output_pool_),
       rows_(paths::clients(daemon.dir(), daemon.arguments().index), daemon.arguments().instance,
             daemon.arguments().generation, static_cast<uint64_t>(option_row(OptionId::maxclients).highest) + 1),
+      orders_(daemon, link_.roster(), rows_.orders(), [this](unsigned index) { acceptor_->wake_peer(index); }),
       base_(make_base()),
       decoder_(static_cast<uint64_t>(live_.number(OptionId::proto_max_bulk_len))),
       scratch_(std::make_unique<char[]>(kReadBytesPerTurn)),
@@ -48,6 +49,7 @@ Server::Server(Daemon& daemon)
     second_event_ = event_new(base_, -1, EV_PERSIST, on_second, this);
     const timeval second{1, 0};
     event_add(second_event_, &second);
+    patience_event_ = event_new(base_, -1, 0, on_patience, this);
     acceptor_ = std::make_unique<Acceptor>(*this, base_, daemon.arguments().listen_fds);
     supervisor_ = std::make_unique<SupervisorLink>(base_, paths::run_folder(daemon.dir()),
                                                    [this](ConnectionId who, const SupervisorAnswer& answer) { on_supervisor_answer(who, answer); });
@@ -64,6 +66,7 @@ Server::~Server() {
         if (connections_.at(slot).open()) close_connection(connections_.at(slot));
     event_free(fifo_event_);
     event_free(second_event_);
+    event_free(patience_event_);
     event_base_free(base_);
 }
 
@@ -81,7 +84,7 @@ void Server::turn() {
         link_.begin_park();
         // A request to end is answered once without sleep; after that the loop sleeps like any other while it waits.
         const bool told_to_end = (daemon_.stopping() && stop_asked_us_ == 0) || (daemon_.retiring() && acceptor_->open());
-        parked = !link_.has_work() && !told_to_end;
+        parked = !link_.has_work() && !orders_.any_new() && !told_to_end;
         if (parked) counters_.add(IoCounter::parks);
         event_base_loop(base_, parked ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
         link_.end_park();
@@ -94,6 +97,9 @@ void Server::turn() {
     RosterLine& line = link_.line();
     line.turns.store(line.turns.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     if (link_.md_changed()) on_md_change();
+    if (orders_.any_new()) orders_.carry_out([this](std::span<const uint64_t> clients) { close_clients(clients, nullptr); });
+    look_at_pause();
+    if (!patient_.empty()) retry_patient();
     serve_ready();
     publish();
     take_replies();
@@ -103,7 +109,7 @@ void Server::turn() {
 
 bool Server::idle() {
     const bool nothing_to_tell = (to_forget_.empty() && to_release_.empty()) || link_.wants_space();
-    return ready_.empty() && dirty_.empty() && nothing_to_tell && !link_.has_work();
+    return ready_.empty() && dirty_.empty() && nothing_to_tell && !link_.has_work() && !orders_.any_new();
 }
 
 void Server::publish() {
@@ -155,6 +161,41 @@ void Server::publish_rates() {
         const uint64_t count = counters_.get(kRates[i].first);
         counters_.set(kRates[i].second, (count - std::exchange(rate_counts_[i], count)) * 1'000'000 / elapsed_us);
     }
+}
+
+void Server::on_patience(int, short, void* server) { static_cast<Server*>(server)->patience_over_ = true; }
+
+/// The connection is looked at again in a while.
+Server::Executed Server::wait_patiently(Connection& connection) {
+    if (!connection.in_patient) {
+        connection.in_patient = true;
+        patient_.push_back(&connection);
+    }
+    if (!event_pending(patience_event_, EV_TIMEOUT, nullptr)) {
+        const timeval time{0, kPatienceMs * 1000};
+        event_add(patience_event_, &time);
+    }
+    return Executed::not_now;
+}
+
+void Server::retry_patient() {
+    if (!patience_over_ && kills_under_way_ == 0) return;
+    patience_over_ = false;
+    for (Connection* connection : patient_) {
+        connection->in_patient = false;
+        make_ready(*connection);
+    }
+    patient_.clear();
+}
+
+/// Reads the word of CLIENT PAUSE, and the clock while there is a pause.
+void Server::look_at_pause() {
+    const uint64_t word = link_.store().load(store::kPauseAt);
+    if (word == pause_word_ && !paused_) return;
+    pause_word_ = word;
+    const store::PauseWord pause = store::PauseWord::from(word);
+    paused_ = word != 0 && pause.until_ms > wall_ms();
+    paused_all_ = paused_ && pause.all;
 }
 
 void Server::publish_gauges() {

@@ -16,6 +16,7 @@
 //   N4  Sockets are edge-triggered with one event each for their whole life; `readable` and `write_blocked` remember
 //       the edges. Whoever stops early stays on the ready list.
 //   N5  A read is answered from the store only while none of its connection's requests is with md: it sees its own writes.
+//   N6  Who waits for the end of CLIENT PAUSE, or for other io_conn, is looked at every kPatienceMs; the process sleeps in between.
 #pragma once
 
 #include <event2/event.h>
@@ -25,12 +26,13 @@
 #include <string_view>
 #include <vector>
 
+#include "common/client_rows.h"
 #include "common/commands.h"
 #include "common/counters.h"
 #include "common/daemon.h"
 #include "common/live_options.h"
 #include "io_conn/acceptor.h"
-#include "io_conn/client_rows.h"
+#include "io_conn/client_orders.h"
 #include "io_conn/connection.h"
 #include "io_conn/direct_commands.h"
 #include "io_conn/direct_reader.h"
@@ -41,6 +43,8 @@
 namespace millrace::io_conn {
 
 using Arguments = std::span<const std::string_view>;
+
+struct LocalCall;
 
 class Server {
   public:
@@ -55,6 +59,8 @@ class Server {
     static constexpr size_t kDirectKeysMax = 4096;         ///< requests with more keys go to md
     static constexpr size_t kWatchedKeysMax = 10'000;      ///< of a connection
     static constexpr size_t kQueuedLocalMax = 1000;        ///< commands of a transaction that io_conn answers: their replies are all held
+    static constexpr int kPatienceMs = 5;                  ///< between looks for the end of a pause
+    static constexpr uint64_t kKillPatienceUs = 1'000'000; ///< for other io_conn to close connections
     static constexpr int kStopPatienceMs = 1000;           ///< for owed replies, when the process is told to end
 
     explicit Server(Daemon& daemon);
@@ -71,6 +77,9 @@ class Server {
     ConnectionTable& connections() { return connections_; }
     Counters<IoCounter>& counters() { return counters_; }
     ClientRows& rows() { return rows_; }
+    /// Closes these clients' connections, if they are of this process. The connection `except` gets its replies before.
+    void close_clients(std::span<const uint64_t> clients, const Connection* except);
+    bool begin_kill(const LocalCall& call, KillUnderWay* kill);
     const Daemon& daemon() const { return daemon_; }
     /// The options that can be changed while the group runs, as of the last look_at_options().
     int64_t live_number(OptionId id) const { return live_.number(id); }
@@ -97,6 +106,7 @@ class Server {
     static void on_socket(int, short what, void* connection);
     static void on_fifo(int, short, void* server);
     static void on_second(int, short, void* server);
+    static void on_patience(int, short, void* server);
 
     // connection life (server_connections.cc)
     bool admit(int fd);
@@ -118,6 +128,14 @@ class Server {
     size_t consume(Connection& connection, std::string_view bytes);
     const CommandRow* look_up(std::string_view name);
     Executed execute(Connection& connection, const CommandRow* row, Arguments words);
+    Executed execute_aloud(Connection& connection, const CommandRow* row, Arguments words);
+    Executed wait_patiently(Connection& connection);
+    void retry_patient();
+    void look_at_pause();
+    bool waits_for_pause(const Connection& connection, const CommandRow& row) const;
+    Executed kill_clients(Connection& connection, const CommandRow& row, Arguments words);
+    void issue_orders(KillUnderWay& kill);
+    static void answer_kill(const KillUnderWay& kill, RespWriter& out);
     Executed execute_in_md(Connection& connection, const CommandRow& row, Arguments words);
     void send_outgoing(Connection& connection);
 
@@ -184,13 +202,15 @@ class Server {
     LiveValues live_;
     Buffer deferred_scratch_;
     ClientRows rows_;
+    ClientOrders orders_;
     event_base* base_ = nullptr;
     event* fifo_event_ = nullptr;
     event* second_event_ = nullptr;
+    event* patience_event_ = nullptr;
     std::unique_ptr<Acceptor> acceptor_;
     std::unique_ptr<SupervisorLink> supervisor_;
     RespDecoder decoder_;
-    std::vector<Connection*> ready_, ready_now_, dirty_, dirty_now_, ring_waiters_;
+    std::vector<Connection*> ready_, ready_now_, dirty_, dirty_now_, ring_waiters_, patient_;
     std::vector<ConnectionId> to_forget_;
     std::vector<uint64_t> to_release_;   ///< reply records
     bool look_for_lost_ = false;         ///< another md has taken over, and its replies have not all been taken yet
@@ -209,6 +229,10 @@ class Server {
     uint64_t rates_at_us_ = 0;
     std::array<uint64_t, 3> rate_counts_{};  ///< counters of which the rates are published, as they were then
     unsigned batch_ = 0;
+    uint64_t pause_word_ = 0;   ///< as it was looked at last
+    bool paused_ = false, paused_all_ = false;
+    bool patience_over_ = false;
+    unsigned kills_under_way_ = 0;
     bool ring_was_full_ = false;
 };
 
@@ -227,6 +251,7 @@ class LocalReply {
     bool deferred_ = false;
     Buffer& target_;
     RespWriter writer_;
+    size_t begins_;  ///< where in the target
 };
 
 /// What an error begins with when the supervisor does not do what it was asked for.

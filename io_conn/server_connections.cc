@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <ctime>
 #include <utility>
@@ -182,11 +183,18 @@ void Server::describe(Connection& connection) {
         fill_addresses(connection.fd, info);
         row.activity.store(info.connected_at_s << 16 | kCommandCount, std::memory_order_relaxed);
         row.backlog.store(0, std::memory_order_relaxed);
+        row.transaction.store(0, std::memory_order_relaxed);
     }
+    info.flags = connection.flags;
     info.database = connection.database;
     info.resp = connection.resp3 ? 3 : 2;
-    std::memset(info.name, 0, sizeof info.name);
-    std::memcpy(info.name, connection.name.data(), std::min(connection.name.size(), sizeof info.name - 1));
+    const auto put = [](std::string_view text, std::span<char> field) {
+        std::ranges::fill(field, '\0');
+        text.copy(field.data(), field.size() - 1);
+    };
+    put(connection.name, info.name);
+    put(connection.library, info.library);
+    put(connection.library_version, info.library_version);
     rows_.write(connection.slot, info);
 }
 
@@ -209,6 +217,12 @@ void Server::close_connection(Connection& connection) {
     connection.deferred_bytes = 0;
     connection.last_command = kCommandCount;
     connection.name = {};
+    connection.library = {};
+    connection.library_version = {};
+    if (connection.kill != nullptr) --kills_under_way_;
+    connection.kill.reset();
+    connection.muted = Muted::no;
+    connection.flags = 0;
     connection.sent = connection.arrived = connection.answered = 0;
     connection.database = 0;
     connection.resp3 = connection.readable = connection.hung_up = connection.peer_closed = connection.close_after_replies = false;
@@ -247,6 +261,17 @@ void Server::close_if_done(Connection& connection) {
     const bool nothing_left = connection.input.empty() || connection.partial != nullptr;
     if (connection.close_after_replies || (connection.peer_closed && !connection.readable && nothing_left))
         close_connection(connection);
+}
+
+void Server::close_clients(std::span<const uint64_t> clients, const Connection* except) {
+    std::vector<uint64_t> wanted(clients.begin(), clients.end());
+    std::ranges::sort(wanted);
+    for (size_t slot = 0; slot < connections_.slots(); ++slot) {
+        Connection& connection = connections_.at(slot);
+        if (!connection.open() || !std::ranges::binary_search(wanted, connection.client_id)) continue;
+        if (&connection == except) connection.close_after_replies = true;
+        else close_connection(connection);
+    }
 }
 
 void Server::close_idle_connections() {

@@ -20,13 +20,14 @@ size_t keys_of(const CommandRow& row, size_t arguments) {
 }
 
 bool may_read_directly(const Connection& connection) {
-    return !connection.stranger && connection.transaction == nullptr && (kSeededReaderBug == SeededReaderBug::reader_overtakes_writes || !connection.replies_owed());
+    return !connection.stranger && connection.muted == Muted::no && connection.transaction == nullptr && (kSeededReaderBug == SeededReaderBug::reader_overtakes_writes || !connection.replies_owed());
 }
 
 }  // namespace
 
 /// False: the request is not for direct reading, or not now (N5). `begin`: where it begins in the input.
 bool Server::queue_direct(Connection& connection, const CommandRow& row, Arguments words, size_t begin) {
+    if (paused_all_) return false;
     const DirectHandler handler = direct_handler(row.id);
     if (handler == nullptr || !row.accepts(words.size()) || !may_read_directly(connection)) return false;
     const Arguments arguments = words.subspan(1);
@@ -88,7 +89,7 @@ bool Server::answer_direct(Connection& connection, const PendingRead& read) {
         if (outcome == DirectOutcome::answered && direct_.validate(keys)) {
             uint64_t hits = 0;
             for (const DirectLookup& key : keys) hits += key.item != 0;
-            if (uses_its_keys(read.row->id)) direct_.use(keys);
+            if (uses_its_keys(read.row->id) && (connection.flags & client_flag::no_touch) == 0) direct_.use(keys);
             direct_hits_ += hits;
             direct_misses_ += keys.size() - hits;
             ++direct_answers_;

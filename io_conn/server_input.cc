@@ -21,10 +21,10 @@ constexpr size_t kQuotedBytesMax = 128;
 std::string unknown_command(Arguments words) {
     std::string arguments;
     for (size_t i = 1; i < words.size() && arguments.size() < kQuotedBytesMax; ++i) {
-        const std::string_view word = words[i].substr(0, words[i].find('\0'));
+        const std::string_view word = until_nul(words[i]);
         arguments += fmt::format("'{}' ", word.substr(0, kQuotedBytesMax - arguments.size()));
     }
-    const std::string_view name = words[0].substr(0, words[0].find('\0'));
+    const std::string_view name = until_nul(words[0]);
     return fmt::format("ERR unknown command '{}', with args beginning with: {}", name.substr(0, kQuotedBytesMax), arguments);
 }
 
@@ -32,7 +32,7 @@ std::string unknown_subcommand(const CommandRow& container, std::string_view wor
     std::string upper(container.name);
     for (char& c : upper) c = static_cast<char>(std::toupper(c));
     return fmt::format("ERR unknown subcommand '{}'. Try {} HELP.",
-                       word.substr(0, word.find('\0')).substr(0, kQuotedBytesMax), upper);
+                       until_nul(word).substr(0, kQuotedBytesMax), upper);
 }
 
 constexpr std::string_view kDebugNotAllowed =
@@ -85,6 +85,7 @@ void Server::serve_ready() {
         ClientRow& row = rows_.row(connection->slot);
         row.activity.store(wall_s_ << 16 | connection->last_command, std::memory_order_relaxed);
         row.backlog.store(uint64_t{connection->output.size()} << 32 | connection->input.size(), std::memory_order_relaxed);
+        row.transaction.store(connection->transaction == nullptr ? 0 : connection->transaction->queue.size() + 1, std::memory_order_relaxed);
     }
     ready_now_.clear();
 }
@@ -235,6 +236,12 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
     return pending_reads_.empty() ? used : run_direct(connection, used);
 }
 
+bool Server::waits_for_pause(const Connection& connection, const CommandRow& row) const {
+    if (paused_all_) return true;
+    if (row.id == CommandId::exec) return connection.transaction != nullptr && connection.transaction->writes;
+    return row.is(command_flag::write) || row.id == CommandId::pfcount;
+}
+
 namespace {
 
 /// Whether a command is queued between MULTI and EXEC.
@@ -254,7 +261,20 @@ void Server::reject(Connection& connection, std::string_view error) {
     connection.close_after_replies = true;
 }
 
+/// With CLIENT REPLY SKIP the next command is executed alone, so that it is known which reply to leave out.
 Server::Executed Server::execute(Connection& connection, const CommandRow* row, Arguments words) {
+    if (connection.muted == Muted::current) {
+        if (connection.replies_owed()) return Executed::not_now;
+        connection.muted = Muted::no;
+    }
+    const bool is_reply = row != nullptr && row->id == CommandId::client && words.size() > 1 && equals_ignoring_case(words[1], "REPLY");
+    const bool is_skipped = connection.muted == Muted::next && !is_reply;
+    const Executed executed = execute_aloud(connection, row, words);
+    if (is_skipped && executed == Executed::yes) connection.muted = Muted::current;
+    return executed;
+}
+
+Server::Executed Server::execute_aloud(Connection& connection, const CommandRow* row, Arguments words) {
     std::string error;
     if (row == nullptr && looks_like_http(words[0])) {
         log::warning("client {} speaks HTTP, perhaps through a browser that was tricked into it: closed",
@@ -270,6 +290,7 @@ Server::Executed Server::execute(Connection& connection, const CommandRow* row, 
         else if (subcommand == nullptr) error = unknown_subcommand(*row, words[1]);
         else row = subcommand;
     }
+    connection.last_command = error.empty() ? static_cast<uint16_t>(row->id) : kCommandCount;  // CLIENT LIST's, also of one that is refused
     if (error.empty() && !row->accepts(words.size()))
         error = fmt::format("ERR wrong number of arguments for '{}' command", row->name);
     if (error.empty() && row->is(command_flag::guarded) && !debug_is_allowed(connection)) error = kDebugNotAllowed;
@@ -278,12 +299,14 @@ Server::Executed Server::execute(Connection& connection, const CommandRow* row, 
         drop_transaction(connection);
         error = "EXECABORT Transaction discarded because of: " + (error.starts_with("ERR ") ? error.substr(4) : error);
     }
+    if (paused_ && error.empty() && waits_for_pause(connection, *row)) return wait_patiently(connection);
     if (connection.transaction != nullptr) {
         if (!error.empty()) connection.transaction->failed = true;
         else if (waits_for_exec(row->id)) return queue_command(connection, *row, words);
     }
     if (error.empty() && row->is(command_flag::barrier) && connection.replies_owed()) return Executed::not_now;
     if (error.empty() && row->id == CommandId::exec) return execute_transaction(connection, *row);
+    if (error.empty() && row->id == CommandId::client_kill) return kill_clients(connection, *row, words);
     if (error.empty() && row->id == CommandId::watch) return watch(connection, *row, words.subspan(1));
     if (error.empty() && row->place == CommandPlace::md) return execute_in_md(connection, *row, words.subspan(1));
     counters_.add(IoCounter::commands);
@@ -298,7 +321,7 @@ Server::Executed Server::execute(Connection& connection, const CommandRow* row, 
 }
 
 Server::Executed Server::execute_in_md(Connection& connection, const CommandRow& row, Arguments arguments) {
-    const RequestHeader header{static_cast<uint16_t>(row.id), connection.database, 0,
+    const RequestHeader header{static_cast<uint16_t>(row.id), connection.database, connection.request_flags(),
                                static_cast<uint32_t>(arguments.size()), static_cast<uint32_t>(now_us_)};
     const uint64_t bytes = request_bytes(arguments);
     if (bytes > link_.max_request_bytes() && !assembly_memory_has(bytes)) {
@@ -359,7 +382,7 @@ void Server::wait_for_ring(Connection& connection) {
 }
 
 LocalReply::LocalReply(Server& server, Connection& connection)
-    : server_(server), connection_(connection), target_(choose_target()), writer_(target_, connection.resp3) {}
+    : server_(server), connection_(connection), target_(choose_target()), writer_(target_, connection.resp3), begins_(target_.size()) {}
 
 Buffer& LocalReply::choose_target() {
     deferred_ = connection_.in_flight() != 0;
@@ -367,7 +390,10 @@ Buffer& LocalReply::choose_target() {
 }
 
 LocalReply::~LocalReply() {
-    if (deferred_) {
+    // What CLIENT REPLY changes is as it was when the reply began: ON answers, OFF and SKIP do not.
+    if (connection_.muted != Muted::no) {
+        target_.truncate(begins_);
+    } else if (deferred_) {
         std::list<DeferredReply>& waiting = connection_.deferred;
         if (waiting.empty() || waiting.back().after != connection_.sent) {
             waiting.push_back({connection_.sent, {}});

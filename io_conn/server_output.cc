@@ -65,8 +65,10 @@ void Server::drop_reply(uint32_t frame_kind, std::span<const std::byte> reply) {
 
 /// False when the bytes are no reply: the connection is closed then.
 bool Server::encode(Connection& connection, std::span<const std::byte> reply) {
+    const size_t before = connection.output.size();
     RespWriter out(connection.output, connection.resp3);
     const bool good = encode_reply(reply, connection.encoder, out);
+    if (connection.muted != Muted::no) connection.output.truncate(before);
     if (!connection.encoder.tokens.empty()) take_tokens(connection);
     if (out.errors() != 0) counters_.add(IoCounter::error_replies, out.errors());
     if (!good) close_connection(connection);
@@ -109,6 +111,7 @@ void Server::answered_one(Connection& connection) {
         connection.output.append(bytes);
         connection.deferred.pop_front();
     }
+    if (connection.before_exec != nullptr && connection.transaction == nullptr) exec_is_settled(connection);  // others see it in CLIENT LIST
 }
 
 void Server::send_dirty() {

@@ -11,9 +11,9 @@ namespace millrace::io_conn {
 namespace {
 
 /// A request for md with these arguments, as EXEC takes it.
-std::string encoded(uint16_t command, uint8_t database, Arguments arguments) {
+std::string encoded(uint16_t command, uint8_t database, uint8_t flags, Arguments arguments) {
     std::string bytes(request_bytes(arguments), '\0');
-    write_request(reinterpret_cast<std::byte*>(bytes.data()), {command, database, 0, static_cast<uint32_t>(arguments.size()), 0}, arguments);
+    write_request(reinterpret_cast<std::byte*>(bytes.data()), {command, database, flags, static_cast<uint32_t>(arguments.size()), 0}, arguments);
     return bytes;
 }
 
@@ -57,13 +57,14 @@ Server::Executed Server::queue_command(Connection& connection, const CommandRow&
         return refuse_queued(connection, "ERR too many commands about the server or the connection in a transaction"), Executed::yes;
     QueuedCommand queued{static_cast<uint16_t>(row.id), row.place != CommandPlace::md, {}, {}};
     if (queued.is_local) queued.words.assign(words.begin(), words.end());
-    else queued.request = encoded(queued.command, connection.database, words.subspan(1));
+    else queued.request = encoded(queued.command, connection.database, connection.request_flags(), words.subspan(1));
     const uint64_t bytes = request_bytes(words) + sizeof queued + queued.words.size() * sizeof(std::string);
     if (!assembly_memory_has(bytes))
         return refuse_queued(connection, "OOM request not taken: the memory for requests in progress (assembly-memory) is used up"), Executed::yes;
     outgoing_bytes_ += bytes;
     transaction.bytes += bytes;
     transaction.local += queued.is_local;
+    transaction.writes = transaction.writes || row.is(command_flag::write) || row.id == CommandId::pfcount;
     transaction.queue.push_back(std::move(queued));
     counters_.add(IoCounter::commands);
     connection.last_command = static_cast<uint16_t>(row.id);
@@ -90,7 +91,7 @@ void Server::prepare_transaction(Connection& connection) {
         execute_local(*this, connection, row, words, out);
         counters_.add(IoCounter::error_replies, out.errors());
         const std::string_view bytes = reply.bytes();
-        transaction.sent.push_back(encoded(kRawReply, 0, {&bytes, 1}));
+        transaction.sent.push_back(encoded(kRawReply, 0, 0, {&bytes, 1}));
     }
 }
 

@@ -39,6 +39,7 @@ struct Transaction {
     uint64_t bytes = 0;      ///< of all requests
     bool failed = false;     ///< a command was refused: EXEC will be too
     size_t local = 0;        ///< commands that are
+    bool writes = false;     ///< a command is among them that waits for the end of CLIENT PAUSE WRITE
     std::vector<std::string> sent;  ///< EXEC's arguments; empty until local commands have been executed
 };
 

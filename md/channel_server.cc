@@ -267,7 +267,7 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     const PlanStatistics counted = engine_.statistics;
     engine_.poison.begin(name);
     begin_reply();
-    engine_.plan.begin(header.database, now_ms_);
+    engine_.plan.begin(header.database, now_ms_, (header.flags & request_flag::no_touch) == 0);
     handler(engine_.plan, arguments_);
     const Finished finished = engine_.plan.build() ? finish_reply(connection, in_ring) : Finished::no_memory;
     if constexpr (kSeededBug == SeededBug::reply_before_commit) replies_.publish();

@@ -22,7 +22,7 @@ bool parse_conditions(Plan& plan, Arguments words, Conditions& conditions) {
         else if (equals_ignoring_case(word, "XX")) conditions.if_any = true;
         else if (equals_ignoring_case(word, "GT")) conditions.if_greater = true;
         else if (equals_ignoring_case(word, "LT")) conditions.if_less = true;
-        else return plan.reply().error("ERR Unsupported option " + std::string(word)), false;
+        else return plan.reply().error("ERR Unsupported option " + std::string(until_nul(word))), false;
     }
     if (conditions.if_none && (conditions.if_any || conditions.if_greater || conditions.if_less))
         return plan.reply().error("ERR NX and XX, GT or LT options at the same time are not compatible"), false;

@@ -63,7 +63,35 @@ std::string failed(std::string_view name, std::string_view what) {
     return fmt::format("ERR CONFIG SET failed (possibly related to argument '{}') - {}", name, what);
 }
 
+/// Later than any pause ends, milliseconds since 1970; what a word can hold.
+constexpr int64_t kPauseUntilMax = int64_t{1} << 62;
+
 }  // namespace
+
+/// A pause that is under way can be made longer and stricter, not shorter or milder.
+void handle_client_pause(Plan& plan, Arguments arguments) {
+    st::PauseWord pause{0, true};
+    if (arguments.size() > 3)
+        return plan.reply().error(fmt::format("ERR unknown subcommand or wrong number of arguments for '{}'. Try CLIENT HELP.", arguments[0]));
+    if (arguments.size() == 3) {
+        pause.all = equals_ignoring_case(arguments[2], "ALL");
+        if (!pause.all && !equals_ignoring_case(arguments[2], "WRITE")) return plan.reply().error("ERR CLIENT PAUSE mode must be WRITE or ALL");
+    }
+    if (!parse_integer(arguments[1], pause.until_ms)) return plan.reply().error("ERR timeout is not an integer or out of range");
+    if (pause.until_ms < 0) return plan.reply().error("ERR timeout is negative");
+    pause.until_ms = plan.now_ms() + std::min(pause.until_ms, kPauseUntilMax - plan.now_ms());
+    if (const st::PauseWord present = plan.pause(); present.until_ms > plan.now_ms()) {
+        pause.until_ms = std::max(pause.until_ms, present.until_ms);
+        pause.all = pause.all || present.all;
+    }
+    plan.set_pause(pause);
+    plan.reply().ok();
+}
+
+void handle_client_unpause(Plan& plan, Arguments) {
+    if (plan.pause().until_ms != 0) plan.set_pause({0, false});
+    plan.reply().ok();
+}
 
 /// All of them or none.
 void handle_config_set(Plan& plan, Arguments arguments) {
@@ -73,18 +101,20 @@ void handle_config_set(Plan& plan, Arguments arguments) {
     for (size_t i = 0; i < pairs.size(); i += 2) {
         const OptionRow* row = find_option(pairs[i]);
         if (row == nullptr)
-            return plan.reply().error(fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", pairs[i]));
+            return plan.reply().error(fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", until_nul(pairs[i])));
         if (std::ranges::find(wanted, row, [](const auto& pair) { return pair.first; }) != wanted.end())
-            return plan.reply().error(failed(row->name, "duplicate parameter"));
-        if (!is_live(row->id) && !is_fixed(row->id)) return plan.reply().error(failed(row->name, "can't set immutable config"));
+            return plan.reply().error(failed(until_nul(pairs[i]), "duplicate parameter"));
+        if (!is_live(row->id) && !is_fixed(row->id)) return plan.reply().error(failed(until_nul(pairs[i]), "can't set immutable config"));
         wanted.emplace_back(row, pairs[i + 1]);
     }
     std::vector<int64_t> numbers;
-    for (const auto& [row, value] : wanted) {
+    for (size_t i = 0; i < wanted.size(); ++i) {
+        const auto& [row, value] = wanted[i];
+        const std::string_view name = until_nul(pairs[2 * i]);
         int64_t number;
         if (!parse_option(*row, value, number))
-            return plan.reply().error(failed(row->name, is_fixed(row->id) ? fault_of_fixed(row->id, value) : fault_of(*row, value)));
-        if (const std::string obstacle = obstacle_to(row->id, number); !obstacle.empty()) return plan.reply().error(failed(row->name, obstacle));
+            return plan.reply().error(failed(name, is_fixed(row->id) ? fault_of_fixed(row->id, value) : fault_of(*row, value)));
+        if (const std::string obstacle = obstacle_to(row->id, number); !obstacle.empty()) return plan.reply().error(failed(name, obstacle));
         numbers.push_back(number);
     }
     for (size_t i = 0; i < wanted.size(); ++i) {

@@ -36,7 +36,7 @@ void execute(Plan& plan, std::string_view request) {
     if (handler == nullptr || command == CommandId::exec || command == CommandId::watch || header.database >= kDatabases ||
         !command_row(command).accepts(arguments.size() + 1))
         return plan.reply().error("ERR a queued command is malformed");
-    plan.select(header.database);
+    plan.select(header.database, (header.flags & request_flag::no_touch) == 0);
     handler(plan, arguments);
     plan.tick();
 }

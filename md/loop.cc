@@ -230,7 +230,9 @@ bool Loop::keep_house() {
         expiry_left_us_ = store.any_expiry() ? kExpiryUs : 0;
         next_housekeeping_us_ = now_us + kHousekeepingMs * 1000;
     }
-    const bool evicts = evict(), tends = tend_marks(due);
+    const bool tends = tend_marks(due);
+    if (st::PauseWord::from(store.memory().root().pause).until_ms > wall_ms()) return more || tends;  // nothing changes in a CLIENT PAUSE
+    const bool evicts = evict();
     return expire() || more || evicts || tends;
 }
 

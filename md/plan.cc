@@ -7,12 +7,14 @@
 
 namespace millrace::md {
 
-void Plan::begin(unsigned database, int64_t now_ms) {
+void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     database_ = database;
+    touches_ = touches;
     now_ms_ = now_ms;
     changes_.clear();
     options_.clear();
     expiry_on_.reset();
+    pause_.reset();
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
@@ -46,7 +48,9 @@ const Plan::Change* Plan::latest_change(unsigned database, std::string_view key)
 std::optional<Value> Plan::look_up(unsigned database, std::string_view key, Use use) {
     if (const Change* change = latest_change(database, key); change != nullptr) {  // P3
         if (change->kind != ChangeKind::put) return std::nullopt;
-        return change->value;
+        if (const Value value = change->value; value.expire_at_ms == kNoExpiry || value.expire_at_ms > now_ms_) return value;
+        add({ChangeKind::erase, database, key, change->place, {}});  // P4: one that a command before it has set into the past
+        return std::nullopt;
     }
     if ((cleared_ >> database & 1) != 0) return std::nullopt;
     const st::KeyPlace place = store_.place_of(key);
@@ -60,7 +64,7 @@ std::optional<Value> Plan::look_up(unsigned database, std::string_view key, Use 
 }
 
 std::optional<Value> Plan::read(std::string_view key) {
-    std::optional<Value> value = look_up(database_, key, Use::yes);
+    std::optional<Value> value = look_up(database_, key, touches_ ? Use::yes : Use::no);
     ++(value ? statistics_.hits : statistics_.misses);
     return value;
 }
@@ -239,6 +243,7 @@ Store::Put Plan::build_once(const Change*& full) {
         else store_.set_live(option.id, option.number);
     }
     if (expiry_on_) store_.set_expiry_on(*expiry_on_);
+    if (pause_) store_.set_pause(*pause_);
     store_.begin_record();
     for (const Change& change : changes_) {
         if (in_transaction_ && is_superseded(change)) continue;

@@ -41,8 +41,8 @@ class Plan {
     Plan(Store& store, ReplyWriter& reply, PlanStatistics& statistics)
         : store_(store), reply_(reply), statistics_(statistics), dice_(store.memory().root().number ^ store.memory().root().hash_seed) {}
 
-    /// Starts a new operation; forgets the one before.
-    void begin(unsigned database, int64_t now_ms);
+    /// Starts a new operation; forgets the one before. `touches`: what it reads counts as used.
+    void begin(unsigned database, int64_t now_ms, bool touches = true);
 
     // --- reading ---
     /// The value of a key as a reading command sees it (counted as hit or miss); empty if absent.
@@ -79,7 +79,10 @@ class Plan {
     uint64_t key_count();
     /// From here on several commands make up the plan, each in a database of its own.
     void begin_transaction() { in_transaction_ = true; }
-    void select(unsigned database) { database_ = database; }
+    void select(unsigned database, bool touches) {
+        database_ = database;
+        touches_ = touches;
+    }
     bool in_transaction() const { return in_transaction_; }
     /// What a watched key has, before any change of this plan.
     uint64_t token_of(unsigned database, std::string_view key) const { return store_.token_of(database, key, store_.place_of(key), now_ms_); }
@@ -132,6 +135,9 @@ class Plan {
     /// A live option has this value, or this text. Not together with changes of keys.
     void set_option(OptionId id, int64_t value) { options_.push_back({id, value, {}}); }
     void set_option(OptionId id, std::string_view text) { options_.push_back({id, 0, text}); }
+    /// Commands wait, as CLIENT PAUSE says. Not together with changes of keys.
+    void set_pause(st::PauseWord pause) { pause_ = pause; }
+    st::PauseWord pause() const { return pause_.value_or(st::PauseWord::from(store_.memory().root().pause)); }
 
     /// Whether keys whose time is over are looked for. Not together with changes of keys.
     void set_expiry_on(bool on) { expiry_on_ = on; }
@@ -142,7 +148,7 @@ class Plan {
     /// the store is as before.
     bool build();
     /// Whether the operation changes nothing.
-    bool changes_nothing() const { return changes_.empty() && options_.empty() && !expiry_on_; }
+    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !expiry_on_; }
 
   private:
     enum class ChangeKind : uint8_t { put, erase, clear, swap };
@@ -189,12 +195,14 @@ class Plan {
     MarkDice dice_;
     std::atomic<uint64_t>* progress_ = nullptr;
     unsigned databases_ = kDatabases;
+    bool touches_ = true;
     bool in_transaction_ = false;
     bool may_leave_out_ = false;
     uint32_t erased_ = 0;        ///< databases of which a transaction has stated that no key is left, a bit for each
     uint64_t copied_bytes_ = 0;
     uint32_t cleared_ = 0;  ///< databases that the first changes clear, a bit for each
     std::vector<Change> changes_;
+    std::optional<st::PauseWord> pause_;
     struct OptionChange {
         OptionId id;
         int64_t number;

@@ -31,7 +31,7 @@ from leftovers import end_processes_of, processes_of, remove_shared_memory_of  #
 
 BUDGET_SECONDS = 480
 PROGRAM_SECONDS = 180
-FILE_SECONDS = 300
+FILE_SECONDS = 3600 if os.environ.get("MILLRACE_LONG") else 300
 SLOWEST = 10
 LOG_LINES = 12
 LOGS_SHOWN = 8

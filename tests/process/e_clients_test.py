@@ -2,12 +2,15 @@
 
 import csv
 import io
+import multiprocessing
 import os
+import re
 import subprocess
 import threading
 import unittest
 
 import redis
+import redis.lock
 
 from harness import InstanceCase, Oracle, run
 
@@ -159,6 +162,136 @@ class PythonClient(InstanceCase):
         self.assertEqual((tries, client.get("a")), ([2, 3], b"13"))
 
 
+class WatchedLock(redis.lock.Lock):
+    """redis.lock.Lock, but that it gives the lock back by WATCH and MULTI instead of a script."""
+
+    def register_scripts(self):
+        pass
+
+    def do_release(self, expected_token):
+        def give_back(pipe):
+            if pipe.get(self.name) != expected_token:
+                raise redis.exceptions.LockNotOwnedError("the lock is not owned any more")
+            pipe.multi()
+            pipe.delete(self.name)
+
+        self.redis.transaction(give_back, self.name)
+
+
+def add_one(address, turns, tries):
+    """So many increments under WATCH; in `tries`, how often they were tried."""
+    client = redis.Redis(*address)
+
+    def add(pipe):
+        with tries.get_lock():
+            tries.value += 1
+        now = int(pipe.get("counter") or 0)
+        pipe.multi()
+        pipe.set("counter", now + 1)
+        pipe.incr("check")
+
+    for _ in range(turns):
+        client.transaction(add, "counter")
+    client.close()
+
+
+def take_turns(address, lock_class, turns, inside, wrong):
+    """So many turns with the lock, each of which is alone inside, and counts without any help of the server."""
+    client = redis.Redis(*address)
+    for _ in range(turns):
+        with lock_class(client, "lock", timeout=60, sleep=0.001):
+            inside.value += 1
+            wrong.value += inside.value != 1
+            client.set("counter", int(client.get("counter") or 0) + 1)
+            inside.value -= 1
+    client.close()
+
+
+class Contention(InstanceCase):
+    """Several processes and threads want the same keys at the same time."""
+
+    IO = 2
+    PROCESSES, TURNS = 4, 60
+
+    def setUp(self):
+        self.client = redis.Redis("127.0.0.1", self.instance.port, socket_timeout=20)
+        self.addCleanup(self.client.close)
+        self.client.flushall()
+
+    def at_once(self, target, *arguments):
+        """Runs it in processes and in one thread of this process, and waits for all."""
+        workers = [multiprocessing.Process(target=target, args=(self.instance.address, *arguments)) for _ in range(self.PROCESSES)]
+        workers.append(threading.Thread(target=target, args=(self.instance.address, *arguments)))
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(120)
+        late = [worker for worker in workers if worker.is_alive()]
+        for worker in late:
+            if hasattr(worker, "kill"):
+                worker.kill()
+        self.assertEqual(late, [])
+        self.assertEqual([worker.exitcode for worker in workers[:-1]], [0] * self.PROCESSES)
+
+    def test_a_counter_under_watch_is_exact(self):
+        tries, count = multiprocessing.Value("q", 0), (self.PROCESSES + 1) * self.TURNS
+        self.at_once(add_one, self.TURNS, tries)
+        self.assertEqual((self.client.get("counter"), self.client.get("check")), (b"%d" % count, b"%d" % count))
+        print("%d increments in %d tries" % (count, tries.value))
+        self.assertGreater(tries.value, count, "nobody was ever in somebody's way")
+
+    def locked(self, lock_class):
+        inside, wrong = multiprocessing.Value("i", 0, lock=False), multiprocessing.Value("i", 0, lock=False)
+        self.at_once(take_turns, lock_class, self.TURNS, inside, wrong)
+        self.assertEqual((wrong.value, inside.value), (0, 0))
+        self.assertEqual(self.client.get("counter"), b"%d" % ((self.PROCESSES + 1) * self.TURNS))
+        self.assertEqual(self.client.exists("lock"), 0)
+
+    def test_one_at_a_time_has_the_lock(self):
+        self.locked(WatchedLock)
+
+    def test_one_at_a_time_has_the_lock_that_scripts_give_back(self):
+        try:
+            self.client.script_exists("0" * 40)
+        except redis.ResponseError as error:
+            self.skipTest("no scripts yet: %s" % str(error)[:60])
+        self.locked(redis.lock.Lock)
+
+    def test_a_lock_ends_by_itself_and_is_not_given_back_by_whoever_has_lost_it(self):
+        first, second = (WatchedLock(self.client, "lock", timeout=timeout, blocking_timeout=20) for timeout in (0.2, 60))
+        self.assertTrue(first.acquire())
+        self.assertFalse(WatchedLock(self.client, "lock", timeout=60).acquire(blocking=False))
+        self.assertTrue(second.acquire())       # waits until the first one has expired
+        self.assertRaises(redis.exceptions.LockNotOwnedError, first.release)
+        self.assertTrue(second.owned())
+        second.release()
+        self.assertEqual(self.client.exists("lock"), 0)
+
+    def test_pipelines_of_several_threads_are_each_whole(self):
+        """A pipeline is a transaction: what it sets together is read together, whoever writes."""
+        names, failures = ["part:%d" % number for number in range(10)], []
+
+        def work(start):
+            try:
+                for number in range(start, start + 150):
+                    with self.client.pipeline() as pipe:
+                        for name in names:
+                            pipe.set(name, number)
+                        answers = pipe.mget(names).execute()
+                    if answers[:-1] != [True] * len(names) or set(answers[-1]) != {b"%d" % number}:
+                        failures.append(answers)
+            except Exception as error:  # whatever a thread meets has to reach the test
+                failures.append(repr(error))
+
+        threads = [threading.Thread(target=work, args=(1000 * thread,)) for thread in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        self.assertEqual(failures, [])
+        self.assertEqual(len(set(self.client.mget(names))), 1)
+
+
 class RedisCli(InstanceCase):
     IO = 2
 
@@ -205,6 +338,88 @@ class RedisCli(InstanceCase):
             self.assertGreaterEqual(int(wire.command("DBSIZE")[1:]), PIPED_COMMANDS)
             self.assertEqual(wire.command("GET", "k%09d" % 77777), b"$9\r\n000077777\r\n")
 
+    # --- its own tools, in both protocols
+
+    PROTOCOLS = ([], ["-3"])
+
+    def filled(self, count=3000):
+        self.cli("flushall")
+        with self.instance.wire() as wire:
+            wire.exchange([b"".join(b"*3\r\n$3\r\nSET\r\n$%d\r\nkey:%d\r\n$1\r\nv\r\n" % (len("key:%d" % number), number) for number in range(count - 1))], count - 1)
+            wire.command("SET", "the big one", "x" * 70_000)
+
+    def test_help(self):
+        """Its own texts, and those of commands that it does not know, by COMMAND DOCS."""
+        for options in self.PROTOCOLS:
+            status, text = self.cli(*options, "help", "set")
+            self.assertEqual(status, 0, text)
+            self.assertRegex(text, r"(?s)SET.*summary:.* Set the string value of a key.*since:.* 1\.0\.0.*group:.* string")
+            status, text = self.cli(*options, "--no-raw", "command", "docs", "getex", "bitop", "client|id")
+            self.assertEqual(status, 0, text)
+            for word in ('"getex"', '"bitop"', '"summary"', '"since"', '"group"', '"complexity"'):
+                self.assertIn(word, text)
+            self.assertGreater(len(self.cli(*options, "command", "docs")[1]), 5000)
+
+    def test_bigkeys(self):
+        self.filled()
+        for options in self.PROTOCOLS:
+            status, text = self.cli(*options, "--bigkeys")
+            self.assertEqual(status, 0, text)
+            self.assertRegex(text, r'Biggest string found \'"the big one"\' has 70000 bytes')
+            self.assertIn("Sampled 3000 keys in the keyspace", text)
+            self.assertRegex(text, r"3000 strings with \d+ bytes \(100.00% of keys")
+
+    def test_memkeys(self):
+        self.filled()
+        if "unknown command" in self.cli("memory", "usage", "key:1")[1]:
+            self.skipTest("MEMORY USAGE is not here yet")
+        for options in self.PROTOCOLS:
+            status, text = self.cli(*options, "--memkeys")
+            self.assertEqual(status, 0, text)
+            self.assertRegex(text, r'Biggest string found \'"the big one"\' has \d+ bytes')
+            self.assertIn("Sampled 3000 keys in the keyspace", text)
+
+    def test_scan(self):
+        self.filled()
+        names = {"key:%d" % number for number in range(2999)} | {"the big one"}
+        for options in self.PROTOCOLS:
+            status, text = self.cli(*options, "--scan")
+            self.assertEqual((status, set(text.splitlines())), (0, names))
+            status, text = self.cli(*options, "--scan", "--pattern", "key:12?")
+            self.assertEqual((status, sorted(text.split())), (0, ["key:12%d" % number for number in range(10)]))
+            status, text = self.cli(*options, "--scan", "--quoted-pattern", '"the\\x20*"')
+            self.assertEqual((status, text.strip()), (0, "the big one"))
+
+    def test_stat(self):
+        """It goes on for ever: three of its lines are read, which come one by one because of stdbuf."""
+        self.filled()
+        for options in self.PROTOCOLS:
+            process = subprocess.Popen(["stdbuf", "-oL", "redis-cli", "-p", str(self.instance.port), *options, "--stat", "-i", "0.05"], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            with process:
+                try:
+                    lines = [process.stdout.readline() for _ in range(5)]
+                finally:
+                    process.kill()
+            self.assertIn("keys", lines[1])
+            for line in lines[2:]:
+                self.assertRegex(line, r"^3000 +\d+\.\d+[KM] +\d+ +\d+ +\d+ \(\+\d+\)")
+
+    def test_latency(self):
+        """Not on a terminal, it prints one line of numbers after the time that -i says."""
+        for options in self.PROTOCOLS:
+            status, text = self.cli(*options, "--latency", "-i", "0.3")
+            self.assertEqual(status, 0, text)
+            least, most, mean, samples = map(float, text.split()[:4])
+            self.assertTrue(0 <= least <= mean <= most, text)
+            self.assertGreater(samples, 5, text)
+
+    def test_pipe_of_inline_commands_and_both_protocols(self):
+        for options in self.PROTOCOLS:
+            status, text = self.cli(*options, "--pipe", stdin=b"".join(b"SET inline:%d %d\r\n" % (number, number) for number in range(2000)))
+            self.assertEqual(status, 0, text)
+            self.assertIn("errors: 0, replies: 2000", text)
+
     def test_pipe_counts_errors(self):
         status, text = self.cli("--pipe", stdin=b"SET k x\r\nINCR k\r\nnonsense\r\nGET k\r\n")
         self.assertNotEqual(status, 0)
@@ -247,6 +462,15 @@ class Benchmark(InstanceCase):
 
     def test_many_keys_and_large_values(self):
         self.both_ways("-P", "4", "-r", "1000", "-d", "5000")
+
+    def test_as_people_call_it(self):
+        """Quietly, with the tests of strings that it has by default, in both protocols: a line of requests a second for each, and no error."""
+        for options in (["-P", "1"], ["-P", "16"], ["-P", "16", "-3"]):
+            ended = run(["redis-benchmark", "-p", self.instance.port, "-t", "set,get,incr,mset,ping", "-n", "5000", "-q", *options], 120)
+            self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+            self.assertNotRegex(ended.stdout + ended.stderr, "(?i)error|warning")
+            rates = re.findall(r"([A-Z_0-9]+(?: \(10 keys\))?): [\d.]+ requests per second", ended.stdout)
+            self.assertEqual(set(rates), self.TESTS, ended.stdout)
 
     def test_three_threads_of_clients(self):
         self.both_ways("-P", "16", "--threads", "3")

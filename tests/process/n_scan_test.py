@@ -1,10 +1,15 @@
 """KEYS, SCAN and RANDOMKEY: what they give depends on the server's own order, so they are looked at by what they promise."""
 
+import sys
 import threading
 import unittest
 
-from harness import InstanceCase, needs_millrace
+from harness import ROOT, InstanceCase, needs_millrace
 from wire import decode, encode
+
+sys.path.insert(0, str(ROOT / "tests" / "bench"))
+
+import scan_growth  # noqa: E402
 
 
 def fill(wire, names, *words):
@@ -85,6 +90,15 @@ class Scan(InstanceCase):
         finally:
             ended.set()
             thread.join()
+
+    def test_nothing_is_missed_while_the_store_grows_to_four_times_its_keys_and_shrinks(self):
+        """What bench/scan_growth.py does with millions of keys."""
+        for count in (10, 100):
+            found = scan_growth.measure(self.instance.address, 30_000, 120_000, count)
+            self.assertEqual((found.missing, found.left), (0, 0), found)
+            self.assertGreater(found.peak, 100_000, found)
+            self.assertLess(found.twice, 3_000, found)
+            self.wire.command("FLUSHALL")
 
     def test_random_keys_are_any(self):
         names = ["key:%d" % number for number in range(50)]

@@ -16,7 +16,7 @@ BEGIN, END = "<!-- commands: made by tests/style/command_list.py -->\n", "<!-- e
 REDIS_7_0 = {
     "string": "append decr decrby get getdel getex getrange getset incr incrby incrbyfloat lcs mget mset msetnx psetex set setex setnx setrange strlen substr",
     "bitmap": "bitcount bitfield bitfield_ro bitop bitpos getbit setbit",
-    "hyperloglog": "pfadd pfcount pfmerge",
+    "hyperloglog": "pfadd pfcount pfdebug pfmerge pfselftest",
     "generic": "copy del dump exists expire expireat expiretime keys migrate move object persist pexpire pexpireat pexpiretime pttl randomkey rename"
                " renamenx restore scan sort sort_ro touch ttl type unlink wait",
     "connection": "auth client echo hello ping quit reset select",

@@ -1,5 +1,5 @@
 // Rows about connections in shared memory: written, read by another process, grown, and read while they change.
-#include "io_conn/client_rows.h"
+#include "common/client_rows.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,9 +12,6 @@
 
 using namespace millrace;
 using namespace millrace::unit;
-using io_conn::ClientInfo;
-using io_conn::ClientRow;
-using io_conn::ClientRows;
 
 namespace {
 
@@ -36,7 +33,7 @@ struct Fixture {
 
     std::vector<uint64_t> ids(uint64_t instance = kInstance) const {
         std::vector<uint64_t> result;
-        io_conn::for_each_client(path, instance, [&](const ClientInfo& info, uint64_t, uint64_t) { result.push_back(info.id); });
+        for_each_client(path, instance, [&](const ClientInfo& info, const ClientRow&) { result.push_back(info.id); });
         return result;
     }
 };
@@ -49,10 +46,10 @@ TEST_CASE("client rows: what was written is read, free slots are not") {
     fixture.rows.write(5, info_of(8));
     fixture.rows.row(5).activity = 12;
     CHECK(fixture.ids() == std::vector<uint64_t>{7, 8});
-    CHECK(std::string(io_conn::read_row(fixture.rows.row(3))->name) == "client-7");
+    CHECK(std::string(read_row(fixture.rows.row(3))->name) == "client-7");
     fixture.rows.clear(3);
     CHECK(fixture.ids() == std::vector<uint64_t>{8});
-    CHECK_FALSE(io_conn::read_row(fixture.rows.row(3)));
+    CHECK_FALSE(read_row(fixture.rows.row(3)));
 }
 
 TEST_CASE("client rows: they grow to the last slot and no further") {
@@ -79,8 +76,8 @@ TEST_CASE("client rows: texts without an end are ended") {
     std::memset(info.name, 'n', sizeof info.name);
     std::memset(info.address, 'a', sizeof info.address);
     fixture.rows.write(0, info);
-    CHECK(std::strlen(io_conn::read_row(fixture.rows.row(0))->name) == ClientInfo::kNameBytes - 1);
-    CHECK(std::strlen(io_conn::read_row(fixture.rows.row(0))->address) == ClientInfo::kAddressBytes - 1);
+    CHECK(std::strlen(read_row(fixture.rows.row(0))->name) == ClientInfo::kNameBytes - 1);
+    CHECK(std::strlen(read_row(fixture.rows.row(0))->address) == ClientInfo::kAddressBytes - 1);
 }
 
 TEST_CASE("client rows: another instance's, a missing and a damaged segment are errors") {
@@ -102,7 +99,7 @@ TEST_CASE("client rows: a row that another process writes all the time is never 
     unsigned read = 0, torn = 0;
     const uint64_t patience_us = monotonic_us() + 10'000'000;
     while (read < 20'000 && monotonic_us() < patience_us) {
-        const std::optional<ClientInfo> info = io_conn::read_row(fixture.rows.row(0));
+        const std::optional<ClientInfo> info = read_row(fixture.rows.row(0));
         if (!info) continue;
         ++read;
         torn += info->connected_at_s != info->id || std::string(info->name) != "client-" + std::to_string(info->id);

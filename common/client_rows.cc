@@ -1,9 +1,9 @@
-// See client_rows.h. Runs in io_conn.
-#include "io_conn/client_rows.h"
+// See client_rows.h. Runs in io_conn; md reads.
+#include "common/client_rows.h"
 
 #include <cstring>
 
-namespace millrace::io_conn {
+namespace millrace {
 
 namespace {
 
@@ -15,12 +15,12 @@ constexpr int kReadTries = 8;
 
 ClientRows::ClientRows(const std::string& path, uint64_t instance, uint64_t generation, uint64_t rows) {
     segment_ = Segment::create({path, kClientsLayout, instance, generation,
-                                round_up(kSegmentPayload + rows * sizeof(ClientRow), kGrowthBytes), kGrowthBytes});
+                                round_up(kSegmentPayload + kClientRowsAt + rows * sizeof(ClientRow), kGrowthBytes), kGrowthBytes});
     segment_.publish();
 }
 
 bool ClientRows::grow_to(uint32_t slot) {
-    const uint64_t needed = kSegmentPayload + (slot + uint64_t{1}) * sizeof(ClientRow);
+    const uint64_t needed = kSegmentPayload + kClientRowsAt + (slot + uint64_t{1}) * sizeof(ClientRow);
     return needed <= segment_.grown() || segment_.grow(round_up(needed, kGrowthBytes));
 }
 
@@ -47,10 +47,11 @@ std::optional<ClientInfo> read_row(const ClientRow& row) {
         std::memcpy(&info, words, sizeof info);
         if (info.id == 0) return std::nullopt;
         info.name[ClientInfo::kNameBytes - 1] = info.address[ClientInfo::kAddressBytes - 1] =
-            info.local_address[ClientInfo::kAddressBytes - 1] = 0;
+            info.local_address[ClientInfo::kAddressBytes - 1] = info.library[ClientInfo::kLibraryBytes - 1] =
+                info.library_version[ClientInfo::kLibraryBytes - 1] = 0;
         return info;
     }
     return std::nullopt;
 }
 
-}  // namespace millrace::io_conn
+}  // namespace millrace
