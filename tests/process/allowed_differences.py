@@ -194,6 +194,12 @@ def sizes(call):
     return want is not None and type(want) is type(got) and bool(got)
 
 
+@allowed("lolwut", what="LOLWUT draws something else", why="each server has its own drawing")
+def drawings(call):
+    want, got = both_are(call, bytes)
+    return want is not None and want.startswith(b"Redis ver.") and b"millrace ver." in got
+
+
 # --- commands and options -----------------------------------------------------------------------------------------------------
 
 # Flags that only one of both has: EXEC's own is for the slow log, and ROLE is an administrator's by its category in Redis.

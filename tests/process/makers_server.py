@@ -200,7 +200,13 @@ def _lolwut(words, _name):
     return [b"LOLWUT", *words.one_of([], [b"VERSION", b"9"], [b"VERSION", b"x"], [b"VERSION"], [b"x"])]
 
 
-@makes("debug|sleep", "debug|object", "debug|jmap", "debug|set-active-expire", "debug|stringmatch-len", "debug|change-repl-id", "debug")
+@makes("config|rewrite", "shutdown", weight=0)
+def _through_the_supervisor(_words, name):
+    """The process tests of the link to the supervisor have them; redis-server would end, or has no file."""
+    return [word.encode() for word in name.upper().split("|")]
+
+
+@makes("debug|digest", "debug|digest-value", "debug|populate", "debug|sleep", "debug|object", "debug|jmap", "debug|set-active-expire", "debug|stringmatch-len", "debug|change-repl-id", "debug")
 def _debug(words, name):
     """Both refuse it unless the configuration allows it."""
     return [word.encode() for word in name.upper().split("|")] + words.one_of([], [b"0"])
