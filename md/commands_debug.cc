@@ -64,7 +64,7 @@ void handle_debug_digest(Plan& plan, Arguments) {
     const unsigned selected = plan.database();
     Digest all;
     for (unsigned database = 0; database < plan.databases(); ++database) {
-        plan.select(database, false);
+        plan.select(database);
         uint64_t position = 0;
         do {
             position = plan.walk_keys(position, ~uint64_t{0}, [&](std::string key, const Value& value) {
@@ -74,7 +74,7 @@ void handle_debug_digest(Plan& plan, Arguments) {
             });
         } while (position != 0);
     }
-    plan.select(selected, false);
+    plan.select(selected);
     plan.reply().status(all.text());
 }
 
