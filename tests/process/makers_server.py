@@ -206,7 +206,7 @@ def _debug(words, name):
     return [word.encode() for word in name.upper().split("|")] + words.one_of([], [b"0"])
 
 
-@makes(*[name for name in known_names() if name.endswith("|help")], weight=0.35)
+@makes(*[name for name in known_names() if name.endswith("|help")], weight=0.7)
 def _help(_words, name):
     return [word.encode() for word in name.upper().split("|")]
 
