@@ -64,7 +64,7 @@ def scan(wire, stable, count, turns, scanned):
                 given += not seen[number]
                 seen[number] = min(255, seen[number] + 1)
         scanned.value = 2 * given / stable
-        if calls % 200 == 0:
+        if calls % 50 == 0:
             peak = max(peak, decode(wire.command("DBSIZE")))
         if cursor == b"0":
             return seen, calls, keys, longest, peak

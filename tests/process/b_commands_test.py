@@ -207,6 +207,13 @@ class Arity(CompareCase):
                 if command not in ("DEL", "EXISTS", "MGET", "MSET", "CONFIG", "CLIENT"):
                     self.same(command + " a b c d", command + " a b c")
 
+    def test_words_in_errors(self):
+        """Up to a NUL byte, with blanks for line ends, without those at the end; options as they were typed."""
+        for word in ("a\0b", "\0", "a\r\nb", "\r\na\r\n", "\n", "x" * 300):
+            self.each_same(("EXPIRE", "k", "100", word), ("PEXPIREAT", "k", "33177117420000", word), ("CONFIG", "SET", word, "1"), ("HELLO", "2", word), ("CLIENT", "LIST", "TYPE", word),
+                           (word, word), ("CLIENT", word), protocols=(2,))
+        self.each_same("CONFIG SET maxmemory-samples 5 MAXMEMORY-samples 5", "CONFIG SET MaxMemory-Samples x", protocols=(2,))
+
     def test_one_argument_where_two_are_due(self):
         self.each_same("GETSET k", "SETNX k", "INCRBY k", "DECRBY k", "APPEND k", "MSET k", "SET k", "GETDEL k v", "GET k v",
                        "DBSIZE x", "INCR k 1", "DECR k 1", "STRLEN k k", "TYPE k k", "ECHO a b", "RESET now", "PING a b",

@@ -40,6 +40,10 @@ class Transactions(CompareCase):
         self.same("MULTI", "SETBIT a 7 1", "SETBIT a 9 1", "BITCOUNT a", "BITFIELD a SET u8 0 255", "GET a", "SETRANGE a 1 xyz", "EXEC", "GET a")
         self.same("MULTI", "INCR n", "INCR n", "INCRBYFLOAT n 0.5", "MSET a 1 b 2 a 3", "MGET a b n", "MSETNX c 1 a 2", "EXEC", "MGET a b c n")
 
+    def test_a_value_set_into_the_past_is_gone_for_those_behind(self):
+        self.same("MULTI", "SET a v PXAT 1", "GET a", "EXISTS a", "DEL a", "SET a w EXAT 1", "STRLEN a", "APPEND a x", "SET b v PXAT 1", "RENAME b c", "EXEC", "GET a", "TTL a",
+                  "EXISTS b c")
+
     def test_databases_inside(self):
         self.same("MULTI", "SET a zero", "SELECT 3", "SET a three", "DBSIZE", "MOVE a 4", "SELECT 99", "DBSIZE", "EXEC", "DBSIZE", "SELECT 4", "GET a", "SELECT 0", "GET a")
 

@@ -211,7 +211,7 @@ class Contention(InstanceCase):
     """Several processes and threads want the same keys at the same time."""
 
     IO = 2
-    PROCESSES, TURNS = 4, 60
+    PROCESSES, TURNS = 4, 200
 
     def setUp(self):
         self.client = redis.Redis("127.0.0.1", self.instance.port, socket_timeout=20)

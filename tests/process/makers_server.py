@@ -75,12 +75,12 @@ def _client_no_evict(words, _name):
     return [b"CLIENT", b"NO-EVICT", words.usual((b"on", b"off", b"ON"), (b"x", b""))]
 
 
-@makes("client|pause", "client|unpause")
+@makes("client|pause", "client|unpause", weight=0.7)
 def _client_pause(words, name):
-    """Pauses of no length, mostly; none is left behind."""
+    """Short pauses, which are ended; mostly of writes, because redis-server lets the end of others wait for its next tenth of a second."""
     if name == "client|unpause":
         return [b"CLIENT", b"UNPAUSE"]
-    return [b"CLIENT", b"PAUSE", words.usual((b"0", b"1"), (b"-1", b"x", b"")), *words.usual(([], [b"WRITE"], [b"ALL"], [b"all"]), ([b"x"],))], [b"CLIENT", b"UNPAUSE"]
+    return [b"CLIENT", b"PAUSE", words.usual((b"0", b"1"), (b"-1", b"x", b"")), *words.usual(([b"WRITE"], [b"write"]), ([], [b"ALL"], [b"x"]))], [b"CLIENT", b"UNPAUSE"]
 
 
 @makes("client|reply")
@@ -212,7 +212,7 @@ def _debug(words, name):
     return [word.encode() for word in name.upper().split("|")] + words.one_of([], [b"0"])
 
 
-@makes(*[name for name in known_names() if name.endswith("|help")], weight=0.35)
+@makes(*[name for name in known_names() if name.endswith("|help")], weight=0.7)
 def _help(_words, name):
     return [word.encode() for word in name.upper().split("|")]
 

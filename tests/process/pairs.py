@@ -18,7 +18,7 @@ from wire import WireClosed, WireTimeout, decode, encode, end_of_reply
 
 CONNECTIONS = 5
 DATABASES = 16
-LARGE_BYTES = 60_000        # at least what Plan keeps in a table of extents
+LARGE_BYTES = 32_000        # with key and header, what is no small item any more
 MILLISECONDS_APART = 10_000
 QUEUED = b"+QUEUED\r\n"
 SKETCHED = {b"PFADD", b"PFCOUNT", b"PFMERGE", b"PFDEBUG"}       # sent alone, so that what they have seen can be looked at
@@ -195,9 +195,10 @@ class Pairs:
 
     def _breaks_off(self, place, keys):
         """Whether one of millrace's sketches ends in the middle of a run."""
-        wire = self.control[1]
-        wire.command("SELECT", place)
-        return any(breaks_off(decode(wire.command("GET", key)) or b"") for key in keys)
+        for wire in self.control:
+            wire.command("SELECT", place)
+        values = [[decode(wire.command("GET", key)) or b"" for key in keys] for wire in self.control]
+        return any(map(breaks_off, values[1]))
 
     @staticmethod
     def _note(state, verb, command, want):

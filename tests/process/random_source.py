@@ -67,4 +67,4 @@ NOT_ALONE = {b"SCAN", b"RANDOMKEY", b"QUIT", b"WATCH", b"EXEC"}
 def is_comparable(command):
     """Whether a command with an argument more or less gets one reply that can be looked at alone."""
     name = name_of(command)
-    return command[0].upper() not in NOT_ALONE and name not in ("object|encoding", "client|reply", "client|kill", "client|pause", "slowlog|get")
+    return command[0].upper() not in NOT_ALONE and name not in ("object|encoding", "client|reply", "client|kill", "client|pause", "slowlog|get", "latency|histogram")
