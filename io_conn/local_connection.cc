@@ -41,7 +41,7 @@ void local_reset(const LocalCall& call) {
     call.server.drop_transaction(call.connection);
     call.connection.stranger = call.server.needs_password();
     call.connection.muted = Muted::no;
-    call.connection.flags = 0;
+    call.connection.flags &= client_flag::no_evict;  // as in Redis
     set_client_name(call, {});
     call.out.raw("+RESET\r\n");
 }

@@ -108,8 +108,7 @@ void handle_pfdebug(Plan& plan, Arguments arguments) {
     HyperLogLog sketch(bytes);
     const bool known = equals_ignoring_case(what, "GETREG") || equals_ignoring_case(what, "DECODE") || equals_ignoring_case(what, "ENCODING") ||
                        equals_ignoring_case(what, "TODENSE");
-    if (!known) return plan.reply().error(fmt::format("ERR Unknown PFDEBUG subcommand '{}'", what));
-    if (arguments.size() != 2) return plan.reply().error(fmt::format("ERR Wrong number of arguments for the '{}' subcommand", what));
+    if (!known) return plan.reply().error(fmt::format("ERR Unknown PFDEBUG subcommand '{}'", until_nul(what)));
     if (equals_ignoring_case(what, "ENCODING")) return plan.reply().status(sketch.is_dense() ? "dense" : "sparse");
     if (equals_ignoring_case(what, "DECODE")) {
         if (sketch.is_dense()) return plan.reply().error("ERR HLL encoding is not sparse");

@@ -115,7 +115,7 @@ void handle_config_set(Plan& plan, Arguments arguments) {
     std::vector<int64_t> numbers;
     for (size_t i = 0; i < wanted.size(); ++i) {
         const auto& [row, value] = wanted[i];
-        const std::string_view name = until_nul(pairs[2 * i]);
+        const std::string_view name = row->name;
         int64_t number;
         if (!parse_option(*row, value, number))
             return plan.reply().error(failed(name, is_fixed(row->id) ? fault_of_fixed(row->id, value) : fault_of(*row, value)));

@@ -7,7 +7,7 @@ command matches; entries that nothing has used are reported by its long runs.
 
 import collections
 
-from command_rows import ALL_OF_REDIS, HELP_OF, name_of, option_names, rows, top_names
+from command_rows import ALL_OF_REDIS, HELP_OF, name_of, newer_names, option_names, rows, top_names
 from wire import Error, decode
 
 LIMIT = 20
@@ -71,7 +71,7 @@ def long_errors(call):
 # --- order and chance ---------------------------------------------------------------------------------------------------
 
 def _same_items(want, got):
-    return isinstance(want, list) and isinstance(got, list) and sorted(want) == sorted(got)
+    return isinstance(want, list) and isinstance(got, list) and sorted(want) == sorted(name for name in got if name not in NEWER)
 
 
 @allowed("keys", "scan", what="KEYS and SCAN give the same keys in another order; SCAN's cursors are others, and how many keys a call gives",
@@ -129,7 +129,8 @@ def numbers_of_connections(call):
 # Of each connection; the rest are sizes of buffers, descriptors and times.
 CLIENT_FIELDS = (b"name", b"flags", b"db", b"sub", b"psub", b"ssub", b"user", b"redir", b"resp", b"cmd")
 NAME_BYTES = 63             # that other connections see of a name
-IN_TRANSACTION = b"xd"      # flags: after MULTI; a watched key has changed
+DIRTY = b"d"                # flags: a watched key has changed
+LIBRARY = [b"lib-name", b"lib-ver"]
 
 
 def _client_rows(text):
@@ -138,13 +139,13 @@ def _client_rows(text):
 
 def _client_facts(row):
     facts = {name: value for name, value in row if name in CLIENT_FIELDS}
-    facts[b"flags"] = facts.get(b"flags", b"").translate(None, IN_TRANSACTION) or b"N"
+    facts[b"flags"] = facts.get(b"flags", b"").translate(None, DIRTY) or b"N"
     facts[b"name"] = facts.get(b"name", b"")[:NAME_BYTES]
     return tuple(facts.values())
 
 
-@allowed("client|list", "client|info", what="CLIENT LIST and CLIENT INFO: numbers, addresses, descriptors, times and sizes of buffers; of a name the first 63 bytes; transactions are not shown (flags x and d, multi)",
-         why="both have other connections and buffers; what is queued and watched is its connection's own affair")
+@allowed("client|list", "client|info", what="CLIENT LIST and CLIENT INFO: numbers, addresses, descriptors, times and sizes of buffers; of a name the first 63 bytes; no flag d; the client's library at the end, as later versions have it",
+         why="both have other connections and buffers; what is watched is its connection's own affair")
 def connections(call):
     """The same fields in the same order; all else that a client has set or done is equal."""
     want, got = both_are(call, bytes)
@@ -154,7 +155,8 @@ def connections(call):
     if any(len(field) != 2 for row in theirs + ours for field in row):
         return False
     names = [[[field[0] for field in row] for row in side] for side in (theirs, ours)]
-    return names[0] == names[1] and sorted(map(_client_facts, theirs)) == sorted(map(_client_facts, ours))
+    theirs_too = [row[:-2] if row[-2:] == LIBRARY else row for row in names[1]]
+    return names[0] in (names[1], theirs_too) and sorted(map(_client_facts, theirs)) == sorted(map(_client_facts, ours))
 
 
 # What INFO has to tell as Redis does, wherever both tell it.
@@ -194,9 +196,11 @@ def sizes(call):
     return want is not None and type(want) is type(got) and bool(got)
 
 
-@allowed("lolwut", what="LOLWUT draws something else", why="each server has its own drawing")
+@allowed("lolwut", "latency|doctor", what="LOLWUT draws something else, LATENCY DOCTOR and HELP say it in other words", why="texts for people are our own")
 def drawings(call):
     want, got = both_are(call, bytes)
+    if name_of(call.command) == "latency|doctor":
+        return want is not None and bool(got) and (b"disabled" in want) == (b"not noted" in got)
     return want is not None and want.startswith(b"Redis ver.") and b"millrace ver." in got
 
 
@@ -204,6 +208,9 @@ def drawings(call):
 
 # Flags that only one of both has: EXEC's own is for the slow log, and ROLE is an administrator's by its category in Redis.
 FLAGS_APART = {b"exec": {"skip_slowlog"}, b"role": {"admin"}}
+
+
+NEWER = {name.encode() for name in newer_names()}     # redis-server 7.0 has not heard of them
 
 
 def _described(value):
@@ -215,7 +222,7 @@ def _agree(theirs, ours):
     """Name, arity, keys, and the same flags in any order, but for FLAGS_APART; the same of each subcommand that there is."""
     subcommands = _described(theirs[9] or [])
     return (theirs[:2] == ours[:2] and theirs[3:6] == ours[3:6] and set(theirs[2]) ^ set(ours[2]) <= FLAGS_APART.get(ours[0], set())
-            and all(name in subcommands and _agree(subcommands[name], row) for name, row in _described(ours[9] or []).items()))
+            and all(name in subcommands and _agree(subcommands[name], row) for name, row in _described(ours[9] or []).items() if name not in NEWER))
 
 
 def _descriptions(call):
@@ -226,6 +233,7 @@ def _descriptions(call):
     theirs, ours = _described(want), _described(got)
     if len(call.command) > 2:
         known = [row if row is None or ALL_OF_REDIS or row[0].decode() in rows() else None for row in want]
+        got = [None if row is not None and row[0] in NEWER else row for row in got]
         return len(want) == len(got) and all((one is None) == (other is None) and (one is None or _agree(one, other)) for one, other in zip(known, got))
     here = set(ours) if ALL_OF_REDIS else {name.encode() for name in top_names()}
     return set(ours) == here and all(name in theirs and _agree(theirs[name], row) for name, row in ours.items())
@@ -239,7 +247,7 @@ def _documentation(call):
             value = {name: dict(zip(facts[::2], facts[1::2])) for name, facts in zip(value[::2], value[1::2])}
         if not isinstance(value, dict):
             return False
-        sides.append(value)
+        sides.append({name: facts for name, facts in value.items() if name not in NEWER})
     theirs = {name: facts for name, facts in sides[0].items() if ALL_OF_REDIS or name.decode() in rows()}
     return set(theirs) == set(sides[1]) and all(theirs[name].get(field) == facts.get(field) for name, facts in sides[1].items() for field in (b"since", b"group"))
 
@@ -259,7 +267,8 @@ def _help_text(call):
     theirs, ours = ({line.split(" ")[0] for line in lines[1:] if not line.startswith(" ")} for lines in (want, got))
     container = call.command[0].decode().lower()
     here = {name.split("|")[1].upper() for name in rows() if name.startswith(container + "|")}
-    return here <= ours and {word for word in theirs if word in here} == here and ours <= theirs | here
+    known = here - {name.split("|")[1].upper() for name in newer_names()}
+    return here <= ours and known <= theirs and ours <= theirs | here
 
 
 ABOUT_COMMANDS = {"command": _descriptions, "command|info": _descriptions, "command|docs": _documentation, "command|count": _fewer_commands, "command|list": _fewer_commands,

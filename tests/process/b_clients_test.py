@@ -192,7 +192,7 @@ class Clients(FreshInstanceCase):
         for words in (("LIB-NAME", "a b"), ("LIB-VER", "\n"), ("other", "x")):
             self.assertTrue(one.command("CLIENT", "SETINFO", *words).startswith(b"-ERR "))
         one.command("RESET")
-        self.assertEqual(self.lines(other)[self.ids[0]]["flags"], "N")
+        self.assertEqual(self.lines(other)[self.ids[0]]["flags"], "e")
 
 
 @needs_millrace

@@ -26,7 +26,7 @@ class Memory(CompareCase):
     def test_words(self):
         self.each_same("MEMORY", "MEMORY nonsense", "MEMORY USAGE", "MEMORY USAGE none", "MEMORY USAGE none SAMPLES", "MEMORY USAGE none SAMPLES x", "MEMORY USAGE none SAMPLES -1",
                        "MEMORY USAGE none samples 5", "MEMORY USAGE none SAMPLES 0", "MEMORY USAGE none nonsense 5", "MEMORY USAGE none SAMPLES 1 SAMPLES x", "MEMORY STATS x",
-                       "MEMORY DOCTOR x", "MEMORY PURGE", "MEMORY PURGE x", "MEMORY MALLOC-STATS x", "MEMORY HELP", "LOLWUT VERSION x")
+                       "MEMORY DOCTOR x", "MEMORY PURGE", "MEMORY PURGE x", "MEMORY MALLOC-STATS x", "LOLWUT VERSION x")
 
     def test_usage_is_what_the_key_takes(self):
         for name, subject in subjects():

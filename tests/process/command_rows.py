@@ -23,7 +23,7 @@ def rows():
 @functools.cache
 def names_of_the_table():
     """The commands that can be called, subcommands as container|name."""
-    return [name for name, (_, where) in rows().items() if where != "container"]
+    return [name for name, (_, where) in rows().items() if where != "container" and name not in newer_names()]
 
 
 @functools.cache

@@ -70,6 +70,13 @@ def _client_list(words, _name):
                                              ([b"TYPE", b"x"], [b"x"], [b"ID", b"x"], [b"ID"], [b"ID", b"-1"]))])
 
 
+@makes("client|getredir", "client|unblock", weight=0.8)
+def _client_of_tracking(words, name):
+    if name == "client|getredir":
+        return [b"CLIENT", b"GETREDIR"]
+    return [b"CLIENT", b"UNBLOCK", words.usual((b"999999999", b"0"), (b"x", b"")), *words.usual(([], [b"TIMEOUT"], [b"error"]), ([b"x"], [b"ERROR", b"x"]))]
+
+
 @makes("client|no-evict")
 def _client_no_evict(words, _name):
     return [b"CLIENT", b"NO-EVICT", words.usual((b"on", b"off", b"ON"), (b"x", b""))]
