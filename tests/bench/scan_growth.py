@@ -107,8 +107,9 @@ def main():
         try:
             for count in [int(number) for number in wanted.count.split(",")]:
                 found = measure(server.address, wanted.keys, wanted.peak, count, wanted.writers)
-                print("%-8s COUNT %5d: %d keys all along, %d at the peak, %d left over; %d calls gave %d keys, %d of the %d twice or more, %d missing; longest call %.1f ms, %.0f s" % (
-                    name, count, wanted.keys, found.peak, found.left, found.calls, found.keys, found.twice, wanted.keys, found.missing, found.longest_ms, found.seconds), flush=True)
+                print("%-8s COUNT %5d: %d keys all along, %d at the peak, %d left over; %d calls gave %d keys, %d of the %d twice or more, %d missing; "
+                      "longest call %.1f ms, %.0f s" % (name, count, wanted.keys, found.peak, found.left, found.calls, found.keys, found.twice, wanted.keys,
+                                                        found.missing, found.longest_ms, found.seconds), flush=True)
                 wrong += found.missing
         finally:
             server.stop()

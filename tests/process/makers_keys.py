@@ -203,7 +203,8 @@ def _move(words, _name):
 @makes("copy")
 def _copy(words, _name):
     family = TIMED if words.chance(0.3) else KEYS
-    return [b"COPY", words.key(family), words.key(family), *words.one_of([], [b"REPLACE"], [b"REPLACE"], [b"DB", words.database()], [b"DB", words.database(), b"REPLACE"], [b"DB"], [b"x"])]
+    options = words.one_of([], [b"REPLACE"], [b"REPLACE"], [b"DB", words.database()], [b"DB", words.database(), b"REPLACE"], [b"DB"], [b"x"])
+    return [b"COPY", words.key(family), words.key(family), *options]
 
 
 @makes("restore", weight=1.5)

@@ -154,9 +154,9 @@ def _command_info(words, name):
     """Of some commands; of all only now and then, since that is long."""
     if words.chance(0.01):
         return [b"COMMAND", name.split("|")[1].upper().encode()]
-    names = names_of_the_table()
-    return [b"COMMAND", name.split("|")[1].upper().encode(), *[words.usual((words.random.choice(names).encode(), words.random.choice(names).upper().encode()), (b"nosuch", b"", b"get|x"))
-                                                               for _ in range(words.one_of(1, 1, 2, 5))]]
+    names = words.random.choices(names_of_the_table(), k=words.one_of(1, 1, 2, 5))
+    return [b"COMMAND", name.split("|")[1].upper().encode(),
+            *[words.usual((about.encode(), about.upper().encode()), (b"nosuch", b"", b"get|x")) for about in names]]
 
 
 @makes("command|list")
