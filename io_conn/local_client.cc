@@ -69,7 +69,7 @@ std::string client_line(const ClientInfo& info, const ClientRow& row, const std:
 void list_clients(const LocalCall& call, const ClientFilter& filter) {
     const auto now_s = static_cast<uint64_t>(std::time(nullptr));
     // The caller's own line is as of now, not as of its last turn.
-    call.server.rows().row(call.connection.slot).activity.store(now_s << 16 | static_cast<uint64_t>(call.row.id), std::memory_order_relaxed);
+    call.server.note_activity(call.connection);
     const std::string& unix_path = call.server.daemon().options().text(OptionId::unixsocket);
     std::vector<std::pair<uint64_t, std::string>> lines;
     for_each_client_of_group(call.server, filter, [&](unsigned, const ClientInfo& info, const ClientRow& row) {

@@ -101,6 +101,7 @@ class Server {
     std::string ask_supervisor(Connection& connection, Asking what, const std::string& request);
     /// Writes what other processes may see of the connection.
     void describe(Connection& connection);
+    void note_activity(Connection& connection);
 
   private:
     enum class Executed { yes, not_now, closing };

@@ -82,12 +82,17 @@ void Server::serve_ready() {
         if (!connection->open()) continue;
         serve_input(*connection);
         if (!connection->open()) continue;
-        ClientRow& row = rows_.row(connection->slot);
-        row.activity.store(wall_s_ << 16 | connection->last_command, std::memory_order_relaxed);
-        row.backlog.store(uint64_t{connection->output.size()} << 32 | connection->input.size(), std::memory_order_relaxed);
-        row.transaction.store(connection->transaction == nullptr ? 0 : connection->transaction->queue.size() + 1, std::memory_order_relaxed);
+        note_activity(*connection);
     }
     ready_now_.clear();
+}
+
+/// Writes what changes with every request for others to see.
+void Server::note_activity(Connection& connection) {
+    ClientRow& row = rows_.row(connection.slot);
+    row.activity.store(wall_s_ << 16 | connection.last_command, std::memory_order_relaxed);
+    row.backlog.store(uint64_t{connection.output.size()} << 32 | connection.input.size(), std::memory_order_relaxed);
+    row.transaction.store(connection.transaction == nullptr ? 0 : connection.transaction->queue.size() + 1, std::memory_order_relaxed);
 }
 
 /// N2. A connection that must wait is made ready again by whatever it waits for.

@@ -141,6 +141,8 @@ def _client_facts(row):
     facts = {name: value for name, value in row if name in CLIENT_FIELDS}
     facts[b"flags"] = facts.get(b"flags", b"").translate(None, DIRTY) or b"N"
     facts[b"name"] = facts.get(b"name", b"")[:NAME_BYTES]
+    if facts.get(b"cmd", b"").startswith(b"debug|"):    # DEBUG has no subcommands in Redis's table
+        facts[b"cmd"] = b"debug"
     return tuple(facts.values())
 
 
