@@ -24,7 +24,8 @@ inline constexpr std::array kLiveOptions{OptionId::maxmemory, OptionId::maxmemor
                                          OptionId::lfu_log_factor, OptionId::lfu_decay_time, OptionId::timeout,
                                          OptionId::tcp_keepalive, OptionId::maxclients, OptionId::loglevel,
                                          OptionId::proto_max_bulk_len, OptionId::md_hang_timeout, OptionId::assembly_memory,
-                                         OptionId::protected_mode};
+                                         OptionId::protected_mode, OptionId::slowlog_log_slower_than, OptionId::slowlog_max_len,
+                                         OptionId::latency_tracking, OptionId::latency_monitor_threshold};
 static_assert(kLiveOptions.size() <= store::kLiveWords);
 /// Those that are texts, in the order of their places.
 inline constexpr std::array kLiveTextOptions{OptionId::requirepass};

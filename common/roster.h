@@ -4,8 +4,9 @@
 //          (wakeup.h), md_turns its progress; the lease (md/lease.h) is of all md, and killed_by_watchdog and standby_pid are of the waiting one.
 // roster:  line i is written by io_conn i only; all others read it. It says which channel is current, how many
 //          connections it has and whether its loop turns (accept rule, io_conn/acceptor.h). The words at its head
-//          are the exception to "one writer": client ids, `changes` and `orders` are taken with fetch_add by any io_conn, so
-//          that ids rise over all of them; a word lost or set by a faulty io_conn costs numbering, nothing else.
+//          are the exception to "one writer": client ids, `changes` and `orders`, and the numbers of what is noted
+//          (diagnostics.h), are taken with fetch_add by any process, so that they rise over all of them; a word lost or set by a
+//          faulty io_conn costs numbering, nothing else.
 // Order when an io_conn joins: make rings-<i> (channel.h) -> line: park, state -> generation (release) -> changes
 // (fetch_add, release) -> wake md. md reads `changes` (acquire) once a turn and looks at the lines when it moved.
 #pragma once
@@ -38,6 +39,10 @@ inline constexpr uint64_t kControlLayout =
     layout_hash("control-3", {sizeof(Control), offsetof(Control, md_pid), offsetof(Control, standby_pid), offsetof(Control, md_park),
                               offsetof(Control, md_turns), offsetof(Control, lease), sizeof(pthread_mutex_t)});
 
+/// What LATENCY tells of.
+enum class LatencyEvent : unsigned { command, fast_command, expire_cycle, eviction_cycle };
+inline constexpr unsigned kLatencyEvents = 4;
+
 enum class IoConnState : uint32_t {
     absent = 0,
     serving = 1,
@@ -61,6 +66,10 @@ struct Roster {
     alignas(kCacheLineDistance) std::atomic<uint64_t> next_client_id;
     alignas(kCacheLineDistance) std::atomic<uint64_t> changes;
     alignas(kCacheLineDistance) std::atomic<uint64_t> orders;  ///< rises when an io_conn has issued some (client_rows.h)
+    alignas(kCacheLineDistance) std::atomic<uint64_t> slow_commands;    ///< ever noted
+    std::atomic<uint64_t> slow_forgotten;                               ///< of these, those that SLOWLOG RESET has forgotten
+    std::atomic<uint64_t> latency_samples;                              ///< ever noted
+    std::atomic<uint64_t> latency_forgotten[kLatencyEvents];            ///< of these, those that LATENCY RESET has forgotten
     RosterLine lines[kMaxIoConns];
 };
 inline constexpr uint64_t kRosterLayout =

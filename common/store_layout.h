@@ -442,8 +442,10 @@ struct Root {
     uint64_t index_pages;  ///< pages of index segments
     uint64_t expiry_is_off;  ///< 1: keys whose time is over lie until somebody meets them (DEBUG SET-ACTIVE-EXPIRE)
     uint64_t pause;        ///< PauseWord
+    uint64_t statistics_resets;  ///< times that CONFIG RESETSTAT was called
 };
 inline constexpr uint64_t kPauseAt = kRootAt + offsetof(Root, pause);
+inline constexpr uint64_t kStatisticsResetsAt = kRootAt + offsetof(Root, statistics_resets);
 constexpr uint64_t live_word_at(unsigned index) {
     return kRootAt + offsetof(Root, live) + index * sizeof(LiveWord) + offsetof(LiveWord, value);
 }

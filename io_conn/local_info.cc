@@ -11,6 +11,7 @@
 
 #include "common/text.h"
 #include "common/version.h"
+#include "io_conn/diagnostics_text.h"
 #include "io_conn/server_facts.h"
 
 namespace millrace::io_conn {
@@ -120,6 +121,10 @@ std::string cpu_section(const ServerFacts& facts) {
     return fmt::format("used_cpu_sys:{:.6f}\r\nused_cpu_user:{:.6f}\r\nused_cpu_sys_children:0.000000\r\nused_cpu_user_children:0.000000\r\n", system, user);
 }
 
+std::string commandstats_section(const ServerFacts& facts) { return commandstats_text(facts.call.server); }
+std::string errorstats_section(const ServerFacts& facts) { return errorstats_text(facts.call.server); }
+std::string latencystats_section(const ServerFacts& facts) { return latencystats_text(facts.call.server); }
+
 std::string modules_section(const ServerFacts&) { return {}; }
 
 std::string cluster_section(const ServerFacts&) { return "cluster_enabled:0\r\n"; }
@@ -155,21 +160,24 @@ std::string millrace_section(const ServerFacts& facts) {
 struct Section {
     std::string_view name, title;
     std::string (*text)(const ServerFacts&);
+    bool by_default = true;
 };
 constexpr Section kSections[] = {
     {"server", "Server", server_section},          {"clients", "Clients", clients_section},
     {"memory", "Memory", memory_section},          {"persistence", "Persistence", persistence_section},
     {"stats", "Stats", stats_section},             {"replication", "Replication", replication_section},
     {"cpu", "CPU", cpu_section},                   {"modules", "Modules", modules_section},
+    {"commandstats", "Commandstats", commandstats_section, false},
+    {"errorstats", "Errorstats", errorstats_section}, {"latencystats", "Latencystats", latencystats_section, false},
     {"cluster", "Cluster", cluster_section},       {"keyspace", "Keyspace", keyspace_section},
     {"millrace", "Millrace", millrace_section},
 };
 
 bool wanted(const Section& section, Arguments names) {
-    if (names.empty()) return true;
+    if (names.empty()) return section.by_default;
     return std::any_of(names.begin(), names.end(), [&section](std::string_view name) {
         return equals_ignoring_case(name, section.name) || equals_ignoring_case(name, "all") ||
-               equals_ignoring_case(name, "default") || equals_ignoring_case(name, "everything");
+               (section.by_default && equals_ignoring_case(name, "default")) || equals_ignoring_case(name, "everything");
     });
 }
 

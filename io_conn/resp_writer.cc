@@ -8,6 +8,7 @@ namespace millrace::io_conn {
 
 void RespWriter::error(std::string_view text) {
     ++errors_;
+    if (diagnostics_ != nullptr) diagnostics_->count_error(text);
     if (text.find_first_of("\r\n") == std::string_view::npos) return line('-', text);
     std::string one_line(text.substr(0, text.find_last_not_of("\r\n") + 1));  // those at the end go, as in Redis
     for (char& c : one_line)

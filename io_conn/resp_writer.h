@@ -6,13 +6,15 @@
 #include <cstdint>
 #include <string_view>
 
+#include "common/diagnostics.h"
 #include "io_conn/buffer.h"
 
 namespace millrace::io_conn {
 
 class RespWriter {
   public:
-    RespWriter(Buffer& out, bool resp3) : out_(out), resp3_(resp3) {}
+    /// Errors are counted in `diagnostics`, if there are any.
+    RespWriter(Buffer& out, bool resp3, Diagnostics* diagnostics = nullptr) : out_(out), resp3_(resp3), diagnostics_(diagnostics) {}
 
     void ok() { out_.append("+OK\r\n"); }
     void status(std::string_view text) { line('+', text); }
@@ -89,6 +91,7 @@ class RespWriter {
 
     Buffer& out_;
     bool resp3_;
+    Diagnostics* diagnostics_;
     unsigned errors_ = 0;
 };
 

@@ -38,6 +38,7 @@ Server::Server(Daemon& daemon)
       rows_(paths::clients(daemon.dir(), daemon.arguments().index), daemon.arguments().instance,
             daemon.arguments().generation, static_cast<uint64_t>(option_row(OptionId::maxclients).highest) + 1),
       orders_(daemon, link_.roster(), rows_.orders(), [this](unsigned index) { acceptor_->wake_peer(index); }),
+      diagnostics_(paths::diagnostics(daemon.dir(), "io_conn", daemon.arguments().index), daemon.arguments().instance, daemon.arguments().generation, link_.roster()),
       base_(make_base()),
       decoder_(static_cast<uint64_t>(live_.number(OptionId::proto_max_bulk_len))),
       scratch_(std::make_unique<char[]>(kReadBytesPerTurn)),
@@ -92,6 +93,7 @@ void Server::turn() {
         event_base_loop(base_, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     }
     look_at_options();
+    follow_resets();
     now_us_ = monotonic_us();
     wall_s_ = static_cast<uint64_t>(std::time(nullptr));
     RosterLine& line = link_.line();
@@ -149,6 +151,7 @@ void Server::on_second(int, short, void* server) {
     auto& self = *static_cast<Server*>(server);
     self.publish_gauges();
     self.publish_rates();
+    self.meter_.adjust();
     self.close_idle_connections();
 }
 
@@ -159,6 +162,7 @@ void Server::publish_rates() {
     const uint64_t now_us = monotonic_us(), elapsed_us = std::max<uint64_t>(now_us - std::exchange(rates_at_us_, now_us), 1);
     for (size_t i = 0; i < kRates.size(); ++i) {
         const uint64_t count = counters_.get(kRates[i].first);
+        if (count < rate_counts_[i]) rate_counts_[i] = 0;  // CONFIG RESETSTAT
         counters_.set(kRates[i].second, (count - std::exchange(rate_counts_[i], count)) * 1'000'000 / elapsed_us);
     }
 }
@@ -186,6 +190,14 @@ void Server::retry_patient() {
         make_ready(*connection);
     }
     patient_.clear();
+}
+
+/// Carries CONFIG RESETSTAT out, if there was one since the last turn.
+void Server::follow_resets() {
+    if (!diagnostics_.follow_resets(link_.store().load(store::kStatisticsResetsAt))) return;
+    for (const IoCounter counter : {IoCounter::commands, IoCounter::connections_accepted, IoCounter::connections_rejected, IoCounter::input_bytes, IoCounter::output_bytes,
+                                    IoCounter::error_replies, IoCounter::reads, IoCounter::writes, IoCounter::keyspace_hits, IoCounter::keyspace_misses})
+        counters_.set(counter, 0);
 }
 
 /// Reads the word of CLIENT PAUSE, and the clock while there is a pause.

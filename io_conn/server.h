@@ -30,6 +30,7 @@
 #include "common/commands.h"
 #include "common/counters.h"
 #include "common/daemon.h"
+#include "common/diagnostics.h"
 #include "common/live_options.h"
 #include "io_conn/acceptor.h"
 #include "io_conn/client_orders.h"
@@ -97,6 +98,7 @@ class Server {
     void drop_transaction(Connection& connection);
     /// Asks the supervisor for something (SupervisorLink::ask); the answer is the connection's reply. Empty, or why that is not possible.
     std::string ask_supervisor(Connection& connection, Asking what, const std::string& request);
+    Diagnostics& diagnostics() { return diagnostics_; }
     /// Writes what other processes may see of the connection.
     void describe(Connection& connection);
 
@@ -136,6 +138,9 @@ class Server {
     Executed kill_clients(Connection& connection, const CommandRow& row, Arguments words);
     void issue_orders(KillUnderWay& kill);
     static void answer_kill(const KillUnderWay& kill, RespWriter& out);
+    void execute_here(Connection& connection, const CommandRow& row, Arguments words, RespWriter& out);
+    void note_command(const Connection& connection, const CommandRow& row, Arguments words);
+    void follow_resets();
     Executed execute_in_md(Connection& connection, const CommandRow& row, Arguments words);
     void send_outgoing(Connection& connection);
 
@@ -158,6 +163,7 @@ class Server {
     bool queue_direct(Connection& connection, const CommandRow& row, Arguments words, size_t begin);
     size_t run_direct(Connection& connection, size_t end);
     bool answer_direct(Connection& connection, const PendingRead& read);
+    void account_direct(const Connection& connection, uint64_t elapsed);
 
     // output (server_output.cc)
     void take_replies();
@@ -191,6 +197,7 @@ class Server {
         size_t begin;  ///< of the request in the input
         uint32_t first_argument, arguments;
         uint32_t first_key, keys;
+        bool answered = false;
     };
 
     Daemon& daemon_;
@@ -203,6 +210,8 @@ class Server {
     Buffer deferred_scratch_;
     ClientRows rows_;
     ClientOrders orders_;
+    Diagnostics diagnostics_;
+    CommandMeter meter_;
     event_base* base_ = nullptr;
     event* fifo_event_ = nullptr;
     event* second_event_ = nullptr;

@@ -88,6 +88,8 @@ void Server::look_at_options() {
     const int64_t clients_before = live_.number(OptionId::maxclients);
     if (!live_.look([this](uint64_t at) { return link_.store().load(at); })) return;
     log::set_level(option_text(OptionId::loglevel));
+    meter_.set_limits(live_.number(OptionId::slowlog_log_slower_than), live_.number(OptionId::latency_monitor_threshold),
+                      live_.number(OptionId::latency_tracking) == 0);
     decoder_.set_bulk_bytes_max(static_cast<uint64_t>(live_.number(OptionId::proto_max_bulk_len)));
     if (live_.number(OptionId::maxclients) > clients_before) raise_descriptor_limit();
 }

@@ -43,16 +43,18 @@ bool Server::queue_direct(Connection& connection, const CommandRow& row, Argumen
 /// Answers what is pending, which ends at `end` of the input. Returns up to where the input is done with: less than `end` if
 /// the rest has to wait.
 size_t Server::run_direct(Connection& connection, size_t end) {
+    const uint64_t began = ticks();
     direct_.begin();
     direct_.find(pending_keys_);
     size_t done = end;
-    for (const PendingRead& read : pending_reads_) {
+    for (PendingRead& read : pending_reads_) {
         if (!may_execute(connection)) {
             done = read.begin;
             break;
         }
         // Once one has gone to md the others follow it: no read may overtake an earlier one.
-        if (may_read_directly(connection) && answer_direct(connection, read)) continue;
+        read.answered = may_read_directly(connection) && answer_direct(connection, read);
+        if (read.answered) continue;
         const Executed executed = execute_in_md(connection, *read.row, std::span(pending_arguments_).subspan(read.first_argument, read.arguments));
         if (executed == Executed::yes) continue;
         if (executed == Executed::not_now) done = read.begin;
@@ -60,6 +62,7 @@ size_t Server::run_direct(Connection& connection, size_t end) {
     }
     direct_.end();
     if (direct_answers_ != 0) {
+        account_direct(connection, ticks() - began);
         make_dirty(connection);
         counters_.add(IoCounter::keyspace_hits, std::exchange(direct_hits_, 0));
         counters_.add(IoCounter::keyspace_misses, std::exchange(direct_misses_, 0));
@@ -70,6 +73,30 @@ size_t Server::run_direct(Connection& connection, size_t end) {
     pending_arguments_.clear();
     pending_keys_.clear();
     return done;
+}
+
+/// They were answered together, so each counts as an equal share of the time.
+void Server::account_direct(const Connection& connection, uint64_t elapsed) {
+    const uint64_t share = elapsed / direct_answers_;
+    const CommandRow* row = nullptr;
+    uint64_t calls = 0;
+    for (const PendingRead& read : pending_reads_) {
+        if (!read.answered) continue;
+        if (meter_.is_long(share)) {
+            std::vector<std::string_view> words(1, read.row->name);
+            const auto arguments = std::span(pending_arguments_).subspan(read.first_argument, read.arguments);
+            words.insert(words.end(), arguments.begin(), arguments.end());
+            if (meter_.end_after(diagnostics_, read.row->id, share, false)) note_command(connection, *read.row, words);
+            continue;
+        }
+        if (read.row != row && calls != 0) {
+            meter_.end_many(diagnostics_, row->id, share * calls, calls);
+            calls = 0;
+        }
+        row = read.row;
+        ++calls;
+    }
+    if (calls != 0) meter_.end_many(diagnostics_, row->id, share * calls, calls);
 }
 
 /// False: md has to answer. run_direct() has looked the keys up for the first attempt.

@@ -313,11 +313,31 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
     LocalReply reply(*this, connection);
     if (error.empty()) {
         connection.last_command = static_cast<uint16_t>(row->id);
-        execute_local(*this, connection, *row, words, reply.out());
+        execute_here(connection, *row, words, reply.out());
     } else {
+        if (row != nullptr) diagnostics_.reject(row->id);
         reply.out().error(error);
     }
     return connection.close_after_replies ? Executed::closing : Executed::yes;
+}
+
+/// Executes a command that is answered here, and measures it.
+void Server::execute_here(Connection& connection, const CommandRow& row, Arguments words, RespWriter& out) {
+    meter_.start();
+    const unsigned errors = out.errors();
+    execute_local(*this, connection, row, words, out);
+    if (meter_.end(diagnostics_, row.id, meter_.last(), out.errors() != errors)) note_command(connection, row, words);
+}
+
+/// Notes the slow command that has just ended.
+void Server::note_command(const Connection& connection, const CommandRow& row, Arguments words) {
+    meter_.note(diagnostics_, row, [&] {
+        SlowCommand command;
+        command.arguments = slow_words(words);
+        if (const auto info = read_row(rows_.row(connection.slot))) command.address = info->address;
+        command.name = connection.name;
+        return command;
+    });
 }
 
 Server::Executed Server::execute_in_md(Connection& connection, const CommandRow& row, Arguments arguments) {
@@ -382,7 +402,7 @@ void Server::wait_for_ring(Connection& connection) {
 }
 
 LocalReply::LocalReply(Server& server, Connection& connection)
-    : server_(server), connection_(connection), target_(choose_target()), writer_(target_, connection.resp3), begins_(target_.size()) {}
+    : server_(server), connection_(connection), target_(choose_target()), writer_(target_, connection.resp3, &server.diagnostics_), begins_(target_.size()) {}
 
 Buffer& LocalReply::choose_target() {
     deferred_ = connection_.in_flight() != 0;

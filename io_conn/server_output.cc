@@ -66,7 +66,7 @@ void Server::drop_reply(uint32_t frame_kind, std::span<const std::byte> reply) {
 /// False when the bytes are no reply: the connection is closed then.
 bool Server::encode(Connection& connection, std::span<const std::byte> reply) {
     const size_t before = connection.output.size();
-    RespWriter out(connection.output, connection.resp3);
+    RespWriter out(connection.output, connection.resp3, &diagnostics_);
     const bool good = encode_reply(reply, connection.encoder, out);
     if (connection.muted != Muted::no) connection.output.truncate(before);
     if (!connection.encoder.tokens.empty()) take_tokens(connection);

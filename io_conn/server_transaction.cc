@@ -86,9 +86,9 @@ void Server::prepare_transaction(Connection& connection) {
             continue;
         }
         Buffer reply(output_pool_);
-        RespWriter out(reply, connection.resp3);
+        RespWriter out(reply, connection.resp3, &diagnostics_);
         const std::vector<std::string_view> words(queued.words.begin(), queued.words.end());
-        execute_local(*this, connection, row, words, out);
+        execute_here(connection, row, words, out);
         counters_.add(IoCounter::error_replies, out.errors());
         const std::string_view bytes = reply.bytes();
         transaction.sent.push_back(encoded(kRawReply, 0, 0, {&bytes, 1}));

@@ -7,7 +7,9 @@
 #include <cstring>
 
 #include "common/clock.h"
+#include "common/live_options.h"
 #include "common/log.h"
+#include "common/paths.h"
 #include "md/handlers.h"
 #include "md/seeded_bugs.h"
 
@@ -31,6 +33,20 @@ void publish_evictions(Engine& engine) {
     if (evicted == 0) return;
     engine.counters.add(MdCounter::evicted_keys, evicted);
     publish_keyspace(engine, ~0u);
+}
+
+void Engine::follow_resets() {
+    if (!diagnostics.follow_resets(store.memory().root().statistics_resets)) return;
+    for (const MdCounter counter : {MdCounter::keyspace_hits, MdCounter::keyspace_misses, MdCounter::expired_keys, MdCounter::evicted_keys}) counters.set(counter, 0);
+}
+
+void Engine::follow_options() {
+    const st::Root& root = store.memory().root();
+    if (root.live_version == options_seen) return;
+    options_seen = root.live_version;
+    const auto word = [this](uint64_t at) { return store.memory().load(at); };
+    meter.set_limits(live_number(OptionId::slowlog_log_slower_than, word), live_number(OptionId::latency_monitor_threshold, word),
+                     live_number(OptionId::latency_tracking, word) == 0);
 }
 
 ChannelServer::ChannelServer(Engine& engine, unsigned index, Channel channel, uint64_t generation, Bell bell)
@@ -75,6 +91,7 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
         if (taken == 0) {
             started_us = monotonic_us();
             first_enqueued_us_ = 0;
+            engine_.meter.start();
         }
         // Read after the request had come: an io_conn that found a key's time over before it sent this must not see the key again.
         if (taken == 0 || requests_.known_tail() != tail) now_ms_ = wall_ms();
@@ -253,6 +270,7 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
         return fail("a request's database or number of arguments is out of range");
     if (first_enqueued_us_ == 0) first_enqueued_us_ = header.enqueued_us;
     if (!make_room(row)) {
+        engine_.diagnostics.reject(row.id);
         refuse(connection, row.id == CommandId::exec ? "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'."
                                                      : "OOM command not allowed when used memory > 'maxmemory'.");
         return Taken::done;
@@ -268,6 +286,11 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     engine_.poison.begin(name);
     begin_reply();
     engine_.plan.begin(header.database, now_ms_, (header.flags & request_flag::no_touch) == 0);
+    const uint64_t began = engine_.meter.last(), errors = engine_.reply.errors();
+    if (row.id == CommandId::exec)
+        engine_.plan.set_observer([this, slot = connection.slot](const CommandRow& each, Arguments arguments, bool failed) {
+            if (engine_.meter.end(engine_.diagnostics, each.id, engine_.meter.last(), failed)) note(each, arguments, slot);
+        });
     handler(engine_.plan, arguments_);
     const Finished finished = engine_.plan.build() ? finish_reply(connection, in_ring) : Finished::no_memory;
     if constexpr (kSeededBug == SeededBug::reply_before_commit) replies_.publish();
@@ -280,7 +303,38 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
         refuse(connection, "OOM the system has no shared memory left for this command");
     }
     engine_.poison.end();
+    if (row.is(command_flag::admin) || row.id == CommandId::exec) {
+        engine_.follow_resets();
+        engine_.follow_options();
+    }
+    if (finished != Finished::not_yet &&
+        engine_.meter.end(engine_.diagnostics, row.id, began, row.id != CommandId::exec && engine_.reply.errors() != errors))
+        note(row, arguments_, connection.slot);
     return finished == Finished::not_yet ? Taken::not_yet : Taken::done;
+}
+
+/// Notes the slow command that has just ended.
+void ChannelServer::note(const CommandRow& row, std::span<const std::string_view> arguments, uint32_t slot) {
+    engine_.meter.note(engine_.diagnostics, row, [&] { return describe(row, arguments, slot); });
+}
+
+SlowCommand ChannelServer::describe(const CommandRow& row, std::span<const std::string_view> arguments, uint32_t slot) {
+    SlowCommand command;
+    std::vector<std::string_view> words(1, row.name.substr(0, row.name.find('|')));
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    command.arguments = slow_words(words);
+    try {
+        if (!clients_.mapped()) clients_ = Segment::attach({paths::clients(engine_.dir, index_), kClientsLayout, engine_.instance}, Access::read_only);
+        const uint64_t at = kClientRowsAt + slot * sizeof(ClientRow);
+        if (kSegmentPayload + at + sizeof(ClientRow) > clients_.grown()) return command;
+        if (const auto client = read_row(*clients_.payload<ClientRow>(at))) {
+            command.address = client->address;
+            command.name = client->name;
+        }
+    } catch (const Error& error) {
+        log::verbose("the client of a slow command is not known: {}", error.what());
+    }
+    return command;
 }
 
 void ChannelServer::begin_reply() {

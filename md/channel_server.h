@@ -17,7 +17,9 @@
 
 #include "common/channel.h"
 #include "common/commands.h"
+#include "common/client_rows.h"
 #include "common/counters.h"
+#include "common/diagnostics.h"
 #include "common/message.h"
 #include "common/wakeup.h"
 #include "md/assembly.h"
@@ -41,6 +43,16 @@ struct Engine {
     Evictor evictor;
     AssemblyBudget assembly_budget;
     Counters<MdCounter> counters;
+    Diagnostics diagnostics;
+    CommandMeter meter;
+    std::string dir;        ///< instance folder
+    uint64_t instance = 0;
+
+    /// Carries CONFIG RESETSTAT out, if there was one since.
+    void follow_resets();
+    /// Takes the limits over from which on commands are noted, if CONFIG SET has changed any option since.
+    void follow_options();
+    uint64_t options_seen = 0;  ///< version
 };
 
 /// Counts what was evicted.
@@ -94,6 +106,8 @@ class ChannelServer {
     Taken take_fragment(ConnectionId connection, std::span<const std::byte> body);
     Taken release(std::span<const std::byte> body);
     bool make_room(const CommandRow& row);
+    void note(const CommandRow& row, std::span<const std::string_view> arguments, uint32_t slot);
+    SlowCommand describe(const CommandRow& row, std::span<const std::string_view> arguments, uint32_t slot);
     void begin_reply();
     Finished finish_reply(ConnectionId connection, bool may_wait);
     bool put_into_ring(ConnectionId connection, uint32_t bytes);
@@ -127,6 +141,7 @@ class ChannelServer {
     std::byte* claimed_ = nullptr;    ///< room of a reply that is not committed yet, or null
     uint64_t reply_begins_ = 0;       ///< where in the reply ring
     std::string fault_;
+    Segment clients_;                 ///< of its io_conn, once a slow command asks for its client
 };
 
 }  // namespace millrace::md

@@ -93,6 +93,11 @@ void handle_client_unpause(Plan& plan, Arguments) {
     plan.reply().ok();
 }
 
+void handle_config_resetstat(Plan& plan, Arguments) {
+    plan.reset_statistics();
+    plan.reply().ok();
+}
+
 /// All of them or none.
 void handle_config_set(Plan& plan, Arguments arguments) {
     const Arguments pairs = arguments.subspan(1);  // "set" comes first

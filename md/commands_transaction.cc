@@ -37,7 +37,9 @@ void execute(Plan& plan, std::string_view request) {
         !command_row(command).accepts(arguments.size() + 1))
         return plan.reply().error("ERR a queued command is malformed");
     plan.select(header.database, (header.flags & request_flag::no_touch) == 0);
+    const uint64_t errors = plan.reply().errors();
     handler(plan, arguments);
+    plan.observe(command_row(command), arguments, plan.reply().errors() != errors);
     plan.tick();
 }
 

@@ -58,6 +58,10 @@ Loop::Loop(Daemon& daemon, Lease& lease)
     use_options();
     control_ = lease.control_segment().payload<Control>();
     open_roster();
+    engine_.dir = daemon.dir();
+    engine_.instance = arguments.instance;
+    engine_.diagnostics = Diagnostics(paths::diagnostics(daemon.dir(), "md", arguments.index), arguments.instance, arguments.generation, *roster_);
+    engine_.follow_resets();
     engine_.store.set_readers(Readers(*roster_));
     fifo_ = Fifo(paths::md_fifo(daemon.dir()));
     fifo_.prepare_to_wait(paths::md_fifo(daemon.dir()));
@@ -79,7 +83,8 @@ void Loop::inherit_counters() {
     const unsigned own = daemon_.arguments().index;
     for (unsigned index = 0; index < kMdPlaces; ++index)
         if (index != own)
-            std::rename(paths::counters(daemon_.dir(), "md", index).c_str(), paths::counters(daemon_.dir(), "md", own).c_str());
+            for (const auto path : {paths::counters, paths::diagnostics})
+                std::rename(path(daemon_.dir(), "md", index).c_str(), path(daemon_.dir(), "md", own).c_str());
 }
 
 /// Everything that clients may have missed is theirs before anybody hears of the new md.
@@ -124,6 +129,7 @@ void Loop::begin_turn() {
     control_->md_turns.fetch_add(1, std::memory_order_relaxed);
     turn_began_us_ = monotonic_us();
     engine_.store.marks().look(engine_.store.memory());
+    engine_.follow_options();
     use_options();
     if (turn_began_us_ - cpu_read_at_us_ < kCpuClockEveryUs) return;
     cpu_read_at_us_ = turn_began_us_;
@@ -218,6 +224,7 @@ bool Loop::keep_house() {
     const bool freed_all = freeing_ && !more;
     freeing_ = more;
     const bool due = now_us >= next_housekeeping_us_;
+    if (due) engine_.meter.adjust();
     if (due || freed_all) {
         while (store.fill_reserve_some()) {}
         if (due) store.drop_empty_index();
@@ -239,7 +246,9 @@ bool Loop::keep_house() {
 /// True when there is more to evict at once.
 bool Loop::evict() {
     if (!engine_.evictor.over_limit() || engine_.store.policy() == EvictionPolicy::noeviction) return false;
+    const uint64_t began_us = monotonic_us();
     const Evictor::Outcome outcome = engine_.evictor.make_room(kEvictUs);
+    engine_.meter.note_cycle(engine_.diagnostics, LatencyEvent::eviction_cycle, monotonic_us() - began_us);
     publish_evictions(engine_);
     return outcome == Evictor::Outcome::time_over;
 }
@@ -256,6 +265,7 @@ bool Loop::expire() {
     if (expiry_left_us_ == 0 || !engine_.store.expiry_is_on()) return false;
     const uint64_t began_us = monotonic_us();
     const unsigned expired = engine_.store.expire_some(wall_ms(), kExpirySliceWork);
+    engine_.meter.note_cycle(engine_.diagnostics, LatencyEvent::expire_cycle, monotonic_us() - began_us);
     if (expired != 0) {
         engine_.counters.add(MdCounter::expired_keys, expired);
         publish_keyspace(engine_, ~0u);

@@ -15,6 +15,7 @@ void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     options_.clear();
     expiry_on_.reset();
     pause_.reset();
+    resets_statistics_ = false;
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
@@ -244,6 +245,7 @@ Store::Put Plan::build_once(const Change*& full) {
     }
     if (expiry_on_) store_.set_expiry_on(*expiry_on_);
     if (pause_) store_.set_pause(*pause_);
+    if (resets_statistics_) store_.count_statistics_reset();
     store_.begin_record();
     for (const Change& change : changes_) {
         if (in_transaction_ && is_superseded(change)) continue;

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstdint>
 #include <forward_list>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "common/byte_range.h"
+#include "common/commands.h"
 #include "md/reply_writer.h"
 #include "md/store.h"
 
@@ -135,6 +137,8 @@ class Plan {
     /// A live option has this value, or this text. Not together with changes of keys.
     void set_option(OptionId id, int64_t value) { options_.push_back({id, value, {}}); }
     void set_option(OptionId id, std::string_view text) { options_.push_back({id, 0, text}); }
+    /// All processes forget their statistics. Not together with changes of keys.
+    void reset_statistics() { resets_statistics_ = true; }
     /// Commands wait, as CLIENT PAUSE says. Not together with changes of keys.
     void set_pause(st::PauseWord pause) { pause_ = pause; }
     st::PauseWord pause() const { return pause_.value_or(st::PauseWord::from(store_.memory().root().pause)); }
@@ -144,11 +148,18 @@ class Plan {
 
     ReplyWriter& reply() { return reply_; }
 
+    /// Is told of each command of a transaction when it has been executed.
+    using Observer = std::function<void(const CommandRow&, Arguments, bool failed)>;
+    void set_observer(Observer observer) { observer_ = std::move(observer); }
+    void observe(const CommandRow& row, Arguments arguments, bool failed) const {
+        if (observer_) observer_(row, arguments, failed);
+    }
+
     /// Turns the changes into the store's write set; the caller commits or abandons it. False: there was no memory, and
     /// the store is as before.
     bool build();
     /// Whether the operation changes nothing.
-    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !expiry_on_; }
+    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_ && !expiry_on_; }
 
   private:
     enum class ChangeKind : uint8_t { put, erase, clear, swap };
@@ -196,6 +207,8 @@ class Plan {
     std::atomic<uint64_t>* progress_ = nullptr;
     unsigned databases_ = kDatabases;
     bool touches_ = true;
+    bool resets_statistics_ = false;
+    Observer observer_;
     bool in_transaction_ = false;
     bool may_leave_out_ = false;
     uint32_t erased_ = 0;        ///< databases of which a transaction has stated that no key is left, a bit for each

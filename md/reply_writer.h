@@ -25,7 +25,12 @@ class ReplyWriter {
     void ok() { put_tag(ReplyTag::ok); }
     void status(std::string_view text) { put_text(ReplyTag::status, text); }
     /// "CODE text", without line breaks. What is longer, because it repeats somebody's words, is cut.
-    void error(std::string_view text) { put_text(ReplyTag::error, text.substr(0, kErrorBytesMax)); }
+    void error(std::string_view text) {
+        ++errors_;
+        put_text(ReplyTag::error, text.substr(0, kErrorBytesMax));
+    }
+    /// Errors ever written.
+    uint64_t errors() const { return errors_; }
     static constexpr size_t kErrorBytesMax = 16 * 1024;
     void integer(int64_t value);
     void bulk(std::string_view bytes);
@@ -59,6 +64,7 @@ class ReplyWriter {
     char* at_ = nullptr;
     char* end_ = nullptr;
     bool in_parts_ = false;
+    uint64_t errors_ = 0;
     std::vector<ReplyPart> parts_;
 };
 

@@ -111,6 +111,7 @@ class Store {
     /// Each of two databases has what the other had.
     void swap_databases(unsigned one, unsigned other);
 
+    void count_statistics_reset() { set_.write(st::kStatisticsResetsAt, memory().root().statistics_resets + 1); }
     void set_pause(st::PauseWord pause) { set_.write(st::kPauseAt, pause.word()); }
     /// Changes a live option. `text`: at most st::kLiveTextBytesMax bytes.
     void set_live(OptionId id, int64_t value);

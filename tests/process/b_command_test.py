@@ -88,7 +88,7 @@ class Command(CompareCase):
         self.each_same("COMMAND LIST nonsense", "COMMAND LIST nonsense ACLCAT read", "COMMAND LIST FILTERBY MODULE x y", "COMMAND LIST FILTERBY PATTERN nonsense", "COMMAND COUNT x")
 
     def test_help(self):
-        self.each_same("COMMAND HELP", "OBJECT HELP", "COMMAND HELP x")
+        self.each_same("COMMAND HELP", "OBJECT HELP", "CONFIG HELP", "MEMORY HELP", "SLOWLOG HELP", "COMMAND HELP x")
 
 
 if __name__ == "__main__":
