@@ -4,6 +4,7 @@ import unittest
 
 import compare
 from compare import CompareCase, start_sides, stop_sides
+from harness import wait_for
 from wire import decode
 
 EMPTY = ("Hi Sam, this instance is empty or is using very little memory, my issues detector can't be used in these conditions. Please, leave for your mission on Earth and fill it "
@@ -84,7 +85,8 @@ class Memory(CompareCase):
                 wire.command("FLUSHALL")
                 for i in range(43):
                     wire.command("SET", "key:%d" % i, "v" * 100_000)
-                self.assertIn(b"* Peak memory:", wire.command("MEMORY", "DOCTOR"), name)
+                # What FLUSHALL has cleared is freed bit by bit.
+                wait_for(lambda: b"* Peak memory:" in wire.command("MEMORY", "DOCTOR"), 10, "the doctor to see the peak of " + name)
 
     def test_texts_for_people(self):
         for name, subject in subjects():
