@@ -20,7 +20,6 @@ struct CommandText {
 #define MR_KEYS(...)
 #define MR_DOC_FLAGS(...)
 #define MR_DEPRECATED(...)
-#define MR_HISTORY(...)
 #define MR_ARGUMENTS(...)
 
 #undef MR_CATEGORIES
@@ -40,7 +39,7 @@ constexpr CommandText kTips[] = {
 #define MR_TIPS(...)
 
 #undef MR_KEYS
-#define MR_KEYS(name, flags, first, last, step, note) {name, flags, first, last, step, note},
+#define MR_KEYS(name, flags, first, last, step) {name, flags, first, last, step},
 constexpr KeySpec kKeySpecs[] = {
 #include "io_conn/command_facts.def"
 };
@@ -62,14 +61,6 @@ constexpr Deprecation kDeprecations[] = {
 };
 #undef MR_DEPRECATED
 #define MR_DEPRECATED(...)
-
-#undef MR_HISTORY
-#define MR_HISTORY(name, version, text) {name, version, text},
-constexpr CommandChange kHistory[] = {
-#include "io_conn/command_facts.def"
-};
-#undef MR_HISTORY
-#define MR_HISTORY(...)
 
 #undef MR_ARGUMENTS
 #define MR_ARGUMENTS(name, arguments) {name, arguments},
@@ -225,7 +216,6 @@ const Deprecation* deprecation_of(const CommandRow& row) {
     return found.empty() ? nullptr : &found[0];
 }
 
-std::span<const CommandChange> history_of(const CommandRow& row) { return rows_of(kHistory, row.name); }
 
 std::vector<CommandArgument> arguments_of(const CommandRow& row) {
     const std::string_view text = text_of(kArguments, row.name);

@@ -19,17 +19,12 @@ struct KeySpec {
     int first;               ///< place of the first key; the command's name is 0
     int last;                ///< of the last key, counted from the first; negative: from the end of the words, -1 is the last one
     int step;
-    std::string_view note;
 };
 
 /// A key of a command, and the flags of the rule that found it.
 struct FoundKey {
     std::string_view key;
     std::string_view flags;
-};
-
-struct CommandChange {
-    std::string_view command, version, text;
 };
 
 struct Deprecation {
@@ -57,7 +52,6 @@ std::optional<std::vector<FoundKey>> keys_of(const CommandRow& row, std::span<co
 
 std::string_view command_doc_flags(const CommandRow& row);
 const Deprecation* deprecation_of(const CommandRow& row);
-std::span<const CommandChange> history_of(const CommandRow& row);
 std::vector<CommandArgument> arguments_of(const CommandRow& row);
 
 }  // namespace millrace::io_conn

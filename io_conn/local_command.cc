@@ -65,8 +65,7 @@ void write_key_specs(RespWriter& out, const CommandRow& row) {
     const std::span<const KeySpec> specs = key_specs(row);
     out.set(static_cast<uint32_t>(specs.size()));
     for (const KeySpec& spec : specs) {
-        out.map(spec.note.empty() ? 3 : 4);
-        if (!spec.note.empty()) out.bulk("notes"), out.bulk(spec.note);
+        out.map(3);
         out.bulk("flags"), write_words(out, spec.flags);
         out.bulk("begin_search"), out.map(2);
         out.bulk("type"), out.bulk("index");
@@ -125,11 +124,10 @@ void write_arguments(RespWriter& out, std::span<const CommandArgument> arguments
 void write_command_docs(RespWriter& out, const CommandRow& row) {
     const auto subcommands = subcommands_of(row);
     const auto arguments = arguments_of(row);
-    const auto history = history_of(row);
     const std::string_view flags = command_doc_flags(row);
     const Deprecation* const deprecation = deprecation_of(row);
     out.bulk(row.name);
-    out.map(3u + !row.complexity.empty() + !flags.empty() + (deprecation != nullptr ? 2 : 0) + !history.empty() + !arguments.empty() + !subcommands.empty());
+    out.map(3u + !row.complexity.empty() + !flags.empty() + (deprecation != nullptr ? 2 : 0) + !arguments.empty() + !subcommands.empty());
     out.bulk("summary"), out.bulk(row.summary);
     out.bulk("since"), out.bulk(row.since);
     out.bulk("group"), out.bulk(row.group);
@@ -138,10 +136,6 @@ void write_command_docs(RespWriter& out, const CommandRow& row) {
     if (deprecation != nullptr) {
         out.bulk("deprecated_since"), out.bulk(deprecation->since);
         out.bulk("replaced_by"), out.bulk(deprecation->replaced_by);
-    }
-    if (!history.empty()) {
-        out.bulk("history"), out.set(static_cast<uint32_t>(history.size()));
-        for (const CommandChange& change : history) out.array(2), out.bulk(change.version), out.bulk(change.text);
     }
     if (!arguments.empty()) out.bulk("arguments"), write_arguments(out, arguments);
     if (subcommands.empty()) return;

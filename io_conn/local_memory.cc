@@ -58,9 +58,7 @@ void local_memory_doctor(const LocalCall& call) {
     const MemoryFacts memory(facts);
     if (memory.used < kWorthALook)
         return call.out.verbatim(
-            "Hi Sam, this instance is empty or is using very little memory, my issues detector can't be used in these conditions. Please, leave "
-            "for your mission on Earth and fill it with some data. The new Sam and I will be back to our programming as soon as I finished "
-            "rebooting.\n");
+            fmt::format("Less than {} are in use: too little for anything to be odd about it.\n", human_bytes(kWorthALook)));
     std::string issues;
     if (static_cast<double>(memory.peak) > kPeakMuch * static_cast<double>(memory.used))
         issues += fmt::format(" * Peak memory: this instance has used {} and uses {} now. Freed memory goes back to the system by itself.\n\n", human_bytes(memory.peak),
@@ -76,9 +74,8 @@ void local_memory_doctor(const LocalCall& call) {
     if (clients != 0 && memory.buffers / clients > kBuffersMuch)
         issues += fmt::format(" * Big client buffers: {} for {} clients; some of them do not read what they are sent, or send large values slowly.\n\n",
                               human_bytes(memory.buffers), clients);
-    if (issues.empty()) return call.out.verbatim("Hi Sam, I can't find any memory issue in your instance. I can only account for what occurs on this base.\n");
-    call.out.verbatim("Sam, I detected a few issues in this instance memory implants:\n\n" + issues +
-                      "I'm here to keep you safe, Sam. I want to help you.\n");
+    if (issues.empty()) return call.out.verbatim("Nothing is odd about the memory in use.\n");
+    call.out.verbatim("What is odd about the memory in use:\n\n" + issues);
 }
 
 /// md gives memory back by itself; what is left to do is this process's own.

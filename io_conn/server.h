@@ -131,6 +131,7 @@ class Server {
     size_t consume(Connection& connection, std::string_view bytes);
     const CommandRow* look_up(std::string_view name);
     Executed execute(Connection& connection, const CommandRow* row, Arguments words);
+    bool is_plain(const Connection& connection, const CommandRow* row, size_t words) const;
     Executed execute_aloud(Connection& connection, const CommandRow* row, Arguments words);
     Executed wait_patiently(Connection& connection);
     void retry_patient();

@@ -266,8 +266,16 @@ void Server::reject(Connection& connection, std::string_view error) {
     connection.close_after_replies = true;
 }
 
+/// Whether nothing about a request or its connection asks for more than handing it to md: true for almost all of them.
+bool Server::is_plain(const Connection& connection, const CommandRow* row, size_t words) const {
+    constexpr uint32_t kNeedsCare = command_flag::admin | command_flag::noscript | command_flag::barrier | command_flag::guarded | command_flag::internal;
+    return row != nullptr && row->place == CommandPlace::md && !row->is(kNeedsCare) && row->accepts(words) && !paused_ && connection.transaction == nullptr &&
+           !connection.stranger && connection.muted == Muted::no;
+}
+
 /// With CLIENT REPLY SKIP the next command is executed alone, so that it is known which reply to leave out.
 Server::Executed Server::execute(Connection& connection, const CommandRow* row, Arguments words) {
+    if (is_plain(connection, row, words.size())) [[likely]] return execute_in_md(connection, *row, words.subspan(1));
     if (connection.muted == Muted::current) {
         if (connection.replies_owed()) return Executed::not_now;
         connection.muted = Muted::no;

@@ -7,8 +7,7 @@ from compare import CompareCase, start_sides, stop_sides
 from harness import wait_for
 from wire import decode
 
-EMPTY = ("Hi Sam, this instance is empty or is using very little memory, my issues detector can't be used in these conditions. Please, leave for your mission on Earth and fill it "
-         "with some data. The new Sam and I will be back to our programming as soon as I finished rebooting.\n")
+EMPTY = "too little for anything to be odd about it"
 
 
 def setUpModule():
@@ -75,10 +74,10 @@ class Memory(CompareCase):
         for name, subject in subjects():
             compare.empty(subject)
             with subject.wire() as wire:
-                self.assertEqual(decode(wire.command("MEMORY", "DOCTOR")).decode(), EMPTY, name)
+                self.assertIn(EMPTY, decode(wire.command("MEMORY", "DOCTOR")).decode(), name)
                 for i in range(10):
                     wire.command("SET", "key:%d" % i, "v" * 1_000_000)
-                self.assertNotEqual(decode(wire.command("MEMORY", "DOCTOR")).decode(), EMPTY, name)
+                self.assertNotIn(EMPTY, decode(wire.command("MEMORY", "DOCTOR")).decode(), name)
                 wire.command("CONFIG", "SET", "maxmemory", "10100000")
                 self.assertIn(b"* Limit:", wire.command("MEMORY", "DOCTOR"), name)
                 wire.command("CONFIG", "SET", "maxmemory", "0")
