@@ -68,6 +68,8 @@ class Buffer {
         if (capacity_ - end_ < room) make_room(room);
         return block_ + end_;
     }
+    /// Where the next byte goes: what reserve() has given last.
+    char* end() { return block_ + end_; }
     size_t room() const { return capacity_ - end_; }
     /// Says that `count` of the reserved bytes are filled.
     void commit(size_t count) { end_ += count; }

@@ -2,6 +2,7 @@
 #include "io_conn/direct_commands.h"
 
 #include <algorithm>
+#include <array>
 
 #include "common/byte_range.h"
 #include "common/clock.h"
@@ -80,17 +81,14 @@ DirectOutcome pttl(const DirectCall& call) { return time_left(call, 1); }
 }  // namespace
 
 DirectHandler direct_handler(CommandId id) {
-    switch (id) {
-        case CommandId::get: return get;
-        case CommandId::mget: return mget;
-        case CommandId::getrange: return getrange;
-        case CommandId::exists: return exists;
-        case CommandId::strlen: return strlen;
-        case CommandId::type: return type;
-        case CommandId::ttl: return ttl;
-        case CommandId::pttl: return pttl;
-        default: return nullptr;
-    }
+    static constexpr auto kHandlers = []() {
+        std::array<DirectHandler, kCommandCount> handlers{};
+        const auto set = [&handlers](CommandId command, DirectHandler handler) { handlers[static_cast<unsigned>(command)] = handler; };
+        set(CommandId::get, get), set(CommandId::mget, mget), set(CommandId::getrange, getrange), set(CommandId::exists, exists);
+        set(CommandId::strlen, strlen), set(CommandId::type, type), set(CommandId::ttl, ttl), set(CommandId::pttl, pttl);
+        return handlers;
+    }();
+    return kHandlers[static_cast<unsigned>(id)];
 }
 
 bool uses_its_keys(CommandId id) {

@@ -37,7 +37,7 @@ class RespWriter {
     void end_bulk(char* bytes, uint32_t length) {
         bytes[length] = '\r';
         bytes[length + 1] = '\n';
-        out_.commit(static_cast<size_t>(bytes + length + 2 - out_.reserve(0)));
+        out_.commit(static_cast<size_t>(bytes + length + 2 - out_.end()));
     }
     void bulk_end() {
         char* const at = out_.reserve(2);

@@ -47,14 +47,16 @@ size_t Server::run_direct(Connection& connection, size_t end) {
     direct_.begin();
     direct_.find(pending_keys_);
     size_t done = end;
+    bool all_direct = true;  // then only the output has grown since consume() has asked
     for (PendingRead& read : pending_reads_) {
-        if (!may_execute(connection)) {
+        if ((!all_direct || connection.output.size() > kOutputLimit / 2) && !may_execute(connection)) {
             done = read.begin;
             break;
         }
         // Once one has gone to md the others follow it: no read may overtake an earlier one.
         read.answered = may_read_directly(connection) && answer_direct(connection, read);
         if (read.answered) continue;
+        all_direct = false;
         const Executed executed = execute_in_md(connection, *read.row, std::span(pending_arguments_).subspan(read.first_argument, read.arguments));
         if (executed == Executed::yes) continue;
         if (executed == Executed::not_now) done = read.begin;

@@ -196,7 +196,8 @@ const CommandRow* Server::look_up(std::string_view name) {
 /// (connection.partial) or one that has to wait.
 size_t Server::consume(Connection& connection, std::string_view bytes) {
     size_t used = 0;
-    while (used < bytes.size() && may_execute(connection)) {
+    // While reads are only collected nothing changes that may_execute() looks at.
+    while (used < bytes.size() && (!pending_reads_.empty() || may_execute(connection))) {
         RespDecoder& decoder = connection.partial != nullptr ? *connection.partial : decoder_;
         if (connection.partial == nullptr) {
             decoder.reset();
