@@ -40,7 +40,7 @@ VIEWSTATS := $(call objects,$(wildcard tools/viewstats/*.cc))
 BENCH := $(call objects,$(call sources,tools/bench,tools/bench/epoll_floor.cc))
 # What unit tests link: everything but the files that hold a main().
 UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(BENCH))
-UNIT := $(call objects,$(wildcard tests/unit/*.cc) tests/linear/history.cc)
+UNIT := $(call objects,$(wildcard tests/unit/*.cc) tests/linear/history.cc tests/crash/contents.cc)
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
 RING_BENCH := $(TESTS)/ring_bench
 SLICE_BENCH := $(TESTS)/slice_bench
