@@ -12,6 +12,7 @@
 #include "common/check.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "common/text.h"
 
 namespace millrace {
 
@@ -206,11 +207,28 @@ bool Diagnostics::follow_resets(uint64_t group_resets) {
     return true;
 }
 
+namespace {
+
+/// How many of the words from `at` on are secret: it and the ones behind it.
+size_t secret_words(std::span<const std::string_view> words, size_t at) {
+    const auto is = [&](size_t place, std::string_view text) { return place < words.size() && equals_ignoring_case(words[place], text); };
+    if (at == 1 && is(0, "AUTH")) return words.size() - 1;
+    if (at > 2 && is(0, "HELLO") && is(at - 1, "AUTH")) return std::min<size_t>(2, words.size() - at);
+    if (at > 2 && at % 2 == 1 && is(0, "CONFIG") && is(1, "SET") && (is(at - 1, "requirepass") || is(at - 1, "masterauth"))) return 1;
+    return 0;
+}
+
+}  // namespace
+
 std::vector<std::string> slow_words(std::span<const std::string_view> words) {
     std::vector<std::string> texts;
+    size_t secret = 0;
     for (size_t i = 0; i < words.size() && texts.size() < SlowCommand::kArgumentsMax; ++i) {
         if (texts.size() + 1 == SlowCommand::kArgumentsMax && words.size() > SlowCommand::kArgumentsMax) {
             texts.push_back(fmt::format("... ({} more arguments)", words.size() - i));
+        } else if (secret = std::max(secret, secret_words(words, i)); secret != 0) {
+            --secret;
+            texts.emplace_back("(redacted)");
         } else if (words[i].size() > SlowCommand::kArgumentBytesMax) {
             texts.push_back(fmt::format("{}... ({} more bytes)", words[i].substr(0, SlowCommand::kArgumentBytesMax), words[i].size() - SlowCommand::kArgumentBytesMax));
         } else {

@@ -135,7 +135,7 @@ class Diagnostics {
     Roster* roster_ = nullptr;
 };
 
-/// A command's words as the slow log shows them.
+/// A command's words, its name first, as the slow log shows them: cut, and without passwords.
 std::vector<std::string> slow_words(std::span<const std::string_view> words);
 
 /// Measures commands, and says which of them have to be noted.

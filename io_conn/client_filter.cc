@@ -31,7 +31,7 @@ std::string address_of(const ClientInfo& info, const char* address, const std::s
 }
 
 bool ClientFilter::takes(const ClientInfo& info, const std::string& unix_path) const {
-    return !none && info.id != except && (ids.empty() || std::ranges::find(ids, info.id) != ids.end()) &&
+    return !none && info.id != except && (ids.empty() || std::ranges::binary_search(ids, info.id)) &&
            (!address || *address == address_of(info, info.address, unix_path)) &&
            (!local_address || *local_address == address_of(info, info.local_address, unix_path));
 }
@@ -45,6 +45,7 @@ bool read_list_filter(const LocalCall& call, ClientFilter& filter) {
             if (!parse_integer(word, id)) return call.out.error("ERR Invalid client ID"), false;
             filter.ids.push_back(static_cast<uint64_t>(id));
         }
+        std::ranges::sort(filter.ids);
         return true;
     }
     if (words.size() != 2) return call.out.error("ERR syntax error"), false;

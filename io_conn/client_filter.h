@@ -13,7 +13,7 @@ namespace millrace::io_conn {
 
 struct ClientFilter {
     bool none = false;           ///< a type of which there are none
-    std::vector<uint64_t> ids;   ///< empty: all
+    std::vector<uint64_t> ids;   ///< empty: all; sorted
     std::optional<std::string> address, local_address;
     uint64_t except = 0;         ///< id of the client that is left out
     bool is_address_only = false;  ///< the old form of CLIENT KILL, which answers otherwise

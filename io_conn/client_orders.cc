@@ -42,7 +42,7 @@ void ClientOrders::carry_out(const Close& close) {
         const uint64_t issued = words->issued.load(std::memory_order_acquire);
         uint64_t next = own_.carried_out[index].load(std::memory_order_relaxed);
         if (next == issued) continue;
-        next = std::max(next, issued - std::min<uint64_t>(issued, ClientOrderWords::kOrders));  // no peer can make us loop
+        next = issued - std::min<uint64_t>(issued - next, ClientOrderWords::kOrders);  // whatever a faulty peer says, so many at most
         std::vector<uint64_t> clients;
         for (; next != issued; ++next) clients.push_back(words->close[next % ClientOrderWords::kOrders].load(std::memory_order_relaxed));
         close(clients);

@@ -114,6 +114,7 @@ struct Connection {
     bool write_blocked : 1 = false;      ///< the socket's buffer is full; wait for its event
     bool output_limited : 1 = false;     ///< stopped at the output limit
     bool md_remembers : 1 = false;       ///< md may keep something for it: tell it when the connection closes
+    bool awaits_pause : 1 = false;       ///< has sent CLIENT PAUSE, which may hold back what comes after it
     bool in_patient : 1 = false;         ///< in the list of those who wait for the end of a pause, or for other io_conn
     bool in_ring_waiters : 1 = false;    ///< in the list of those who wait for room in the request ring
     bool in_ready : 1 = false;           ///< in the server's list of connections with something to do

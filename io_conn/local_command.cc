@@ -1,4 +1,6 @@
 // COMMAND and its subcommands: what the command table and command_facts.h know, in the shape of Redis 7.0. Runs in io_conn; see local.h.
+#include <fmt/format.h>
+
 #include <string>
 
 #include "common/text.h"
@@ -173,8 +175,22 @@ void local_command(const LocalCall& call) {
 
 void local_command_count(const LocalCall& call) { call.out.integer(static_cast<int64_t>(top_level_commands().size())); }
 
+namespace {
+
+/// Names that INFO and DOCS take at once: what they tell of one is many times as long as its name.
+constexpr size_t kNamesMax = 4096;
+
+bool are_too_many(const LocalCall& call) {
+    if (call.words.size() - 2 <= kNamesMax) return false;
+    call.out.error(fmt::format("ERR at most {} commands are described at once", kNamesMax));
+    return true;
+}
+
+}  // namespace
+
 void local_command_info(const LocalCall& call) {
     if (call.words.size() == 2) return local_command(call);
+    if (are_too_many(call)) return;
     call.out.array(static_cast<uint32_t>(call.words.size() - 2));
     for (const std::string_view name : call.words.subspan(2)) {
         if (const CommandRow* row = find_any(name); row != nullptr) write_command_info(call.out, *row);
@@ -183,6 +199,7 @@ void local_command_info(const LocalCall& call) {
 }
 
 void local_command_docs(const LocalCall& call) {
+    if (are_too_many(call)) return;
     std::vector<const CommandRow*> rows;
     if (call.words.size() == 2) rows = top_level_commands();
     for (const std::string_view name : call.words.subspan(2))

@@ -37,7 +37,9 @@ struct CommandSum {
 std::vector<CommandSum> sums_of_commands(const Server& server) {
     const DaemonArguments& arguments = server.daemon().arguments();
     std::vector<CommandSum> sums(kCommandCount);
+    const uint64_t resets = server.statistics_resets();
     for_each_diagnostics(arguments.dir, arguments.instance, [&](const DiagnosticsHead& head) {
+        if (head.statistics_resets.load(std::memory_order_relaxed) != resets) return;  // of before CONFIG RESETSTAT
         const auto get = [](const std::atomic<uint64_t>& word) { return word.load(std::memory_order_relaxed); };
         for (unsigned i = 0; i < kCommandCount; ++i) {
             const CommandRecord& record = head.commands[i];
@@ -124,7 +126,9 @@ std::string commandstats_text(const Server& server) {
 std::string errorstats_text(const Server& server) {
     const DaemonArguments& arguments = server.daemon().arguments();
     std::map<std::string, uint64_t> counts;
+    const uint64_t resets = server.statistics_resets();
     for_each_diagnostics(arguments.dir, arguments.instance, [&](const DiagnosticsHead& head) {
+        if (head.statistics_resets.load(std::memory_order_relaxed) != resets) return;
         for (const ErrorRecord& record : head.errors) {
             std::string code;
             for (const auto& word : record.code) {

@@ -97,6 +97,8 @@ class Server {
     /// Forgets what was queued since MULTI, and what is watched.
     void drop_transaction(Connection& connection);
     Diagnostics& diagnostics() { return diagnostics_; }
+    /// Times that the group was told to forget its statistics.
+    uint64_t statistics_resets() const { return link_.store().load(store::kStatisticsResetsAt); }
     /// Asks the supervisor for something (SupervisorLink::ask); the answer is the connection's reply. Empty, or why that is not possible.
     std::string ask_supervisor(Connection& connection, Asking what, const std::string& request);
     /// Writes what other processes may see of the connection.
@@ -138,6 +140,7 @@ class Server {
     void look_at_pause();
     bool waits_for_pause(const Connection& connection, const CommandRow& row) const;
     Executed kill_clients(Connection& connection, const CommandRow& row, Arguments words);
+    void kill_after_exec(const Connection& connection, std::span<const uint64_t> clients);
     void issue_orders(KillUnderWay& kill);
     static void answer_kill(const KillUnderWay& kill, RespWriter& out);
     void execute_here(Connection& connection, const CommandRow& row, Arguments words, RespWriter& out);

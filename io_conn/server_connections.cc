@@ -229,7 +229,7 @@ void Server::close_connection(Connection& connection) {
     connection.database = 0;
     connection.resp3 = connection.readable = connection.hung_up = connection.peer_closed = connection.close_after_replies = false;
     connection.asking = Asking::nothing;
-    connection.write_blocked = connection.output_limited = connection.md_remembers = false;
+    connection.write_blocked = connection.output_limited = connection.md_remembers = connection.awaits_pause = false;
     rows_.clear(connection.slot);
     connections_.give_back(connection);
     counters_.add(IoCounter::connections_closed);
@@ -282,7 +282,7 @@ void Server::close_idle_connections() {
     const uint64_t now_s = now_us_ / 1'000'000;
     for (size_t slot = 0; slot < connections_.slots(); ++slot) {
         Connection& connection = connections_.at(slot);
-        if (connection.open() && !connection.replies_owed() && now_s - connection.last_active_s > timeout_s)
+        if (connection.open() && !connection.replies_owed() && !connection.in_patient && !connection.in_ring_waiters && now_s - connection.last_active_s > timeout_s)
             close_connection(connection);
     }
 }

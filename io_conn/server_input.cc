@@ -98,6 +98,11 @@ void Server::note_activity(Connection& connection) {
 /// N2. A connection that must wait is made ready again by whatever it waits for.
 bool Server::may_execute(Connection& connection) {
     if (connection.close_after_replies || connection.asking != Asking::nothing) return false;
+    if (connection.awaits_pause) {
+        if (connection.replies_owed()) return false;
+        connection.awaits_pause = false;
+        look_at_pause();
+    }
     if (connection.before_exec != nullptr && !exec_is_settled(connection)) return false;
     if (connection.outgoing != nullptr) {
         send_outgoing(connection);
@@ -281,10 +286,11 @@ Server::Executed Server::execute(Connection& connection, const CommandRow* row, 
         if (connection.replies_owed()) return Executed::not_now;
         connection.muted = Muted::no;
     }
-    const bool is_reply = row != nullptr && row->id == CommandId::client && words.size() > 1 && equals_ignoring_case(words[1], "REPLY");
-    const bool is_skipped = connection.muted == Muted::next && !is_reply;
+    // CLIENT REPLY says anew what holds from here on, if it is well-formed.
+    const bool is_next = connection.muted == Muted::next;
+    if (is_next) connection.muted = Muted::current;
     const Executed executed = execute_aloud(connection, row, words);
-    if (is_skipped && executed == Executed::yes) connection.muted = Muted::current;
+    if (is_next && executed == Executed::not_now) connection.muted = Muted::next;
     return executed;
 }
 
@@ -322,7 +328,10 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
     if (error.empty() && row->id == CommandId::exec) return execute_transaction(connection, *row);
     if (error.empty() && row->id == CommandId::client_kill) return kill_clients(connection, *row, words);
     if (error.empty() && row->id == CommandId::watch) return watch(connection, *row, words.subspan(1));
-    if (error.empty() && row->place == CommandPlace::md) return execute_in_md(connection, *row, words.subspan(1));
+    if (error.empty() && row->place == CommandPlace::md) {
+        connection.awaits_pause = row->id == CommandId::client_pause;
+        return execute_in_md(connection, *row, words.subspan(1));
+    }
     counters_.add(IoCounter::commands);
     LocalReply reply(*this, connection);
     if (error.empty()) {

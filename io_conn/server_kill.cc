@@ -6,8 +6,8 @@
 
 namespace millrace::io_conn {
 
-/// Closes the clients of this io_conn, and orders the others to close theirs. With `kill` nothing is answered yet but an error; false then.
-/// Without it the orders that have room are issued, and nobody waits for them.
+/// Closes the clients of this io_conn, and says which others are to be closed; nothing is answered yet but an error, false then. Without `kill`, in
+/// a transaction, it is answered, and done when EXEC is executed.
 bool Server::begin_kill(const LocalCall& call, KillUnderWay* kill) {
     ClientFilter filter;
     if (!read_kill_filter(call, filter)) return false;
@@ -15,18 +15,29 @@ bool Server::begin_kill(const LocalCall& call, KillUnderWay* kill) {
     for_each_client_of_group(*this, filter, [&](unsigned index, const ClientInfo& info, const ClientRow&) {
         (index == daemon_.arguments().index ? own : others).push_back(info.id);
     });
+    if (kill == nullptr) {
+        KillUnderWay answer;
+        answer.killed = static_cast<int64_t>(own.size() + others.size());
+        answer.answers_with_count = !filter.is_address_only;
+        answer_kill(answer, call.out);
+        std::vector<uint64_t>& to_kill = call.connection.before_exec->to_kill;
+        to_kill.insert(to_kill.end(), own.begin(), own.end());
+        to_kill.insert(to_kill.end(), others.begin(), others.end());
+        return true;
+    }
     close_clients(own, &call.connection);
-    KillUnderWay now;
-    KillUnderWay& started = kill != nullptr ? *kill : now;
+    KillUnderWay& started = *kill;
     started.killed = static_cast<int64_t>(own.size() + others.size());
     started.to_order = std::move(others);
     started.give_up_at_us = now_us_ + kKillPatienceUs;
     started.answers_with_count = !filter.is_address_only;
-    if (kill == nullptr) {
-        issue_orders(started);
-        answer_kill(started, call.out);
-    }
     return true;
+}
+
+/// What CLIENT KILL in a transaction has answered for is done now, as far as there is room for orders; nobody waits for it.
+void Server::kill_after_exec(const Connection& connection, std::span<const uint64_t> clients) {
+    close_clients(clients, &connection);
+    orders_.issue(clients);
 }
 
 void Server::issue_orders(KillUnderWay& kill) {

@@ -30,7 +30,8 @@ std::string encoded(const std::vector<WatchedKey>& watched) {
 
 /// Whether a command that io_conn answers changes something, which is taken back if md does not execute the transaction.
 bool changes_the_connection(CommandId id) {
-    return id == CommandId::select || id == CommandId::client_setname || id == CommandId::auth;
+    return id == CommandId::select || id == CommandId::client_setname || id == CommandId::auth || id == CommandId::client_no_evict ||
+           id == CommandId::client_no_touch || id == CommandId::client_setinfo || id == CommandId::client_kill;
 }
 
 }  // namespace
@@ -51,7 +52,7 @@ void Server::refuse_queued(Connection& connection, std::string_view error) {
 
 Server::Executed Server::queue_command(Connection& connection, const CommandRow& row, Arguments words) {
     Transaction& transaction = *connection.transaction;
-    if (row.id == CommandId::hello || row.id == CommandId::config_rewrite || row.is(command_flag::no_multi)) return refuse_queued(connection, "ERR Command not allowed inside a transaction"), Executed::yes;
+    if (row.id == CommandId::hello || row.id == CommandId::client_reply || row.id == CommandId::config_rewrite || row.is(command_flag::no_multi)) return refuse_queued(connection, "ERR Command not allowed inside a transaction"), Executed::yes;
     if (row.id == CommandId::swapdb) return refuse_queued(connection, "ERR SWAPDB is not possible inside MULTI in this version"), Executed::yes;
     if (row.place != CommandPlace::md && transaction.local == kQueuedLocalMax)
         return refuse_queued(connection, "ERR too many commands about the server or the connection in a transaction"), Executed::yes;
@@ -110,7 +111,8 @@ Server::Executed Server::execute_transaction(Connection& connection, const Comma
         return changes_the_connection(static_cast<CommandId>(queued.command));
     });
     if (changes && connection.before_exec == nullptr)
-        connection.before_exec = std::make_unique<ConnectionBefore>(ConnectionBefore{connection.database, connection.stranger, connection.name});
+        connection.before_exec = std::make_unique<ConnectionBefore>(ConnectionBefore{
+            connection.database, connection.stranger, connection.flags, connection.name, connection.library, connection.library_version, {}});
     prepare_transaction(connection);
     const std::vector<std::string_view> arguments(transaction->sent.begin(), transaction->sent.end());
     outgoing_bytes_ -= transaction->bytes;  // or what is large would count twice
@@ -129,10 +131,16 @@ bool Server::exec_is_settled(Connection& connection) {
     if (connection.transaction != nullptr) return true;  // not sent yet
     if (connection.replies_owed()) return false;
     const std::unique_ptr<ConnectionBefore> before = std::move(connection.before_exec);
-    if (connection.encoder.first_tag == static_cast<uint8_t>(ReplyTag::array)) return true;
+    if (connection.encoder.first_tag == static_cast<uint8_t>(ReplyTag::array)) {
+        if (!before->to_kill.empty()) kill_after_exec(connection, before->to_kill);
+        return true;
+    }
     connection.database = before->database;
     connection.stranger = before->stranger;
     connection.name = before->name;
+    connection.flags = before->flags;
+    connection.library = before->library;
+    connection.library_version = before->library_version;
     describe(connection);
     return true;
 }

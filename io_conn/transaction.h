@@ -31,7 +31,9 @@ struct QueuedCommand {
 struct ConnectionBefore {
     uint8_t database;
     bool stranger;
-    std::string name;
+    uint8_t flags;
+    std::string name, library, library_version;
+    std::vector<uint64_t> to_kill;  ///< clients whose connections are closed once EXEC was executed
 };
 
 struct Transaction {

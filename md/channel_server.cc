@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 
 #include "common/clock.h"
 #include "common/live_options.h"
@@ -291,8 +292,15 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
         engine_.plan.set_observer([this, slot = connection.slot](const CommandRow& each, Arguments arguments, bool failed) {
             if (engine_.meter.end(engine_.diagnostics, each.id, engine_.meter.last(), failed)) note(each, arguments, slot);
         });
-    handler(engine_.plan, arguments_);
-    const Finished finished = engine_.plan.build() ? finish_reply(connection, in_ring) : Finished::no_memory;
+    Finished finished = Finished::no_memory;
+    try {
+        handler(engine_.plan, arguments_);
+        if (engine_.plan.build()) finished = finish_reply(connection, in_ring);
+    } catch (const std::exception& failure) {  // md's own memory, as a rule; nothing of the plan is committed
+        log::warning("a {} command is answered with an error: {}", row.name, failure.what());
+        engine_.plan.begin(header.database, now_ms_);
+        finished = Finished::no_memory;
+    }
     if constexpr (kSeededBug == SeededBug::reply_before_commit) replies_.publish();
     if (finished == Finished::not_yet) {
         engine_.store.abandon();

@@ -103,7 +103,7 @@ void handle_debug_populate(Plan& plan, Arguments arguments) {
     int64_t count, size = 0;
     const bool sized = arguments.size() == 4;
     if (!parse_not_negative(arguments[1], count) || (sized && !parse_not_negative(arguments[3], size))) return plan.reply().error(kNotPositive);
-    if (count > kKeysMax || count * std::min(size, kBytesMax) > kBytesMax)
+    if (count > kKeysMax || size > kBytesMax || count * size > kBytesMax)
         return plan.reply().error(fmt::format("ERR at most {} keys and {} bytes are made at once; give several a prefix each", kKeysMax, kBytesMax));
     const std::string_view prefix = arguments.size() > 2 ? arguments[2] : "key";
     for (int64_t i = 0; i < count; ++i) {

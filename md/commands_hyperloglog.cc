@@ -112,7 +112,8 @@ void handle_pfdebug(Plan& plan, Arguments arguments) {
     if (equals_ignoring_case(what, "ENCODING")) return plan.reply().status(sketch.is_dense() ? "dense" : "sparse");
     if (equals_ignoring_case(what, "DECODE")) {
         if (sketch.is_dense()) return plan.reply().error("ERR HLL encoding is not sparse");
-        return plan.reply().bulk(sketch.runs_text());
+        const std::optional<std::string> text = sketch.runs_text();
+        return text ? plan.reply().bulk(*text) : plan.reply().error(kCorrupt);
     }
     const bool was_dense = sketch.is_dense();
     if (!sketch.make_dense()) return plan.reply().error(kCorrupt);

@@ -268,9 +268,11 @@ uint64_t HyperLogLog::estimate_of(const Registers& registers) {
     return estimate_from(histogram);
 }
 
-std::string HyperLogLog::runs_text() const {
+std::optional<std::string> HyperLogLog::runs_text() const {
     std::string text;
+    unsigned runs = 0;
     for (size_t at = kHeaderBytes; at < bytes_.size();) {
+        if (++runs > kRegisters) return std::nullopt;
         const Run run = run_at(at);
         if (!text.empty()) text += ' ';
         if (run.value != 0) text += fmt::format("v:{},{}", run.value, run.registers);

@@ -61,8 +61,8 @@ class HyperLogLog {
     bool merge_into(Registers& registers) const;
     static uint64_t estimate_of(const Registers& registers);
 
-    /// The runs of a sparse sketch for people: "z:64 Z:16000 v:3,2".
-    std::string runs_text() const;
+    /// The runs of a sparse sketch for people: "z:64 Z:16000 v:3,2". Empty if there are more than there can be registers.
+    std::optional<std::string> runs_text() const;
 
   private:
     static constexpr char kDense = 0, kSparse = 1;

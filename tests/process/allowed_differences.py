@@ -15,7 +15,8 @@ SECONDS_APART = 10      # between the two servers' executions of the same pipeli
 SHARED_INTEGERS = 2147483647
 NO_LRU_POLICY = (b"-ERR An LRU maxmemory policy is not selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU "
                  b"data will take some time to adjust.\r\n")
-NOT_IN_MULTI = {"swapdb": b"-ERR SWAPDB is not possible inside MULTI in this version\r\n", "hello": b"-ERR Command not allowed inside a transaction\r\n"}
+NOT_IN_MULTI = {"swapdb": b"-ERR SWAPDB is not possible inside MULTI in this version\r\n", "hello": b"-ERR Command not allowed inside a transaction\r\n",
+                "client|reply": b"-ERR Command not allowed inside a transaction\r\n"}
 EXECABORT = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
 # What is compared. `facts`: what the driver has found out, see pairs.py.
@@ -344,9 +345,9 @@ def watched(call):
     return call.got in NIL and call.want.startswith(b"*") and call.facts.get("a watched key is large", False)
 
 
-@allowed("swapdb", "hello", "exec", "config|get",
-         what="in a transaction no SWAPDB, no HELLO, and no FLUSHDB of more than 100,000 keys; CONFIG GET in one shows what was before EXEC",
-         why="a transaction is one commit, whose size is bounded; HELLO changes how its own reply would be written; io_conn answers CONFIG GET")
+@allowed("swapdb", "hello", "client|reply", "exec", "config|get",
+         what="in a transaction no SWAPDB, no HELLO, no CLIENT REPLY, and no FLUSHDB of more than 100,000 keys; CONFIG GET in one shows what was before EXEC",
+         why="a transaction is one commit, whose size is bounded; HELLO and CLIENT REPLY change how its own reply would be written; io_conn answers CONFIG GET")
 def transactions(call):
     """What is queued by one server and refused by the other makes EXEC differ as well."""
     name = name_of(call.command)

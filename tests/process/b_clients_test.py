@@ -38,7 +38,8 @@ class AsRedisAnswers(CompareCase):
                   encode("CLIENT", "REPLY", "SKIP") + encode("CLIENT", "REPLY", "ON"), "GET a",
                   ("SET", "big", "x" * 300_000), encode("CLIENT", "REPLY", "SKIP") + encode("GET", "big") + encode("STRLEN", "big"),
                   encode("CLIENT", "REPLY", "SKIP") + encode("MGET", "a", "big") + encode("GET", "a"),
-                  encode("CLIENT", "REPLY", "SKIP") + encode("MULTI") + encode("GET", "a"), "EXEC", "PING")
+                  encode("CLIENT", "REPLY", "SKIP") + encode("MULTI") + encode("GET", "a"), "EXEC", "PING",
+                  encode("CLIENT", "REPLY", "SKIP") + encode("CLIENT", "REPLY", "foo") + encode("PING"), encode("CLIENT", "REPLY", "SKIP") + encode("CLIENT", "REPLY") + encode("PING"))
 
     def test_reply_in_a_pipeline_of_writes(self):
         many = b"".join(encode("INCR", "n") for _ in range(500))
@@ -158,6 +159,37 @@ class Clients(FreshInstanceCase):
         self.killer.command("CLIENT", "PAUSE", "10", "ALL")
         self.assertEqual(self.wires[0].command("GET", "a"), b"$-1\r\n")
         self.assertGreater(time.monotonic() - began, 0.5)
+
+    def test_pause_holds_what_comes_after_it_in_a_pipeline(self):
+        wire = self.wires[0]
+        for mode in ("WRITE", "ALL"):
+            began = time.monotonic()
+            wire.send(encode("GET", "a") + encode("CLIENT", "PAUSE", "400", mode) + encode("SET", "a", "1") + encode("GET", "a"))
+            self.assertEqual(wire.replies(4)[1:], [b"+OK\r\n", b"+OK\r\n", b"$1\r\n1\r\n"])
+            self.assertGreater(time.monotonic() - began, 0.35)
+
+    def test_who_waits_in_a_pause_is_not_idle(self):
+        self.killer.command("CONFIG", "SET", "timeout", "1")
+        self.killer.command("CLIENT", "PAUSE", "2500", "WRITE")
+        self.wires[0].send(encode("SET", "a", "1"))
+        self.assertEqual(self.wires[0].reply(), b"+OK\r\n")
+
+    def test_kill_in_a_transaction_is_done_if_the_transaction_is(self):
+        for aborts in (True, False):
+            one, victim = self.wires[0], self.wires[1]
+            one.command("WATCH", "w")
+            if aborts:
+                self.killer.command("INCR", "w")
+            one.command("MULTI"), one.command("CLIENT", "KILL", "ID", str(self.ids[1])), one.command("CLIENT", "NO-EVICT", "ON"), one.command("SET", "a", "1")
+            self.assertEqual(one.command("EXEC"), b"*-1\r\n" if aborts else b"*3\r\n:1\r\n+OK\r\n+OK\r\n")
+            self.assertEqual(self.lines()[self.ids[0]]["flags"], "N" if aborts else "e")
+            if aborts:
+                self.assertEqual(victim.command("PING"), b"+PONG\r\n")
+            else:
+                self.assert_closed(victim)
+        self.wires[2].command("MULTI"), self.wires[2].command("CLIENT", "KILL", "ID", str(self.ids[2]), "SKIPME", "no")
+        self.assertEqual(self.wires[2].command("EXEC"), b"*1\r\n:1\r\n")
+        self.assert_closed(self.wires[2])
 
     def test_pause_outlives_md(self):
         self.killer.command("CLIENT", "PAUSE", "60000", "WRITE")

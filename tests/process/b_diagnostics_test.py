@@ -41,6 +41,11 @@ class AsRedisAnswers(CompareCase):
                   "CONFIG SET slowlog-max-len 3", "SLOWLOG GET 2", "CONFIG SET slowlog-max-len 128", "SLOWLOG RESET", "SLOWLOG LEN", "SLOWLOG GET",
                   "CONFIG SET slowlog-log-slower-than 10000", mask=without_times)
 
+    def test_passwords_are_not_in_it(self):
+        self.same("SLOWLOG RESET", "CONFIG SET slowlog-log-slower-than 0", "AUTH default secret1", "AUTH secret2", "HELLO 2 AUTH default secret3 SETNAME me",
+                  ("CONFIG", "SET", "requirepass", ""), ("CONFIG", "SET", "maxmemory-samples", "5", "RequirePass", ""), "CONFIG SET slowlog-log-slower-than 10000", "SLOWLOG GET",
+                  "SLOWLOG RESET", protocols=(2,), mask=lambda reply: b"" if reply[:1] == b"*" and b"maxmemory" not in reply else b"secret" in reply or [words[:2] for words, _ in without_times(reply)] if b"127.0.0.1" in reply else reply)
+
     def test_each_command_of_a_transaction(self):
         self.same("SLOWLOG RESET", "CONFIG SET slowlog-log-slower-than 0", "MULTI", "SET a 1", "INCR a", "PING", "EXEC", "CONFIG SET slowlog-log-slower-than 10000",
                   "SLOWLOG GET", "SLOWLOG RESET",
@@ -98,9 +103,22 @@ class OfAllProcesses(FreshInstanceCase):
         self.assertEqual(self.wires[0].command("CONFIG", "RESETSTAT"), b"+OK\r\n")
         wait_for(lambda: "cmdstat_set" not in self.info("commandstats") and "cmdstat_get" not in self.info("commandstats"), 10, "the end of all counts")
         self.assertNotIn("errorstat", self.info("errorstats"))
-        self.assertIn("keyspace_hits:0\r\n", self.info("stats"))
+        wait_for(lambda: "keyspace_hits:0\r\n" in self.info("stats"), 10, "all processes to have forgotten")    # at their next turn
         self.wires[3].command("GET", "a")
         self.assertIn("keyspace_hits:1\r\n", self.info("stats"))
+
+    def test_resetstat_is_also_of_io_conn_that_have_gone(self):
+        for wire in self.wires:
+            wire.send(encode("GET", "a") * 10)
+            wire.replies(10)
+            wire.close()
+        self.instance.control("scale", "1")
+        wait_for(lambda: len(self.instance.processes("io_conn")) == 1, 20, "two io_conn to go")
+        wire = self.connect(self.instance)
+        self.assertEqual(statistics(wire.command("INFO", "commandstats").decode())["get"]["calls"], "90")
+        wire.command("CONFIG", "RESETSTAT")
+        wait_for(lambda: "get" not in statistics(wire.command("INFO", "commandstats").decode()), 10, "the end of all counts")
+        self.assertNotIn(b"get", wire.command("LATENCY", "HISTOGRAM", "get"))
 
     def test_they_outlive_md_and_are_read_without_it(self):
         wire = self.wires[0]

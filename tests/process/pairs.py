@@ -185,6 +185,8 @@ class Pairs:
         if verb == b"EXEC" and state.queue is not None and len(command) == 1:
             return self._end(state, command, want, got)
         self.accounts.note(command, want)
+        if verb in SKETCHED and want == got and want.startswith(b"-INVALIDOBJ") and self._breaks_off(state.database, command[1:]):
+            self._begin_again()     # redis-server may have written behind the value before it found out
         if verb in SKETCHED and want != got and self._allowed(Call(command, want, got, {"a sketch breaks off": self._breaks_off(state.database, command[1:])})):
             self._begin_again()
             return True

@@ -61,6 +61,15 @@ requirepass = "x\\"\\\\#"  # secret
 port = 7000
 """ % MARK)
 
+    def test_lines_end_at_line_ends_alone(self):
+        odd = "# form feed \f, next line \x85, line separator \u2028\r\ntimeout = 4\n"
+        self.assertEqual(new_text(odd, dict(self.DEFAULTS, timeout=5), self.DEFAULTS, dict(self.DEFAULTS, timeout=4)), odd.replace("= 4", "= 5"))
+
+    def test_both_kinds_of_quotes(self):
+        line = "requirepass = 'a#b\"' # hidden\n"
+        self.assertEqual(new_text(line, dict(self.DEFAULTS, requirepass="new"), self.DEFAULTS, dict(self.DEFAULTS, requirepass='a#b"')),
+                         'requirepass = "new"  # hidden\n')
+
     def test_again(self):
         once = new_text("", dict(self.DEFAULTS, port=1), self.DEFAULTS, {})
         self.assertEqual(once, MARK + "\nport = 1\n")

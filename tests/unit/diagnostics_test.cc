@@ -138,6 +138,18 @@ TEST_CASE("slow log: long and many arguments are cut and fit") {
     CHECK(fixture.slow()[0].arguments == shown);
 }
 
+TEST_CASE("slow log: passwords are left out, and nothing else") {
+    const auto shown = [](std::vector<std::string_view> words) { return slow_words(words); };
+    using Words = std::vector<std::string>;
+    CHECK(shown({"auth", "secret"}) == Words{"auth", "(redacted)"});
+    CHECK(shown({"AUTH", "user", "secret"}) == Words{"AUTH", "(redacted)", "(redacted)"});
+    CHECK(shown({"HELLO", "3", "AUTH", "user", "secret", "SETNAME", "me"}) == Words{"HELLO", "3", "AUTH", "(redacted)", "(redacted)", "SETNAME", "me"});
+    CHECK(shown({"hello", "3", "setname", "auth"}) == Words{"hello", "3", "setname", "auth"});
+    CHECK(shown({"config", "set", "timeout", "1", "requirepass", "secret", "port", "2"}) == Words{"config", "set", "timeout", "1", "requirepass", "(redacted)", "port", "2"});
+    CHECK(shown({"config", "get", "requirepass", "x"}) == Words{"config", "get", "requirepass", "x"});
+    CHECK(shown({"set", "auth", "value"}) == Words{"set", "auth", "value"});
+}
+
 TEST_CASE("slow log: what another process writes all the time is never read torn, nor what a killed one left") {
     Fixture fixture;
     const pid_t writer = fork();

@@ -83,6 +83,7 @@ TEST_CASE("hyperloglog: what is no sketch, or a corrupt one, is told apart and r
         CHECK(!sketch.make_dense());
         (void)sketch.runs_text();
     }
+    CHECK(!HyperLogLog(good.substr(0, 16) + std::string(100'000, '\0')).runs_text());
     HyperLogLog cut(good.substr(0, 16) + "\x7f");
     CHECK(cut.raise(3, 1) == Change::corrupt);
 }

@@ -48,7 +48,7 @@ def new_text(text, now, defaults, in_file):
     now, defaults, in_file   {name: value}; the last is what the present text says, {} without a file
     """
     lines, written = [], set()
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n") if text else []:     # not at what else Unicode takes for line ends
         name, comment = _split(line)
         if name not in now or in_file.get(name) == now[name]:
             lines.append(line)
@@ -65,14 +65,17 @@ def new_text(text, now, defaults, in_file):
 
 def _split(line):
     """(name, comment) of a line; the name is None if it sets nothing."""
-    quoted = escaped = False
+    quote, escaped = "", False
     content, comment = line, ""
     for place, char in enumerate(line):
-        if char == "#" and not quoted:
+        if char == "#" and not quote:
             content, comment = line[:place], line[place:]
             break
-        quoted ^= char == '"' and not (quoted and escaped)
-        escaped = char == "\\" and not escaped
+        if not quote and char in "\"'":
+            quote = char
+        elif char == quote and not escaped:
+            quote = ""
+        escaped = char == "\\" and quote == '"' and not escaped
     name, equals, _ = content.partition("=")
     return (name.strip().lower() if equals else None), comment
 
@@ -86,7 +89,7 @@ def _assignment(name, value):
 
 def _read(path):
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
     except FileNotFoundError:
         return ""
