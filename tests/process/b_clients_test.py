@@ -86,6 +86,9 @@ class Clients(FreshInstanceCase):
         more = [self.instance.wire() for _ in range(900)]
         for wire in more:
             self.addCleanup(wire.close)
+            wire.send(encode("PING"))
+        for wire in more:       # some may still wait to be accepted
+            self.assertEqual(wire.reply(), b"+PONG\r\n")
         self.assertEqual(self.killer.command("CLIENT", "KILL", "TYPE", "normal"), b":%d\r\n" % (len(more) + len(self.wires)))
         self.assert_closed(*self.wires, *more)
         self.assertEqual(self.killer.command("PING"), b"+PONG\r\n")

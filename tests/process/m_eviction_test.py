@@ -40,7 +40,7 @@ def fill(wire, count, prefix="k", *more):
 
 
 def used(wire):
-    return int(info(wire, "used_memory_dataset"))
+    return int(info(wire, "allocator_allocated"))    # what counts against maxmemory
 
 
 @needs_millrace
