@@ -124,11 +124,11 @@ export ASAN_OPTIONS ?= quarantine_size_mb=4
 endif
 AMNESIA := --and "the same with an md that forgets everything 50 times a second:" env MILLRACE_AMNESIA_MS=20 \
     tests/run.py --build "$(BUILD)" process/b_commands process/b_transactions_test/Transactions process/c_random process/d_protocol process/e_clients_test/Contention process/b_clients_test/AsRedisAnswers process/b_diagnostics
-MUTANTS := --and "bugs put in on purpose, each of which has to be seen:" \
+MUTANTS := --beside "bugs put in on purpose, each of which has to be seen:" \
     tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT) $(UNIT_LIBRARY)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
 test: deps-test
 	@$(MAKE) --no-print-directory $(JOBS) tests
-	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/all.py tests/run.py --build "$(BUILD)" $(PATTERN) $(if $(PATTERN),,$(AMNESIA) $(if $(SAN),,$(MUTANTS)))
+	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/all.py tests/run.py --build "$(BUILD)" $(or $(PATTERN),process --beside tests/run.py --build "$(BUILD)" style unit stress) $(if $(PATTERN),,$(AMNESIA) $(if $(SAN),,$(MUTANTS)))
 
 bench: deps-bench
 	@$(MAKE) --no-print-directory $(JOBS) all
