@@ -244,6 +244,7 @@ void CommandMeter::set_limits(int64_t slower_than_us, int64_t latency_ms, bool d
     durations_ = durations;
     constexpr int64_t kLongestUs = int64_t{1} << 50;
     limit_ = ~uint64_t{0};
+    share_limit_ = scale_.ticks_of(kShareLimitNs);
     if (slower_than_us >= 0) limit_ = scale_.ticks_of(static_cast<uint64_t>(std::min(slower_than_us, kLongestUs)) * 1000);
     if (latency_ms > 0) limit_ = std::min(limit_, scale_.ticks_of(static_cast<uint64_t>(std::min(latency_ms, kLongestUs / 1000)) * 1'000'000));
 }

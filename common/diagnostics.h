@@ -162,6 +162,29 @@ class CommandMeter {
         if (failed) diagnostics.fail(id);
         return elapsed_ >= limit_;
     }
+    /// Whether brief commands of one kind that follow each other may share the time of all: reading the clock for each takes as long as a
+    /// twentieth of one. Not when what is to be noted is nearly as brief.
+    bool lets_share() const { return limit_ > share_limit_; }
+    /// A brief command has ended. True if it and those before it took so long that one of them is to be noted: then note() is to be called.
+    bool end_brief(Diagnostics& diagnostics, CommandId id, bool failed) {
+        if (failed) diagnostics.fail(id);
+        const bool is_full = shared_calls_ == kSharedMax || (shared_calls_ != 0 && shared_id_ != id);
+        const bool is_long = is_full && end_shared(diagnostics);
+        shared_id_ = id;
+        ++shared_calls_;
+        return is_long;
+    }
+    CommandId shared_id() const { return shared_id_; }
+    /// Ends the brief commands before a command that is measured by itself, and at the end of a batch. True as end_brief().
+    bool end_shared(Diagnostics& diagnostics) {
+        if (shared_calls_ == 0) return false;
+        const uint64_t now = ticks();
+        elapsed_ = now - last_;
+        diagnostics.record(shared_id_, scale_.nanoseconds(elapsed_), shared_calls_, durations_);
+        last_ = now;
+        shared_calls_ = 0;
+        return elapsed_ >= limit_;
+    }
     /// The same of several of one kind, none of which is to be noted.
     void end_many(Diagnostics& diagnostics, CommandId id, uint64_t elapsed, uint64_t calls) const {
         diagnostics.record(id, scale_.nanoseconds(elapsed), calls, durations_);
@@ -173,7 +196,13 @@ class CommandMeter {
     void note(Diagnostics& diagnostics, const CommandRow& row, const std::function<SlowCommand()>& describe) const;
 
   private:
+    static constexpr unsigned kSharedMax = 16;
+    static constexpr uint64_t kShareLimitNs = 2'000'000;
+
     TickScale scale_;
+    uint64_t share_limit_ = 0;  ///< ticks
+    CommandId shared_id_{};
+    unsigned shared_calls_ = 0;
     int64_t slower_than_us_ = -1, latency_ms_ = 0;
     bool durations_ = true;
     uint64_t limit_ = ~uint64_t{0};  ///< ticks

@@ -116,6 +116,7 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
             break;
         }
     }
+    end_shared();
     if (taken > 0) count_batch(taken, started_us, depth);
     if (starved && !replies_.wants_space()) engine_.counters.add(MdCounter::reply_ring_full);
     replies_.want_space(starved);
@@ -259,6 +260,30 @@ bool ChannelServer::make_room(const CommandRow& row) {
     return possible;
 }
 
+namespace {
+
+/// Requests of at most so many bytes, of commands that take the same few steps whatever they are given.
+constexpr size_t kBriefBytesMax = 4096;
+
+constexpr bool is_brief(CommandId id) {
+    switch (id) {
+        case CommandId::get:
+        case CommandId::set:
+        case CommandId::setnx:
+        case CommandId::setex:
+        case CommandId::psetex:
+        case CommandId::incr:
+        case CommandId::decr:
+        case CommandId::incrby:
+        case CommandId::decrby:
+        case CommandId::expire:
+        case CommandId::pexpire: return true;
+        default: return false;
+    }
+}
+
+}  // namespace
+
 /// `in_ring`: it lies in the ring as one message, and so can be taken again later, when there is more room for its reply.
 ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<const std::byte> request, bool in_ring) {
     RequestHeader header;
@@ -287,6 +312,8 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     engine_.poison.begin(name);
     begin_reply();
     engine_.plan.begin(header.database, now_ms_, (header.flags & request_flag::no_touch) == 0);
+    const bool brief = is_brief(row.id) && request.size() <= kBriefBytesMax && engine_.meter.lets_share();
+    if (!brief) end_shared();
     const uint64_t began = engine_.meter.last(), errors = engine_.reply.errors();
     if (row.id == CommandId::exec)
         engine_.plan.set_observer([this, slot = connection.slot](const CommandRow& each, Arguments arguments, bool failed) {
@@ -315,10 +342,26 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
         engine_.follow_resets();
         engine_.follow_options();
     }
-    if (finished != Finished::not_yet &&
+    if (brief) {
+        const CommandId before = engine_.meter.shared_id();
+        if (finished != Finished::not_yet && engine_.meter.end_brief(engine_.diagnostics, row.id, engine_.reply.errors() != errors)) note_one_of_several(command_row(before));
+    } else if (finished != Finished::not_yet &&
         engine_.meter.end(engine_.diagnostics, row.id, began, row.id != CommandId::exec && engine_.reply.errors() != errors))
         note(row, arguments_, connection.slot);
     return finished == Finished::not_yet ? Taken::not_yet : Taken::done;
+}
+
+/// Brief commands have ended of which one was slow: nobody knows which.
+void ChannelServer::note_one_of_several(const CommandRow& row) {
+    engine_.meter.note(engine_.diagnostics, row, [&] {
+        SlowCommand command;
+        command.arguments = {std::string(row.name), "... (one of several brief commands)"};
+        return command;
+    });
+}
+
+void ChannelServer::end_shared() {
+    if (engine_.meter.end_shared(engine_.diagnostics)) note_one_of_several(command_row(engine_.meter.shared_id()));
 }
 
 /// Notes the slow command that has just ended.

@@ -106,6 +106,8 @@ class ChannelServer {
     Taken take_fragment(ConnectionId connection, std::span<const std::byte> body);
     Taken release(std::span<const std::byte> body);
     bool make_room(const CommandRow& row);
+    void note_one_of_several(const CommandRow& row);
+    void end_shared();
     void note(const CommandRow& row, std::span<const std::string_view> arguments, uint32_t slot);
     SlowCommand describe(const CommandRow& row, std::span<const std::string_view> arguments, uint32_t slot);
     void begin_reply();

@@ -212,3 +212,28 @@ TEST_CASE("ticks: their scale is that of the system's clock") {
     CHECK(scale.nanoseconds(scale.ticks_of(1'000'000)) > 990'000);
     CHECK(scale.ticks_of(~uint64_t{0}) > 0);
 }
+
+TEST_CASE("meter: brief commands of one kind share their time, and every one is counted") {
+    Fixture fixture;
+    Diagnostics notes = fixture.open();
+    CommandMeter meter;
+    meter.set_limits(10'000, 0, true);
+    CHECK(meter.lets_share());
+    meter.start();
+    for (unsigned i = 0; i < 40; ++i) meter.end_brief(notes, CommandId::set, i == 7);
+    for (unsigned i = 0; i < 3; ++i) meter.end_brief(notes, CommandId::incr, false);
+    meter.end_shared(notes);
+    CHECK(!meter.end_shared(notes));
+    CHECK(fixture.calls(CommandId::set) == 40);
+    CHECK(fixture.calls(CommandId::incr) == 3);
+    for_each_diagnostics(fixture.dir, kInstance, [](const DiagnosticsHead& head) { CHECK(head.commands[static_cast<unsigned>(CommandId::set)].failed == 1); });
+    meter.end_brief(notes, CommandId::set, false);
+    usleep(15'000);
+    CHECK(meter.end_shared(notes));  // one of them was slow
+    for (const int64_t slower_than_us : {0, 1000}) {
+        meter.set_limits(slower_than_us, 0, true);
+        CHECK(!meter.lets_share());
+    }
+    meter.set_limits(-1, 1, true);
+    CHECK(!meter.lets_share());
+}
