@@ -334,7 +334,8 @@ NIL = (b"*-1\r\n", b"_\r\n")
 
 
 @allowed("exec", "watch",
-         what="a watched key that has changed and has the same value and expiry again counts as unchanged, and one of more than 32 KiB as changed when a "
+         what="a watched key that has changed and has the same value and expiry again counts as unchanged, one that a failing BITFIELD has made longer as changed, "
+         "one of more than 32 KiB as changed when a "
          "key in the same bucket of the index has; at most 10,000 watched keys a connection",
          why="a watch is a look at the value, which nobody has to remember when md dies")
 def watched(call):
