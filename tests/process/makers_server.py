@@ -139,7 +139,7 @@ def _without_arguments(_words, name):
     return [name.upper().encode()]
 
 
-@makes("command", weight=0.5)
+@makes("command", weight=0.6)
 def _command(_words, _name):
     return [b"COMMAND"]
 
