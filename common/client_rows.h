@@ -2,9 +2,8 @@
 // all of them, and what io_conn i wants of the others (ClientOrders, io_conn/client_orders.h). Written by io_conn i, read by the
 // others, and by md for the slow log, without asking.
 //
-// A row is kWords words behind a version (seqlock, after Boehm 2012): the writer makes the version odd, stores the words,
-// makes it even; a reader takes the words with relaxed loads and keeps them only if the version was even and the same
-// before and after. `activity`, `backlog` and `transaction` change often and are single words outside of the version.
+// A row is kWords words behind a version (versioned_words.h). `activity`, `backlog` and `transaction` change often and are single words outside
+// of the version.
 // The segment grows with the number of slots in use (segment.h, S1).
 #pragma once
 
@@ -31,7 +30,7 @@ struct ClientInfo {
     uint8_t database = 0;
     uint8_t resp = 2;
     uint8_t unix_socket = 0;  ///< then there are no addresses
-    uint8_t flags = 0;  ///< ClientFlag
+    uint8_t flags = 0;  ///< client_flag
     char address[kAddressBytes] = {};
     char local_address[kAddressBytes] = {};
     char name[kNameBytes] = {};  ///< the first bytes of a long name

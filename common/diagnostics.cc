@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/paths.h"
 #include "common/text.h"
+#include "common/versioned_words.h"
 
 namespace millrace {
 
@@ -20,7 +21,6 @@ namespace {
 
 /// The slow log's memory is taken in steps of so many bytes.
 constexpr uint64_t kGrowthBytes = 64 * 1024;
-constexpr int kReadTries = 8;
 constexpr size_t kAddressBytesMax = 56, kNameBytesMax = 64;
 /// Of one argument in a slot: its first bytes, and how many more there are.
 constexpr size_t kArgumentTextMax = SlowCommand::kArgumentBytesMax + 32;
@@ -63,25 +63,19 @@ bool take_text(std::string_view& bytes, std::string& text) {
 
 /// G2.
 std::optional<SlowCommand> read_slot(const SlowSlot& slot) {
-    for (int attempt = 0; attempt < kReadTries; ++attempt) {
-        const uint64_t before = slot.version.load(std::memory_order_acquire);
-        if (before % 2 != 0) continue;
-        std::array<uint64_t, SlowSlot::kBytes / 8> words;
-        for (size_t i = 0; i < words.size(); ++i) words[i] = slot.words[i].load(std::memory_order_relaxed);
-        std::atomic_thread_fence(std::memory_order_acquire);
-        if (slot.version.load(std::memory_order_relaxed) != before) continue;
-        SlowHeader header;
-        std::string_view bytes(reinterpret_cast<const char*>(words.data()), sizeof words);
-        std::memcpy(&header, bytes.data(), sizeof header);
-        bytes.remove_prefix(sizeof header);
-        SlowCommand command{header.number, header.at_s, header.duration_us, {}, {}, {}};
-        if (before == 0 || header.arguments > SlowCommand::kArgumentsMax || !take_text(bytes, command.address) || !take_text(bytes, command.name)) return std::nullopt;
-        command.arguments.resize(header.arguments);
-        for (std::string& argument : command.arguments)
-            if (!take_text(bytes, argument)) return std::nullopt;
-        return command;
-    }
-    return std::nullopt;
+    if (slot.version.load(std::memory_order_relaxed) == 0) return std::nullopt;  // never written
+    std::string copy(SlowSlot::kBytes, '\0');
+    if (!read_versioned(slot.version, slot.words, copy.data())) return std::nullopt;
+    std::string_view bytes = copy;
+    SlowHeader header;
+    std::memcpy(&header, bytes.data(), sizeof header);
+    bytes.remove_prefix(sizeof header);
+    SlowCommand command{header.number, header.at_s, header.duration_us, {}, {}, {}};
+    if (header.arguments > SlowCommand::kArgumentsMax || !take_text(bytes, command.address) || !take_text(bytes, command.name)) return std::nullopt;
+    command.arguments.resize(header.arguments);
+    for (std::string& argument : command.arguments)
+        if (!take_text(bytes, argument)) return std::nullopt;
+    return command;
 }
 
 template <class Visit>
@@ -180,15 +174,7 @@ void Diagnostics::note_slow(SlowCommand command) {
     for (const std::string& argument : command.arguments) put_text(bytes, argument, kArgumentTextMax);
     bytes.resize(SlowSlot::kBytes);
     SlowSlot& slot = *segment_.payload<SlowSlot>(at);
-    const uint64_t version = slot.version.load(std::memory_order_relaxed) | 1;
-    slot.version.store(version, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_release);
-    for (size_t i = 0; i < slot.words.size(); ++i) {
-        uint64_t word;
-        std::memcpy(&word, bytes.data() + 8 * i, sizeof word);
-        slot.words[i].store(word, std::memory_order_relaxed);
-    }
-    slot.version.store(version + 1, std::memory_order_release);
+    write_versioned(slot.version, slot.words, bytes.data());
     head().slow_written.store(written + 1, std::memory_order_release);
 }
 

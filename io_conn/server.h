@@ -138,6 +138,8 @@ class Server {
     Executed wait_patiently(Connection& connection);
     void retry_patient();
     void look_at_pause();
+    /// Whether a command may change data: PFCOUNT keeps what it has counted.
+    static bool may_write(const CommandRow& row) { return row.is(command_flag::write) || row.id == CommandId::pfcount; }
     bool waits_for_pause(const Connection& connection, const CommandRow& row) const;
     Executed kill_clients(Connection& connection, const CommandRow& row, Arguments words);
     void kill_after_exec(const Connection& connection, std::span<const uint64_t> clients);

@@ -250,7 +250,7 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
 bool Server::waits_for_pause(const Connection& connection, const CommandRow& row) const {
     if (paused_all_) return true;
     if (row.id == CommandId::exec) return connection.transaction != nullptr && connection.transaction->writes;
-    return row.is(command_flag::write) || row.id == CommandId::pfcount;
+    return may_write(row);
 }
 
 namespace {
@@ -335,7 +335,6 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
     counters_.add(IoCounter::commands);
     LocalReply reply(*this, connection);
     if (error.empty()) {
-        connection.last_command = static_cast<uint16_t>(row->id);
         execute_here(connection, *row, words, reply.out());
     } else {
         if (row != nullptr) diagnostics_.reject(row->id);

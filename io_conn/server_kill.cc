@@ -60,7 +60,6 @@ Server::Executed Server::kill_clients(Connection& connection, const CommandRow& 
         auto kill = std::make_unique<KillUnderWay>();
         LocalReply reply(*this, connection);
         counters_.add(IoCounter::commands);
-        connection.last_command = static_cast<uint16_t>(row.id);
         if (!begin_kill({*this, connection, row, words, reply.out()}, kill.get())) return Executed::yes;
         kill->kills_itself = connection.close_after_replies;
         connection.close_after_replies = false;  // it has to go on until it has its answer

@@ -65,7 +65,7 @@ Server::Executed Server::queue_command(Connection& connection, const CommandRow&
     outgoing_bytes_ += bytes;
     transaction.bytes += bytes;
     transaction.local += queued.is_local;
-    transaction.writes = transaction.writes || row.is(command_flag::write) || row.id == CommandId::pfcount;
+    transaction.writes = transaction.writes || may_write(row);
     transaction.queue.push_back(std::move(queued));
     counters_.add(IoCounter::commands);
     connection.last_command = static_cast<uint16_t>(row.id);

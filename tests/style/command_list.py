@@ -4,13 +4,10 @@
 """
 
 import re
-import sys
 import unittest
 
-from source_tree import ROOT, lines_of
-
-README = ROOT / "README.md"
-BEGIN, END = "<!-- commands: made by tests/style/command_list.py -->\n", "<!-- end of commands -->\n"
+from readme_section import Section
+from source_tree import lines_of
 
 # The names of Redis 7.0's commands by its groups; those that only its own tests and its cluster's nodes use are left out.
 REDIS_7_0 = {
@@ -62,10 +59,12 @@ def table():
     return "".join(row + "\n" for row in rows)
 
 
+SECTION = Section("commands", "tests/style/command_list.py", table)
+
+
 class CommandList(unittest.TestCase):
     def test_the_readme_has_it(self):
-        text = README.read_text()
-        self.assertEqual(text[text.index(BEGIN) + len(BEGIN):text.index(END)], table(), "tests/style/command_list.py --write puts another one there")
+        SECTION.check(self)
 
     def test_every_command_is_in_it(self):
         known = {name for names in REDIS_7_0.values() for name in names.split()}
@@ -73,8 +72,4 @@ class CommandList(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--write"]:
-        text = README.read_text()
-        README.write_text(text[:text.index(BEGIN) + len(BEGIN)] + table() + text[text.index(END):])
-    else:
-        unittest.main()
+    SECTION.main()
