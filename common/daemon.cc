@@ -18,16 +18,10 @@ namespace millrace {
 
 volatile std::sig_atomic_t Daemon::stop_requested = 0;
 volatile std::sig_atomic_t Daemon::retire_requested = 0;
+volatile std::sig_atomic_t Daemon::roll_call_requested = 0;
 volatile std::sig_atomic_t Daemon::signal_fifo = -1;
 
 namespace {
-
-void tell_supervisor(int& ready_fd, const std::string& line) {
-    if (ready_fd < 0) return;
-    [[maybe_unused]] ssize_t written = write(ready_fd, line.data(), line.size());
-    close(ready_fd);
-    ready_fd = -1;
-}
 
 uint64_t parse_instance(const std::string& text) {
     size_t used = 0;
@@ -72,7 +66,7 @@ void handle(int signal, void (*handler)(int)) {
 
 void Daemon::on_signal(int signal) {
     const int saved = errno;
-    (signal == SIGUSR1 ? retire_requested : stop_requested) = 1;
+    (signal == SIGUSR1 ? retire_requested : signal == SIGUSR2 ? roll_call_requested : stop_requested) = 1;
     const char byte = 's';
     if (signal_fifo >= 0) {
         [[maybe_unused]] ssize_t written = write(signal_fifo, &byte, 1);
@@ -80,30 +74,51 @@ void Daemon::on_signal(int signal) {
     errno = saved;
 }
 
-void Daemon::report_standby() {
-    if (std::exchange(standby_reported_, true) || arguments_.ready_fd < 0) return;
-    static constexpr char kWord[] = "standby\n";
-    [[maybe_unused]] ssize_t written = write(arguments_.ready_fd, kWord, sizeof kWord - 1);
+/// If no supervisor lives, nobody hears it.
+void Daemon::write_line(const std::string& line) {
+    if (arguments_.ready_fd < 0) return;
+    [[maybe_unused]] ssize_t written = write(arguments_.ready_fd, line.data(), line.size());
 }
 
-void Daemon::report_ready() { tell_supervisor(arguments_.ready_fd, "ready\n"); }
+void Daemon::report(const std::string& word) {
+    last_word_ = word;
+    write_line(word + '\n');
+}
+
+void Daemon::report_standby() {
+    if (!std::exchange(standby_reported_, true)) report("standby");
+}
+
+void Daemon::report_ready() {
+    if (!std::exchange(ready_reported_, true)) report("ready");
+}
+
+void Daemon::report_kept(const std::string& sentence) { write_line("kept: " + sentence + '\n'); }
+
+bool Daemon::answer_roll_call() {
+    if (roll_call_requested == 0) return false;
+    roll_call_requested = 0;
+    if (!last_word_.empty()) write_line(last_word_ + '\n');
+    return true;
+}
 
 int run_daemon(int argc, char** argv, const char* role, const std::function<void(Daemon&)>& body) {
     Daemon daemon;
     if (const int status = read_command_line(argc, argv, role, daemon.arguments_); status >= 0) return status;
     const std::string name = fmt::format("{}-{}", role, daemon.arguments_.index);
     log::open(name, "notice");
-    for (int signal : {SIGTERM, SIGINT, SIGUSR1}) handle(signal, Daemon::on_signal);
+    for (int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) handle(signal, Daemon::on_signal);
     for (int signal : {SIGHUP, SIGPIPE}) handle(signal, SIG_IGN);
     try {
         daemon.options_.read_file(daemon.arguments_.config);
         log::open(name, daemon.options_.text(OptionId::loglevel));
+        daemon.heartbeat_ = Heartbeat(daemon.dir(), daemon.arguments_.index + (std::string_view(role) == "md" ? 0 : kMdPlaces));
         body(daemon);
         log::notice("ended in order");
         return 0;
     } catch (const std::exception& error) {
         log::warning("cannot go on: {}", error.what());
-        tell_supervisor(daemon.arguments_.ready_fd, fmt::format("error: {}\n", error.what()));
+        daemon.write_line(fmt::format("error: {}\n", error.what()));
         return 1;
     }
 }

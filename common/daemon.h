@@ -7,14 +7,16 @@
 //     --index I            which of its role; md 0 and md 1 are two equal places
 //     --generation G       rises with every process started in this instance; > 0
 //     --restarts R         how often this role and index had to be restarted
-//     --ready-fd N         where the daemon writes "ready\n" once it serves, or "error: SENTENCE\n" before it exits; an md
-//                          whose turn it is not writes "standby\n" when it waits for it, keeps the descriptor open, and
-//                          writes "ready\n" when it has taken over
+//     --ready-fd N         a FIFO, in which the daemon writes "ready\n" once it serves, or "error: SENTENCE\n" before it exits;
+//                          an md whose turn it is not writes "standby\n" when it waits for it, and "ready\n" when it has
+//                          taken over; one that has found a store from before writes "kept: SENTENCE\n"; a retired io_conn
+//                          "draining\n"
 //     --listen-fd N ...    io_conn only: inherited listening sockets, non-blocking
 // with standard error as its log. The FIFOs (one for both md) and DIR/run/shm exist before any daemon starts. md 1 is started
 // when md 0 has said that it serves, so only one process ever makes the segments.
 // Signals: SIGTERM and SIGINT end it in order; SIGUSR1 tells an io_conn to retire (no new connections, exit when the last
-// one has closed); SIGHUP and SIGPIPE are ignored. Exit status: 0 ordered end, 1 failed (the sentence says why), 2 bad
+// one has closed); SIGUSR2 is a roll call, by which a new supervisor learns what each daemon does: it says its last word again, and
+// an io_conn hands over its listening sockets; SIGHUP and SIGPIPE are ignored. Exit status: 0 ordered end, 1 failed (the sentence says why), 2 bad
 // usage, a signal = our bug.
 #pragma once
 
@@ -25,6 +27,7 @@
 #include <string>
 #include <vector>
 
+#include "common/heartbeat.h"
 #include "common/options.h"
 
 namespace millrace {
@@ -53,6 +56,14 @@ class Daemon {
     void report_standby();
     /// Whether report_standby() was called.
     bool was_standby() const { return standby_reported_; }
+    /// Says that the loop turns (heartbeat.h).
+    void beat() { heartbeat_.beat(); }
+    /// Tells the supervisor that no more clients are taken.
+    void report_draining() { report("draining"); }
+    /// Tells the supervisor, in a sentence, what was there before this group.
+    void report_kept(const std::string& sentence);
+    /// Says the last word again if there was a roll call since the last look; true then.
+    bool answer_roll_call();
     /// SIGTERM or SIGINT has come.
     bool stopping() const { return stop_requested != 0; }
     /// SIGUSR1 has come.
@@ -63,12 +74,17 @@ class Daemon {
   private:
     friend int run_daemon(int, char**, const char*, const std::function<void(Daemon&)>&);
     static void on_signal(int signal);
+    void report(const std::string& word);
+    void write_line(const std::string& line);
 
     DaemonArguments arguments_;
     Options options_;
-    bool standby_reported_ = false;
+    Heartbeat heartbeat_;
+    bool standby_reported_ = false, ready_reported_ = false;
+    std::string last_word_;
     static volatile std::sig_atomic_t stop_requested;
     static volatile std::sig_atomic_t retire_requested;
+    static volatile std::sig_atomic_t roll_call_requested;
     static volatile std::sig_atomic_t signal_fifo;
 };
 

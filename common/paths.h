@@ -25,6 +25,7 @@ inline std::string control(const std::string& dir) { return shm_folder(dir) + "/
 inline std::string store(const std::string& dir) { return shm_folder(dir) + "/store"; }
 inline std::string marks(const std::string& dir) { return shm_folder(dir) + "/marks"; }
 inline std::string roster(const std::string& dir) { return shm_folder(dir) + "/roster"; }
+inline std::string heartbeats(const std::string& dir) { return shm_folder(dir) + "/heartbeats"; }
 inline std::string rings(const std::string& dir, unsigned index) {
     return shm_folder(dir) + "/rings-" + std::to_string(index);
 }

@@ -24,6 +24,7 @@ namespace millrace {
 
 /// The largest number of io_conn processes of one instance; indices are 0 .. kMaxIoConns - 1.
 inline constexpr unsigned kMaxIoConns = 64;
+inline constexpr unsigned kMdPlaces = 2;  ///< one serves, one waits
 
 struct Control {
     alignas(kCacheLineDistance) std::atomic<uint64_t> md_epoch;  ///< number of md that have served in this segment's life
@@ -59,6 +60,7 @@ struct RosterLine {
     std::atomic<uint32_t> connections;
     std::atomic<uint32_t> yielding;  ///< 1: it has left a waiting connection to a process with fewer (io_conn/acceptor.h)
     std::atomic<uint64_t> reading;   ///< number of a commit since which it reads the store directly; 0: it does not (T9)
+    std::atomic<uint64_t> pause_followed;  ///< word of CLIENT PAUSE that it follows (io_conn/server_pause.cc, U1)
 };
 static_assert(sizeof(RosterLine) == kCacheLineDistance);
 
@@ -73,9 +75,9 @@ struct Roster {
     RosterLine lines[kMaxIoConns];
 };
 inline constexpr uint64_t kRosterLayout =
-    layout_hash("roster-4", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, orders), offsetof(Roster, lines), kMaxIoConns,
+    layout_hash("roster-5", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, orders), offsetof(Roster, lines), kMaxIoConns,
                              offsetof(RosterLine, turns), offsetof(RosterLine, pid), offsetof(RosterLine, state),
                              offsetof(RosterLine, park), offsetof(RosterLine, connections),
-                             offsetof(RosterLine, yielding), offsetof(RosterLine, reading)});
+                             offsetof(RosterLine, yielding), offsetof(RosterLine, reading), offsetof(RosterLine, pause_followed)});
 
 }  // namespace millrace

@@ -7,7 +7,7 @@
 //       about to park looks at it once more (wakeup.h, W1).
 //   O3  Ids of clients are never used again: an order that is carried out twice, or by an io_conn that has not got the client, does nothing.
 //       So a fresh io_conn begins with the oldest order that a ring still has.
-//   O4  Nobody waits without end for an io_conn that is stopped: whoever waits has a time limit (Server::kKillPatienceUs).
+//   O4  Nobody waits without end for an io_conn that is stopped: whoever waits has a time limit (Server::kPeerPatienceUs).
 #pragma once
 
 #include <array>

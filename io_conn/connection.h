@@ -63,7 +63,9 @@ struct KillUnderWay {
 /// What a connection waits for that the supervisor does. Nothing else of it is executed meanwhile.
 enum class Asking : uint8_t {
     nothing,
-    rewrite,
+    rewrite,          ///< CONFIG REWRITE
+    rewrite_check,    ///< whether the CONFIG REWRITE of a transaction is possible
+    rewrite_of_exec,  ///< to do it, now that EXEC was executed
     shutdown,
     the_end,  ///< the group is ending, as this connection has asked for: there is no reply
 };
@@ -114,7 +116,8 @@ struct Connection {
     bool write_blocked : 1 = false;      ///< the socket's buffer is full; wait for its event
     bool output_limited : 1 = false;     ///< stopped at the output limit
     bool md_remembers : 1 = false;       ///< md may keep something for it: tell it when the connection closes
-    bool awaits_pause : 1 = false;       ///< has sent CLIENT PAUSE, which may hold back what comes after it
+    bool awaits_pause : 1 = false;       ///< has sent CLIENT PAUSE, alone or in a transaction: nothing else is executed until it is in force
+    bool holds_output : 1 = false;       ///< what is answered is not done yet: the output waits for that
     bool in_patient : 1 = false;         ///< in the list of those who wait for the end of a pause, or for other io_conn
     bool in_ring_waiters : 1 = false;    ///< in the list of those who wait for room in the request ring
     bool in_ready : 1 = false;           ///< in the server's list of connections with something to do

@@ -29,13 +29,19 @@ void local_config_get(const LocalCall& call) {
 }
 
 /// The supervisor writes the file: an io_conn opens none, and it would not know of what the command line has said.
-void local_config_rewrite(const LocalCall& call) {
+std::string rewrite_request(const Server& server, std::string_view operation) {
     std::string values;
     for (const OptionRow& row : option_rows())
-        if (is_live(row.id)) values += fmt::format("{}{}: {}", values.empty() ? "" : ", ", json_quoted(row.name), json_quoted(call.server.option_text(row.id)));
-    const std::string obstacle =
-        call.server.ask_supervisor(call.connection, Asking::rewrite, fmt::format("{{\"op\": \"rewrite\", \"options\": {{{}}}}}", values));
+        if (is_live(row.id)) values += fmt::format("{}{}: {}", values.empty() ? "" : ", ", json_quoted(row.name), json_quoted(server.option_text(row.id)));
+    return fmt::format("{{\"op\": \"{}\", \"options\": {{{}}}}}", operation, values);
+}
+
+void local_config_rewrite(const LocalCall& call) {
+    const Transaction* transaction = call.connection.transaction.get();
+    const std::string obstacle = transaction != nullptr ? *transaction->rewrite_obstacle
+                                                        : call.server.ask_supervisor(call.connection, Asking::rewrite, rewrite_request(call.server, "rewrite"));
     if (!obstacle.empty()) call.out.error(fmt::format("ERR {}: {}", kRewriteFailed, obstacle));
+    else if (transaction != nullptr) call.out.ok();
 }
 
 void local_shutdown(const LocalCall& call) {

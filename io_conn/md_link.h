@@ -37,6 +37,8 @@ class MdLink {
     }
     /// Where the next message goes in the request ring.
     uint64_t position() const { return requests_.position(); }
+    /// Whether md has executed all that was put into the ring before this position.
+    bool executed_up_to(uint64_t position) const { return requests_.depth() <= requests_.position() - position; }
     /// From where on the present md takes messages: those before were taken by a predecessor.
     uint64_t taken_over_at() const { return channel_.requests().control->taken_over_at.load(std::memory_order_acquire); }
     uint32_t max_request_bytes() const { return max_message(requests_); }

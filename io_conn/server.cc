@@ -80,6 +80,7 @@ void Server::run() {
 
 void Server::turn() {
     counters_.add(IoCounter::turns);
+    daemon_.beat();
     bool parked = idle();
     if (parked) {
         link_.begin_park();
@@ -163,11 +164,14 @@ Server::Executed Server::wait_patiently(Connection& connection) {
         connection.in_patient = true;
         patient_.push_back(&connection);
     }
-    if (!event_pending(patience_event_, EV_TIMEOUT, nullptr)) {
-        const timeval time{0, kPatienceMs * 1000};
-        event_add(patience_event_, &time);
-    }
+    look_again_soon();
     return Executed::not_now;
+}
+
+void Server::look_again_soon() {
+    if (event_pending(patience_event_, EV_TIMEOUT, nullptr)) return;
+    const timeval time{0, kPatienceMs * 1000};
+    event_add(patience_event_, &time);
 }
 
 void Server::retry_patient() {
@@ -186,16 +190,6 @@ void Server::follow_resets() {
     for (const IoCounter counter : {IoCounter::commands, IoCounter::connections_accepted, IoCounter::connections_rejected, IoCounter::input_bytes, IoCounter::output_bytes,
                                     IoCounter::error_replies, IoCounter::reads, IoCounter::writes, IoCounter::keyspace_hits, IoCounter::keyspace_misses})
         counters_.set(counter, 0);
-}
-
-/// Reads the word of CLIENT PAUSE, and the clock while there is a pause.
-void Server::look_at_pause() {
-    const uint64_t word = link_.store().load(store::kPauseAt);
-    if (word == pause_word_ && !paused_) return;
-    pause_word_ = word;
-    const store::PauseWord pause = store::PauseWord::from(word);
-    paused_ = word != 0 && pause.until_ms > wall_ms();
-    paused_all_ = paused_ && pause.all;
 }
 
 /// How fast three counters have grown since the last look, which is a second ago or a little more.
@@ -249,8 +243,10 @@ bool Server::stop_is_over() {
     if (daemon_.retiring() && acceptor_->open()) {
         acceptor_->close();
         link_.announce(IoConnState::draining);
+        daemon_.report_draining();
         log::notice("retiring; {} connections are still served", connections_.open());
     }
+    if (daemon_.answer_roll_call() && acceptor_->open()) supervisor_->hand_over(daemon_.arguments().listen_fds);
     if (daemon_.retiring() && connections_.open() == 0) return true;
     if (!daemon_.stopping()) return false;
     if (stop_asked_us_ == 0) {

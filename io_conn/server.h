@@ -61,7 +61,7 @@ class Server {
     static constexpr size_t kWatchedKeysMax = 10'000;      ///< of a connection
     static constexpr size_t kQueuedLocalMax = 1000;        ///< commands of a transaction that io_conn answers: their replies are all held
     static constexpr int kPatienceMs = 5;                  ///< between looks for the end of a pause
-    static constexpr uint64_t kKillPatienceUs = 1'000'000; ///< for other io_conn to close connections
+    static constexpr uint64_t kPeerPatienceUs = 1'000'000; ///< for other io_conn to close connections, or to follow a pause
     static constexpr int kStopPatienceMs = 1000;           ///< for owed replies, when the process is told to end
 
     explicit Server(Daemon& daemon);
@@ -136,11 +136,8 @@ class Server {
     bool is_plain(const Connection& connection, const CommandRow* row, size_t words) const;
     Executed execute_aloud(Connection& connection, const CommandRow* row, Arguments words);
     Executed wait_patiently(Connection& connection);
+    void look_again_soon();
     void retry_patient();
-    void look_at_pause();
-    /// Whether a command may change data: PFCOUNT keeps what it has counted.
-    static bool may_write(const CommandRow& row) { return row.is(command_flag::write) || row.id == CommandId::pfcount; }
-    bool waits_for_pause(const Connection& connection, const CommandRow& row) const;
     Executed kill_clients(Connection& connection, const CommandRow& row, Arguments words);
     void kill_after_exec(const Connection& connection, std::span<const uint64_t> clients);
     void issue_orders(KillUnderWay& kill);
@@ -158,12 +155,25 @@ class Server {
     Executed watch(Connection& connection, const CommandRow& row, Arguments keys);
     void take_tokens(Connection& connection);
     bool exec_is_settled(Connection& connection);
+    bool knows_whether_rewrite_is_possible(Connection& connection);
+    void rewrite_after_exec(Connection& connection);
+    void end_rewrite_of_exec(Connection& connection, std::string_view obstacle);
     void refuse_queued(Connection& connection, std::string_view error);
     void drop_outgoing(Connection& connection);
     void wait_for_ring(Connection& connection);
     bool assembly_memory_has(uint64_t bytes) const;
     void reject(Connection& connection, std::string_view error);
     bool keep_input(Connection& connection, std::string_view bytes);
+
+    // CLIENT PAUSE (server_pause.cc)
+    void look_at_pause();
+    void follow_pause();
+    bool all_follow_pause();
+    void await_pause(Connection& connection);
+    bool pause_is_settled(Connection& connection);
+    /// Whether a command may change data: PFCOUNT keeps what it has counted.
+    static bool may_write(const CommandRow& row) { return row.is(command_flag::write) || row.id == CommandId::pfcount; }
+    bool waits_for_pause(const Connection& connection, const CommandRow& row) const;
 
     // direct reads (server_direct.cc)
     struct PendingRead;
@@ -182,6 +192,7 @@ class Server {
     void answered_one(Connection& connection);
     void send_dirty();
     void send_output(Connection& connection);
+    void release_output(Connection& connection);
 
     void on_md_change();
     void send_lost_again();
@@ -246,7 +257,10 @@ class Server {
     std::array<uint64_t, 3> rate_counts_{};  ///< counters of which the rates are published, as they were then
     unsigned batch_ = 0;
     uint64_t pause_word_ = 0;   ///< as it was looked at last
+    uint64_t pause_seen_at_us_ = 0;  ///< when it was another word
+    uint64_t handed_over_before_pause_ = 0;  ///< position in the request ring
     bool paused_ = false, paused_all_ = false;
+    bool pause_unfollowed_ = false;  ///< the roster does not say yet that it is followed (U1)
     bool patience_over_ = false;
     unsigned kills_under_way_ = 0;
     bool ring_was_full_ = false;
@@ -273,6 +287,9 @@ class LocalReply {
 /// What an error begins with when the supervisor does not do what it was asked for.
 inline constexpr std::string_view kRewriteFailed = "Rewriting config file";
 inline constexpr std::string_view kShutdownFailed = "Errors trying to SHUTDOWN";
+
+/// Asks the supervisor to write the configuration file, or (`rewrite-check`) whether it could (local_server.cc).
+std::string rewrite_request(const Server& server, std::string_view operation);
 
 /// Executes a command that is answered here (local_*.cc). `row` is the subcommand's for containers.
 void execute_local(Server& server, Connection& connection, const CommandRow& row, Arguments words, RespWriter& out);

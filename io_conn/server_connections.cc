@@ -229,7 +229,7 @@ void Server::close_connection(Connection& connection) {
     connection.database = 0;
     connection.resp3 = connection.readable = connection.hung_up = connection.peer_closed = connection.close_after_replies = false;
     connection.asking = Asking::nothing;
-    connection.write_blocked = connection.output_limited = connection.md_remembers = connection.awaits_pause = false;
+    connection.write_blocked = connection.output_limited = connection.md_remembers = connection.awaits_pause = connection.holds_output = false;
     rows_.clear(connection.slot);
     connections_.give_back(connection);
     counters_.add(IoCounter::connections_closed);
@@ -251,6 +251,11 @@ void Server::on_supervisor_answer(ConnectionId who, const SupervisorAnswer& answ
         connection->asking = Asking::the_end;
         return;
     }
+    if (asked == Asking::rewrite_check) {
+        connection->transaction->rewrite_obstacle = answer.error;
+        return make_ready(*connection);
+    }
+    if (asked == Asking::rewrite_of_exec) return end_rewrite_of_exec(*connection, answer.error);
     LocalReply reply(*this, *connection);
     if (answer.ok) reply.out().ok();
     else reply.out().error(fmt::format("ERR {}: {}", asked == Asking::shutdown ? kShutdownFailed : kRewriteFailed, answer.error));

@@ -98,11 +98,7 @@ void Server::note_activity(Connection& connection) {
 /// N2. A connection that must wait is made ready again by whatever it waits for.
 bool Server::may_execute(Connection& connection) {
     if (connection.close_after_replies || connection.asking != Asking::nothing) return false;
-    if (connection.awaits_pause) {
-        if (connection.replies_owed()) return false;
-        connection.awaits_pause = false;
-        look_at_pause();
-    }
+    if (connection.awaits_pause && !pause_is_settled(connection)) return false;
     if (connection.before_exec != nullptr && !exec_is_settled(connection)) return false;
     if (connection.outgoing != nullptr) {
         send_outgoing(connection);
@@ -247,12 +243,6 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
     return pending_reads_.empty() ? used : run_direct(connection, used);
 }
 
-bool Server::waits_for_pause(const Connection& connection, const CommandRow& row) const {
-    if (paused_all_) return true;
-    if (row.id == CommandId::exec) return connection.transaction != nullptr && connection.transaction->writes;
-    return may_write(row);
-}
-
 namespace {
 
 /// Whether a command is queued between MULTI and EXEC.
@@ -329,8 +319,9 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
     if (error.empty() && row->id == CommandId::client_kill) return kill_clients(connection, *row, words);
     if (error.empty() && row->id == CommandId::watch) return watch(connection, *row, words.subspan(1));
     if (error.empty() && row->place == CommandPlace::md) {
-        connection.awaits_pause = row->id == CommandId::client_pause;
-        return execute_in_md(connection, *row, words.subspan(1));
+        const Executed executed = execute_in_md(connection, *row, words.subspan(1));
+        if (executed == Executed::yes && row->id == CommandId::client_pause) await_pause(connection);
+        return executed;
     }
     counters_.add(IoCounter::commands);
     LocalReply reply(*this, connection);

@@ -29,7 +29,7 @@ bool Server::begin_kill(const LocalCall& call, KillUnderWay* kill) {
     KillUnderWay& started = *kill;
     started.killed = static_cast<int64_t>(own.size() + others.size());
     started.to_order = std::move(others);
-    started.give_up_at_us = now_us_ + kKillPatienceUs;
+    started.give_up_at_us = now_us_ + kPeerPatienceUs;
     started.answers_with_count = !filter.is_address_only;
     return true;
 }

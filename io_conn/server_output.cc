@@ -112,6 +112,7 @@ void Server::answered_one(Connection& connection) {
         connection.deferred.pop_front();
     }
     if (connection.before_exec != nullptr && connection.transaction == nullptr) exec_is_settled(connection);  // others see it in CLIENT LIST
+    if (connection.holds_output) make_ready(connection);  // what the output waits for goes on
 }
 
 void Server::send_dirty() {
@@ -123,9 +124,16 @@ void Server::send_dirty() {
     dirty_now_.clear();
 }
 
+void Server::release_output(Connection& connection) {
+    connection.holds_output = false;
+    make_dirty(connection);
+}
+
 void Server::send_output(Connection& connection) {
     go_on_with_waiting(connection);
     if (!connection.open()) return;
+    // A long answer cannot wait: there is no room for the rest of it.
+    if (connection.holds_output && connection.output.size() < kReadRecordBelow) return;
     size_t sent = 0;
     while (!connection.output.empty() && !connection.write_blocked) {
         if (sent > kSendBytesPerTurn) return make_dirty(connection);  // others first

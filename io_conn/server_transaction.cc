@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/log.h"
 #include "common/message.h"
 #include "common/reply_format.h"
 #include "io_conn/server.h"
@@ -31,7 +32,7 @@ std::string encoded(const std::vector<WatchedKey>& watched) {
 /// Whether a command that io_conn answers changes something, which is taken back if md does not execute the transaction.
 bool changes_the_connection(CommandId id) {
     return id == CommandId::select || id == CommandId::client_setname || id == CommandId::auth || id == CommandId::client_no_evict ||
-           id == CommandId::client_no_touch || id == CommandId::client_setinfo || id == CommandId::client_kill;
+           id == CommandId::client_no_touch || id == CommandId::client_setinfo || id == CommandId::client_kill || id == CommandId::config_rewrite;
 }
 
 }  // namespace
@@ -52,7 +53,7 @@ void Server::refuse_queued(Connection& connection, std::string_view error) {
 
 Server::Executed Server::queue_command(Connection& connection, const CommandRow& row, Arguments words) {
     Transaction& transaction = *connection.transaction;
-    if (row.id == CommandId::hello || row.id == CommandId::client_reply || row.id == CommandId::config_rewrite || row.is(command_flag::no_multi)) return refuse_queued(connection, "ERR Command not allowed inside a transaction"), Executed::yes;
+    if (row.id == CommandId::hello || row.id == CommandId::client_reply || row.is(command_flag::no_multi)) return refuse_queued(connection, "ERR Command not allowed inside a transaction"), Executed::yes;
     if (row.id == CommandId::swapdb) return refuse_queued(connection, "ERR SWAPDB is not possible inside MULTI in this version"), Executed::yes;
     if (row.place != CommandPlace::md && transaction.local == kQueuedLocalMax)
         return refuse_queued(connection, "ERR too many commands about the server or the connection in a transaction"), Executed::yes;
@@ -66,6 +67,8 @@ Server::Executed Server::queue_command(Connection& connection, const CommandRow&
     transaction.bytes += bytes;
     transaction.local += queued.is_local;
     transaction.writes = transaction.writes || may_write(row);
+    transaction.pauses = transaction.pauses || row.id == CommandId::client_pause;
+    transaction.rewrites = transaction.rewrites || row.id == CommandId::config_rewrite;
     transaction.queue.push_back(std::move(queued));
     counters_.add(IoCounter::commands);
     connection.last_command = static_cast<uint16_t>(row.id);
@@ -107,19 +110,22 @@ Server::Executed Server::execute_transaction(Connection& connection, const Comma
     }
     // Tokens have to be there, and what is answered here must show what earlier requests have done.
     if ((transaction->local != 0 || !connection.watched.empty()) && connection.replies_owed()) return Executed::not_now;
+    if (transaction->rewrites && !knows_whether_rewrite_is_possible(connection)) return Executed::not_now;
     const bool changes = std::ranges::any_of(transaction->queue, [](const QueuedCommand& queued) {
         return changes_the_connection(static_cast<CommandId>(queued.command));
     });
     if (changes && connection.before_exec == nullptr)
         connection.before_exec = std::make_unique<ConnectionBefore>(ConnectionBefore{
-            connection.database, connection.stranger, connection.flags, connection.name, connection.library, connection.library_version, {}});
+            connection.database, connection.stranger, connection.flags, connection.name, connection.library, connection.library_version, {}, false});
     prepare_transaction(connection);
     const std::vector<std::string_view> arguments(transaction->sent.begin(), transaction->sent.end());
     outgoing_bytes_ -= transaction->bytes;  // or what is large would count twice
     const Executed executed = execute_in_md(connection, exec, arguments);
     outgoing_bytes_ += transaction->bytes;
     if (executed != Executed::yes) return executed;
+    if (transaction->pauses) await_pause(connection);
     std::unique_ptr<ConnectionBefore> before = std::move(connection.before_exec);
+    if (transaction->rewrites && transaction->rewrite_obstacle->empty()) before->rewrites = connection.holds_output = true;
     drop_transaction(connection);
     connection.before_exec = std::move(before);
     connection.encoder.first_tag = 0;
@@ -133,8 +139,10 @@ bool Server::exec_is_settled(Connection& connection) {
     const std::unique_ptr<ConnectionBefore> before = std::move(connection.before_exec);
     if (connection.encoder.first_tag == static_cast<uint8_t>(ReplyTag::array)) {
         if (!before->to_kill.empty()) kill_after_exec(connection, before->to_kill);
-        return true;
+        if (before->rewrites) rewrite_after_exec(connection);
+        return connection.open() && connection.asking == Asking::nothing;
     }
+    if (before->rewrites && !connection.awaits_pause) release_output(connection);
     connection.database = before->database;
     connection.stranger = before->stranger;
     connection.name = before->name;
@@ -143,6 +151,33 @@ bool Server::exec_is_settled(Connection& connection) {
     connection.library_version = before->library_version;
     describe(connection);
     return true;
+}
+
+/// The answer of CONFIG REWRITE in a transaction has to be there before md executes EXEC, and what it is to write only afterwards: so the supervisor
+/// is asked first whether it could write the file, and then to do it.
+bool Server::knows_whether_rewrite_is_possible(Connection& connection) {
+    std::optional<std::string>& obstacle = connection.transaction->rewrite_obstacle;
+    if (obstacle) return true;
+    if (connection.asking != Asking::nothing) return false;
+    const std::string unasked = ask_supervisor(connection, Asking::rewrite_check, rewrite_request(*this, "rewrite-check"));
+    if (!unasked.empty()) obstacle = unasked;
+    return obstacle.has_value();
+}
+
+void Server::rewrite_after_exec(Connection& connection) {
+    look_at_options();  // what the same transaction has set
+    const std::string unasked = ask_supervisor(connection, Asking::rewrite_of_exec, rewrite_request(*this, "rewrite"));
+    if (!unasked.empty()) end_rewrite_of_exec(connection, unasked);
+}
+
+/// The output that is held says that the file is written. If it is not, after all, then the client must not read that.
+void Server::end_rewrite_of_exec(Connection& connection, std::string_view obstacle) {
+    if (!obstacle.empty()) {
+        log::warning("{} after EXEC: {}; client {} is closed, because its answer says otherwise", kRewriteFailed, obstacle, connection.client_id);
+        return close_connection(connection);
+    }
+    if (!connection.awaits_pause) release_output(connection);
+    make_ready(connection);
 }
 
 Server::Executed Server::watch(Connection& connection, const CommandRow& row, Arguments keys) {

@@ -15,7 +15,7 @@ namespace millrace::io_conn {
 
 namespace {
 
-constexpr std::string_view kNobody = "the supervisor is not there; 'millrace stop' and 'millrace start' bring it back";
+constexpr std::string_view kNobody = "the supervisor is not there; 'millrace start' brings it back";
 constexpr std::string_view kSilent = "the supervisor does not answer";
 constexpr std::string_view kStrange = "the supervisor's answer is not understood";
 
@@ -82,10 +82,10 @@ SupervisorLink::~SupervisorLink() {
 }
 
 /// A socket that is connected to the supervisor, or -1. The path of a Unix socket is short, and DIR's may not be.
-int SupervisorLink::reach() const {
+int SupervisorLink::reach(std::string_view name) const {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    const std::string path = fmt::format("/proc/self/fd/{}/supervisor.sock", folder_);
+    const std::string path = fmt::format("/proc/self/fd/{}/{}", folder_, name);
     std::memcpy(address.sun_path, path.data(), path.size());
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return fd;
@@ -97,7 +97,7 @@ int SupervisorLink::reach() const {
 
 std::string SupervisorLink::ask(ConnectionId who, const std::string& request) {
     if (requests_.size() == kRequestsMax) return "too many requests to the supervisor are under way";
-    const int fd = reach();
+    const int fd = reach("supervisor.sock");
     if (fd < 0) return std::string(errno == EAGAIN ? kSilent : kNobody);
     // A fresh socket takes far more than a request at once.
     const std::string line = request + '\n';
@@ -110,6 +110,28 @@ std::string SupervisorLink::ask(ConnectionId who, const std::string& request) {
     const timeval patience{kPatienceS, 0};
     event_add(asked.arrival, &patience);
     return {};
+}
+
+void SupervisorLink::hand_over(std::span<const int> descriptors) const {
+    constexpr size_t kDescriptorsMax = 64;
+    if (descriptors.empty() || descriptors.size() > kDescriptorsMax) return;
+    const int fd = reach("supervisor-sockets.sock");
+    if (fd < 0) return;
+    char byte = 's';
+    iovec bytes{&byte, 1};
+    alignas(cmsghdr) char room[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &bytes;
+    message.msg_iovlen = 1;
+    message.msg_control = room;
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+    [[maybe_unused]] ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+    close(fd);
 }
 
 void SupervisorLink::on_event(int, short what, void* argument) {

@@ -13,6 +13,7 @@
 
 #include <functional>
 #include <list>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -47,6 +48,9 @@ class SupervisorLink {
     /// Sends a request, a JSON object without a line end. Empty, or why it was not sent: then there is no answer.
     std::string ask(ConnectionId who, const std::string& request);
 
+    /// Gives these descriptors to a supervisor that waits for them. It waits if its door is there.
+    void hand_over(std::span<const int> descriptors) const;
+
   private:
     struct Request {
         SupervisorLink* link;
@@ -57,7 +61,7 @@ class SupervisorLink {
     };
 
     static void on_event(int, short what, void* request);
-    int reach() const;
+    int reach(std::string_view name) const;
     void receive(Request& request, bool in_time);
     void end(Request& request, const SupervisorAnswer& answer);
 

@@ -34,6 +34,7 @@ struct ConnectionBefore {
     uint8_t flags;
     std::string name, library, library_version;
     std::vector<uint64_t> to_kill;  ///< clients whose connections are closed once EXEC was executed
+    bool rewrites = false;          ///< the configuration file is written once EXEC was executed
 };
 
 struct Transaction {
@@ -42,6 +43,9 @@ struct Transaction {
     bool failed = false;     ///< a command was refused: EXEC will be too
     size_t local = 0;        ///< commands that are
     bool writes = false;     ///< a command is among them that waits for the end of CLIENT PAUSE WRITE
+    bool pauses = false;     ///< CLIENT PAUSE is among them
+    bool rewrites = false;   ///< CONFIG REWRITE is among them
+    std::optional<std::string> rewrite_obstacle;  ///< why that is not possible, or empty; nothing until the supervisor has said it
     std::vector<std::string> sent;  ///< EXEC's arguments; empty until local commands have been executed
 };
 

@@ -107,6 +107,8 @@ bool Lease::acquire() {
             daemon_.report_standby();  // the first time only
             control_->standby_pid.store(static_cast<uint32_t>(getpid()), std::memory_order_relaxed);
         }
+        daemon_.beat();
+        daemon_.answer_roll_call();
         watch();
     }
     auto own = static_cast<uint32_t>(getpid());

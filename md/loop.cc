@@ -99,6 +99,14 @@ void Loop::take_over() {
     if (store_segment_.found())
         log::verbose("the store was taken over with commit {}{}", engine_.store.memory().root().number,
                     engine_.store.recovered() ? ", which was finished" : "");
+    if (store_segment_.found() && !daemon_.was_standby()) daemon_.report_kept(what_was_found());
+}
+
+/// For people.
+std::string Loop::what_was_found() const {
+    uint64_t keys = 0;
+    for (unsigned database = 0; database < kDatabases; ++database) keys += engine_.store.keys(database);
+    return fmt::format("{} key{} in {:.1f} MB of shared memory", keys, keys == 1 ? "" : "s", static_cast<double>(engine_.store.taken_bytes()) / (1 << 20));
 }
 
 void Loop::run(uint64_t limit_us) {
@@ -117,6 +125,8 @@ void Loop::run(uint64_t limit_us) {
 
 void Loop::turn() {
     begin_turn();
+    daemon_.beat();
+    daemon_.answer_roll_call();
     look_at_roster();
     const bool served = serve_channels();
     const bool busy = keep_house();

@@ -31,7 +31,7 @@ class Loop {
 
   private:
     /// Places of md in a group: the one that serves and its standby.
-    static constexpr unsigned kMdPlaces = 2;
+
     /// Housekeeping runs at least this often, milliseconds.
     static constexpr int kHousekeepingMs = 100;
     /// A turn takes no further request after so much time.
@@ -62,6 +62,7 @@ class Loop {
     void attach(unsigned index, uint64_t generation);
     void detach(unsigned index);
     void take_over();
+    std::string what_was_found() const;
     void inherit_counters();
     bool serve_channels();
     bool keep_house();

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 import unittest
 
@@ -202,6 +203,65 @@ class Clients(FreshInstanceCase):
         self.assertTrue(self.wires[0].silent(0.3))
         self.assertEqual(self.killer.command("CLIENT", "UNPAUSE"), b"+OK\r\n")
         self.assertEqual(self.wires[0].reply(), b"+OK\r\n")
+
+    def test_nothing_is_written_after_the_answer_to_pause(self):
+        """What other io_conn have handed to md before is executed before the answer, and nothing after it."""
+        stop = threading.Event()
+
+        def write(wire, words):
+            try:
+                while not stop.is_set():
+                    wire.send(words)
+                    wire.replies(50)
+            except (OSError, AssertionError):
+                stop.set()
+                raise
+
+        self.killer.command("SETRANGE", "slow", "4000000", "x")     # so that much waits in the rings
+        writers = [self.instance.wire() for _ in range(12)]
+        slow = encode("BITCOUNT", "slow") + encode("INCR", "n")
+        large = encode("SETRANGE", "large", "0", "x" * 900_000) + encode("INCR", "n")
+        threads = [threading.Thread(target=write, args=(wire, large * 25 if i == 0 else slow * 25)) for i, wire in enumerate(writers)]
+        for thread in threads:
+            thread.start()
+        try:
+            numbers = []
+            for turn in range(30):
+                if turn % 2:
+                    self.assertEqual(self.killer.command("CLIENT", "PAUSE", "10000", "WRITE"), b"+OK\r\n")
+                else:
+                    self.killer.send(encode("MULTI") + encode("CLIENT", "PAUSE", "10000", "WRITE") + encode("EXEC"))
+                    self.assertEqual(self.killer.replies(3)[-1], b"*1\r\n+OK\r\n")
+                first = self.killer.command("GET", "n")
+                time.sleep(0.02)
+                self.assertEqual(self.killer.command("GET", "n"), first)
+                numbers.append(first)
+                self.assertEqual(self.killer.command("CLIENT", "UNPAUSE"), b"+OK\r\n")
+                wait_for(lambda: self.killer.command("GET", "n") != first, 10, "writes to go on")
+            self.assertGreater(len(set(numbers)), 25)
+        finally:
+            stop.set()
+            self.killer.command("CLIENT", "UNPAUSE")
+            for thread in threads:
+                thread.join()
+            for wire in writers:
+                wire.close()
+
+    def test_pause_does_not_wait_long_for_a_stopped_io_conn(self):
+        os.kill(self.instance.pids("io_conn")[0], signal.SIGSTOP)
+        try:
+            for wire in self.wires[:8]:
+                began = time.monotonic()
+                wire.send(encode("CLIENT", "PAUSE", "60000", "WRITE"))
+                if not wire.silent(2.5):  # otherwise it is the stopped one's
+                    break
+            else:
+                self.fail("eight clients of one io_conn")
+            self.assertEqual(wire.reply(), b"+OK\r\n")
+            self.assertGreater(time.monotonic() - began, 0.9)
+        finally:
+            os.kill(self.instance.pids("io_conn")[0], signal.SIGCONT)
+        wait_for(lambda: self.wires[9].command("CLIENT", "UNPAUSE") == b"+OK\r\n", 10, "the end of the pause")
 
     def test_nothing_expires_in_a_pause(self):
         self.killer.command("SET", "a", "1", "PX", "50")

@@ -85,6 +85,7 @@ class Arguments:
         given = dict(pairs)
         self.dir, self.index = given["--dir"], int(given["--index"])
         self.ready_fd = int(given["--ready-fd"])
+        self.last_word = ""
         self.listen_fds = [int(value) for option, value in pairs if option == "--listen-fd"]
         for needed in ("--config", "--instance", "--generation", "--restarts"):
             assert given[needed], needed
@@ -102,12 +103,24 @@ def behaviour_of(role, index):
 
 
 def say(arguments, word):
+    arguments.last_word = word
     try:
         os.write(arguments.ready_fd, word.encode() + b"\n")
     except BrokenPipeError:
         pass            # the supervisor is dead: the daemon goes on all the same
-    if word != "standby":
-        os.close(arguments.ready_fd)
+
+
+def answer_roll_call(arguments, listening=()):
+    """A new supervisor asks who is there, and for the listening sockets."""
+    if arguments.last_word:
+        say(arguments, arguments.last_word)
+    if listening:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+                door.connect(os.path.relpath(os.path.join(arguments.dir, "run", "supervisor-sockets.sock")))
+                socket.send_fds(door, [b"s"], [each.fileno() for each in listening])
+        except OSError:
+            pass
 
 
 def daemon(role, arguments):
@@ -171,18 +184,21 @@ def take_lease(arguments, signals, behaviour):
             if behaviour == "die":
                 return False
         readable, _, _ = select.select([signals.receive], [], [], 0.01)
-        if readable and signal.SIGTERM in signals.take() and signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+        numbers = signals.take() if readable else b""
+        if signal.SIGUSR2 in numbers:
+            answer_roll_call(arguments)
+        if signal.SIGTERM in numbers and signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
             return False
 
 
 class Signals:
-    """SIGTERM and SIGUSR1 as something that select() sees."""
+    """SIGTERM, SIGUSR1 and SIGUSR2 as something that select() sees."""
 
     def __init__(self):
         self.receive, send = os.pipe()
         os.set_blocking(send, False)
         signal.set_wakeup_fd(send)
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, lambda *_: None)
 
     def take(self):
@@ -204,6 +220,9 @@ def serve(arguments, signals):
                     return
                 if signal.SIGUSR1 in numbers:
                     listening, retiring = [], True
+                    say(arguments, "draining")
+                if signal.SIGUSR2 in numbers:
+                    answer_roll_call(arguments, listening)
             elif each in listening:
                 accept(each, clients)
             elif each in clients:

@@ -238,18 +238,6 @@ class DeadSupervisor(StubCase):
         self.assertEqual(self.group.pids(), before)
         self.fails(self.group.run("scale", 2), "not running")
 
-    def test_start_ends_what_is_left_and_starts(self):
-        self.group.start("--io", 2)
-        before = self.group.pids()
-        self.group.kill("supervisor")
-        self.assertIn("4 daemons", self.group.start("--io", 1).stdout)
-        self.assertFalse(any(is_alive(pid) for pid in before.values()))
-        order = [int(event["pid"]) for event in self.group.events("leftover_ended")]
-        self.assertEqual(set(order[:2]), {before["io_conn-0"], before["io_conn-1"]})
-        self.assertEqual(order[2:], [before["md_standby-1"], before["md-0"]])
-        self.assertEqual(self.group.status()["state"], "running")
-        self.stops()
-
     def test_a_daemon_that_was_not_yet_recorded_is_found(self):
         self.group.start("--io", 1)
         self.group.kill("supervisor")

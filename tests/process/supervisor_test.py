@@ -129,7 +129,8 @@ class StartAndStop(StubCase):
         with self.assertRaises(socket.timeout), socket.create_connection(("127.0.0.1", self.group.port)) as link:
             link.settimeout(1.0)
             link.recv(1)            # a second in which nothing happens to the supervisor
-        self.assertEqual(switches(), before)
+        count = lambda lines: sum(int(line.split()[-1]) for line in lines)      # noqa: E731
+        self.assertLessEqual(count(switches()) - count(before), 2)      # its look for daemons that hang
 
     def test_soft_file_limit_is_raised_for_the_daemons(self):
         self.group.start("--set", "maxclients=3000", preexec_fn=_soft_limit_1000)
@@ -187,7 +188,7 @@ class Folders(StubCase):
         copy = self.another()
         shutil.copytree(self.group.dir / "data", copy.dir / "data")
         shutil.copytree(self.group.dir / "run", copy.dir / "run", symlinks=True, ignore=lambda folder, names: [
-            name for name in names if name.endswith((".fifo", ".sock"))])
+            name for name in names if name.endswith((".fifo", ".words", ".sock"))])
         return copy
 
     def test_a_copied_folder_gets_memory_of_its_own(self):

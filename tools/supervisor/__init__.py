@@ -13,8 +13,10 @@ Reading order, from what the user types to what a daemon sees:
     pair.py       the two places of md: which one serves, how they appear in status, back-off that costs no service
     process.py    one operating-system process: how it is started, when it is ready, how it ended
     state.py      run/status.json: written by the supervisor, read by `status` even when the supervisor is dead
-    leftovers.py  what a killed group leaves: processes, shared memory, files in run/
+    heartbeat.py  which daemons hang
+    leftovers.py  what a killed group leaves, and what the next start takes over of it
     listeners.py  the listening sockets
+    notify.py     what systemd hears, and the sockets that it keeps over a restart of the service
     control.py    the socket between `millrace stop|restart|scale`, or an io_conn, and the supervisor
     instance.py   the instance folder: every file name is spelled there
     rewrite.py    CONFIG REWRITE: the configuration file is made to say what holds
@@ -23,6 +25,7 @@ Reading order, from what the user types to what a daemon sees:
     eventlog.py   log/supervisor.log
     limits.py     every number: time limits, sizes, back-off
 
-Nothing here polls: children are watched through pidfds, everything else through descriptors in one event loop.
-Daemons go on serving when the supervisor dies; the next `start` or `stop` finds and ends them.
+Children are watched through pidfds, everything else through descriptors in one event loop; only the look for
+daemons that hang comes once a second.
+Daemons go on serving when the supervisor dies; the next `start` guards them as before, the next `stop` ends them.
 """

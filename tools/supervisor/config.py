@@ -130,6 +130,8 @@ class Options:
         self.backlog = int(given["tcp-backlog"])
         self.io_conns = int(given["io-conns"])
         self.md_hang_timeout = int(given.get("md-hang-timeout", 0))
+        self.io_conn_hang_timeout = int(given.get("io-conn-hang-timeout", 0))
+        self.drain_timeout = int(given.get("drain-timeout", 0))
         self.maxclients = int(given["maxclients"])
         self.shm_dir = os.path.abspath(given["shm-dir"])
         self.ring_bytes = int(given["ring-size"])

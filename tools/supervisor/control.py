@@ -1,9 +1,10 @@
 """The socket between `millrace stop|restart|scale` and the supervisor: DIR/run/supervisor.sock.
 
-One JSON line each way: {"op": "stop" | "restart" | "scale" | "status" | "rewrite", "io_conns": N} and
+One JSON line each way: {"op": "stop" | "restart" | "scale" | "status" | "rewrite" | "rewrite-check",
+"io_conns": N} and
 {"ok": true, ...} or {"ok": false, "error": "<sentence>"}. An io_conn asks here too (io_conn/supervisor_link.h), for SHUTDOWN and
 CONFIG REWRITE: `rewrite` brings "options", {name: text} of those that can be changed while the group runs, in which a byte is
-the character of its number.
+the character of its number; `rewrite-check` tries all but to put the new file in place.
 
 The path of a Unix socket is limited to 108 bytes and DIR is not, therefore both sides reach it through a descriptor
 of run/: /proc/self/fd/<n>/supervisor.sock.

@@ -75,7 +75,7 @@ def _child(launch, log, supervise, release, send):
     try:
         _tell(send, pid=os.getpid())    # so that the caller can pass on a Ctrl-C
         status = supervise(launch, log, lambda: verdict(
-            ok=f"pid {os.getpid()}: {listeners.how_to_connect(launch.listeners)}"))
+            ok=f"pid {os.getpid()}: {listeners.how_to_connect(launch.listeners)}{launch.what_was_kept()}"))
     except (Failure, Interrupted) as error:
         release(launch)     # before the verdict: the caller may start again at once
         verdict(error=str(error))

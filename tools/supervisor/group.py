@@ -7,13 +7,14 @@ death nobody is told who died: every FIFO gets a byte, and each daemon looks for
 
 import asyncio
 import os
+import signal
 
-from . import config, listeners, state
+from . import config, heartbeat, listeners, state
 from .errors import Failure
-from .instance import remove_file, write_whole
-from .limits import IO_CONN_MAX
+from .instance import is_fifo, remove_file, write_whole
+from .limits import HEARTBEAT_S, IO_CONN_MAX, READY_S
 from .pair import PLACES, Pair
-from .process import Process
+from .process import Adopted, Child
 from .slot import Slot
 
 
@@ -30,9 +31,10 @@ class Group:
         self._slots = {}            # (role, index) -> Slot
         self._pair = Pair()         # those of md
         self._fifos = {}            # path -> descriptor, kept open so that a writer always finds a reader
-        self._generation = launch.first_generation - 1
+        self._generation = launch.first_generation - 1      # of the process that was started last
         self._stopping = False
         self._dirty = False
+        self._stir = asyncio.Event()    # something has changed
 
     # --- what the control socket asks for ---------------------------------------------------------------------------
 
@@ -46,6 +48,50 @@ class Group:
         wanted = [self._add("io_conn", index) for index in range(self.launch_data.options.io_conns)]
         await self._start_slots(wanted, insist=False)
         self._start_unawaited(others)
+
+    async def adopt(self, inheritance):
+        """Guards the daemons of a dead supervisor's group, and starts those that are missing. Gives when clients are served, or
+        after READY_S. Raises Failure if there is no md and none can be started."""
+        for index in range(PLACES):
+            self._add("md", index)
+        for each in sorted(inheritance.processes, key=lambda leftover: (leftover.role, leftover.index)):
+            role = "io_conn" if each.role == "io_conn" else "md"
+            slot = self._slots.get((role, each.index)) or self._add(role, each.index)
+            slot.restarts = each.restarts
+            self._take_over(slot, each, (role, each.index) in inheritance.draining)
+        missing = [self._slots.get(("io_conn", index)) or self._add("io_conn", index) for index in inheritance.missing]
+        idle = [slot for slot in self._of("md") if slot.process is None]
+        for slot in missing + idle[:1]:
+            slot.restarts += 1
+        if len(idle) == PLACES:
+            await self._start_slots(idle[:1], insist=False)
+            idle = idle[1:]
+        self._start_unawaited(missing + idle)
+        until = asyncio.get_running_loop().time() + READY_S
+        while not self.all_serve() and (left := until - asyncio.get_running_loop().time()) > 0:
+            self._stir.clear()
+            try:
+                await asyncio.wait_for(self._stir.wait(), left)
+            except asyncio.TimeoutError:
+                pass
+
+    def _take_over(self, slot, leftover, is_draining):
+        instance = self.launch_data.instance
+        try:
+            process = Adopted(leftover, instance.words(slot.role, slot.index), instance.daemon_log(slot.role, slot.index), slot.hear)
+        except OSError as error:    # it cannot be heard, so it cannot be guarded
+            self.log.event("not_adopted", role=slot.role, index=slot.index, pid=leftover.pid, cause=error)
+            leftover.send(signal.SIGKILL)
+            os.close(leftover.pidfd)
+            slot.start_unawaited()
+            return
+        self.log.event("child_adopted", role=slot.role, index=slot.index, pid=process.pid)
+        slot.retiring = is_draining
+        slot.adopt(process)
+        if is_draining:
+            slot.give_up()
+            self._limit_draining(slot)
+            slot.ended.add_done_callback(lambda _: self._forget_unless_stopping(slot))
 
     async def stop(self):
         """Ends everything in order: first those who talk to clients, then the standby, then md."""
@@ -98,6 +144,30 @@ class Group:
         self.log.event("scaled", io_conns=count)
         return len(self._serving()), len(self._of("io_conn")) - len(self._serving())
 
+    async def watch_for_hangs(self):
+        """Ends what does not turn any more, for as long as the supervisor lives. Of an md that serves its standby takes care."""
+        pulse = heartbeat.Pulse(self.launch_data.shm_folder)
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                self._look_for_hangs(pulse)
+            except Exception as error:      # noqa: BLE001 (a bug of ours; the watch must go on)
+                self.log.exception("watch for hangs", error)
+
+    def _look_for_hangs(self, pulse):
+        options = self.launch_data.options
+        limits = {"io_conn": options.io_conn_hang_timeout, "md": options.md_hang_timeout}
+        watched = {place: slot for place, slot in self._slots.items()
+                   if slot.state in ("up", "draining") and slot is not self._pair.serving()}
+        looks = pulse.look({place: slot.process.pid for place, slot in watched.items()})
+        for place, same in looks.items():
+            slot, limit = watched[place], limits[place[0]]
+            if limit and same * HEARTBEAT_S >= limit:
+                self.log.event("child_hung", role=slot.role, index=slot.index, pid=slot.process.pid, limit_s=limit)
+                slot.process.send(signal.SIGKILL)
+        if any(looks.values()):
+            self._wake_all()    # who sleeps turns once
+
     def io_conns(self):
         """How many io_conn there are to be."""
         return len(self._serving())
@@ -114,7 +184,8 @@ class Group:
         descriptors = [each.fileno() for each in data.listeners.values()] if slot.role == "io_conn" else []
         for descriptor in descriptors:
             argv += ["--listen-fd", str(descriptor)]
-        process = Process(argv, data.instance.daemon_log(slot.role, slot.index), descriptors, slot.hear)
+        process = Child(argv, data.instance.words(slot.role, slot.index), data.instance.daemon_log(slot.role, slot.index),
+                        descriptors, slot.hear)
         self.log.event("child_started", role=slot.role, index=slot.index, pid=process.pid,
                        generation=self._generation, restarts=slot.restarts)
         self._wake_all()
@@ -136,6 +207,11 @@ class Group:
         """A slot's md has everything mapped and waits for its turn."""
         self.log.event("child_standby", role=slot.role, index=slot.index, pid=process.pid)
 
+    def kept(self, sentence):
+        """An md has found a store and goes on with it."""
+        self.launch_data.kept = sentence
+        self.log.event("kept", what=sentence)
+
     def pausing(self, slot):
         """A slot is about to wait before its next try."""
         if slot.role == "md":
@@ -152,6 +228,7 @@ class Group:
 
     def changed(self):
         """Something that `status` shows has changed: the file is written once at the end of this turn of the loop."""
+        self._stir.set()
         if not self._dirty:
             self._dirty = True
             asyncio.get_running_loop().call_soon(self._write_status)
@@ -172,9 +249,10 @@ class Group:
         """A new, empty place with its FIFO."""
         path = self.launch_data.instance.fifo(role, index)
         if path not in self._fifos:
-            remove_file(path)
             try:
-                os.mkfifo(path, 0o600)
+                if not (self.launch_data.adopts and is_fifo(path)):     # daemons that are adopted have it open
+                    remove_file(path)
+                    os.mkfifo(path, 0o600)
                 self._fifos[path] = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
                 raise Failure(f"the FIFO {path} cannot be made: {error.strerror}") from None
@@ -191,6 +269,7 @@ class Group:
         if descriptor is not None:
             os.close(descriptor)
         remove_file(path)
+        remove_file(self.launch_data.instance.words(slot.role, slot.index))
         for name in (f"rings-{slot.index}", f"clients-{slot.index}", f"counters-io_conn-{slot.index}"):
             remove_file(os.path.join(self.launch_data.shm_folder, name))
         self.changed()
@@ -241,10 +320,16 @@ class Group:
         slot.retiring = True
         if slot.state == "up":
             slot.retire()
+            self._limit_draining(slot)
             slot.ended.add_done_callback(lambda _: self._forget_unless_stopping(slot))
         else:
             await slot.stop()
             self._forget(slot)
+
+    def _limit_draining(self, slot):
+        """An io_conn that drains does not do so for ever, if the operator does not want that."""
+        if self.launch_data.options.drain_timeout:
+            asyncio.get_running_loop().call_later(self.launch_data.options.drain_timeout, slot.process.send, signal.SIGTERM)
 
     def _forget_unless_stopping(self, slot):
         if self._slots.get((slot.role, slot.index)) is slot:
@@ -296,8 +381,17 @@ class Group:
                      for slot, role, word in shown]
         return state.record(self.launch_data, self.state(), self.all_serve(), processes, self._generation)
 
+    def _summary(self):
+        """The group in a line."""
+        serving = self._pair.serving()
+        up = sum(slot.state == "up" for slot in self._serving())
+        md = f"md {serving.process.pid}" if serving else "no md"
+        standby = "with a standby" if self._pair.healthy() else "without a standby"
+        return f"{self.state()}: {md} {standby}, {up} of {len(self._serving())} io_conn, port {self.launch_data.options.port or 'none'}"
+
     def _write_status(self):
         self._dirty = False
+        self.launch_data.notifier.status(self._summary())
         try:
             state.write(self.launch_data.instance, self.record())
         except Failure as error:

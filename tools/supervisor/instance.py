@@ -21,7 +21,7 @@ from .errors import Failure
 
 # What the group makes in run/. Other names belong to somebody else and are left alone.
 _OURS = re.compile(r"(lock|shm|((status\.json|effective\.conf|supervisor\.pid)(\.new)?)"
-                   r"|(supervisor|md|md_[a-z]+|io_conn)(-\d+)?\.(pid|sock|fifo))\Z")
+                   r"|(supervisor|md|md_[a-z]+|io_conn)(-\d+|-sockets)?\.(pid|sock|fifo|words))\Z")
 _ID_LINE = re.compile(r"id = ([0-9a-f]{16})\Z")
 
 
@@ -45,6 +45,10 @@ class Instance:
     def fifo(self, role, index):
         """The wake-up FIFO of a daemon; the two md share one, whose reader is the one that serves."""
         return os.path.join(self.run, "md.fifo" if role == "md" else f"{role}-{index}.fifo")
+
+    def words(self, role, index):
+        """The FIFO through which a daemon speaks to the supervisor (process.py)."""
+        return os.path.join(self.run, f"{role}-{index}.words")
 
     def daemon_log(self, role, index):
         """Where a daemon's stdout and stderr go."""
@@ -134,6 +138,14 @@ def remove_file(path):
         os.unlink(path)
     except OSError:
         pass
+
+
+def is_fifo(path):
+    """Whether there is a FIFO of that name."""
+    try:
+        return stat.S_ISFIFO(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 # --- the lock -------------------------------------------------------------------------------------------------------

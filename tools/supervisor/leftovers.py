@@ -1,4 +1,6 @@
-"""What a killed group leaves behind: daemons that go on serving, shared memory, files in run/.
+"""What a killed group leaves behind: daemons that go on serving, shared memory with the data, files in run/.
+
+`start` takes the daemons over (adopt), or, where there are none, the data (keep_store); `stop` ends and removes all of it.
 
 A process is ours if its command line carries `--instance <id>` and either it was recorded in status.json with the same
 start time, or its `--dir` is this very folder. (The record alone would miss a daemon started just before the supervisor
@@ -12,7 +14,7 @@ import time
 
 from . import listeners, state
 from .errors import Failure
-from .instance import remove_run_files, remove_shm_folder
+from .instance import remove_file, remove_run_files, remove_shm_folder
 from .limits import KILL_S, STOP_S
 from .procfs import all_pids, arguments, start_ticks
 
@@ -20,10 +22,13 @@ from .procfs import all_pids, arguments, start_ticks
 class Leftover:
     """A daemon without a supervisor. Holds a pidfd, so that a signal can never reach another process."""
 
-    def __init__(self, pid, pidfd, role):
+    def __init__(self, pid, pidfd, role, words):
         self.pid = pid
         self.pidfd = pidfd
         self.role = role        # of the two md, the one that was recorded as the standby is "md_standby"
+        self.index = _number(words, "--index")
+        self.generation = _number(words, "--generation")
+        self.restarts = _number(words, "--restarts")
 
     def send(self, number):
         """Sends a signal; to a dead process: nothing."""
@@ -39,6 +44,12 @@ def _value_of(words, option):
         return words[words.index(option) + 1]
     except (ValueError, IndexError):
         return None
+
+
+def _number(words, option):
+    """The number after an option on a command line; 0 if there is none."""
+    text = _value_of(words, option)
+    return int(text) if text is not None and text.isascii() and text.isdigit() else 0
 
 
 def _is_ours(pid, instance, instance_id, recorded):
@@ -77,15 +88,16 @@ def find(instance):
         # Looked at again now that the pidfd pins the process.
         if start_ticks(pid) is not None and _is_ours(pid, instance, instance_id, recorded):
             # The first words, because a script has its interpreter and options before its name.
-            is_md = any(os.path.basename(word) == "md" for word in arguments(pid)[:3])
+            words = arguments(pid)
+            is_md = any(os.path.basename(word) == "md" for word in words[:3])
             role = "io_conn" if not is_md else "md_standby" if pid in standby else "md"
-            found.append(Leftover(pid, pidfd, role))
+            found.append(Leftover(pid, pidfd, role, words))
         else:
             os.close(pidfd)
     return found
 
 
-def _wait_gone(processes, seconds):
+def wait_gone(processes, seconds):
     """Waits for processes to end; gives those that have not."""
     waiting = {each.pidfd: each for each in processes}
     poller = select.poll()
@@ -107,17 +119,94 @@ def end(processes, log):
         for each in batch:
             each.send(signal.SIGTERM)
             each.send(signal.SIGCONT)
-        stubborn = _wait_gone(batch, STOP_S)
+        stubborn = wait_gone(batch, STOP_S)
         for each in stubborn:
             log.event("child_killed", pid=each.pid, reason=f"did not end within {STOP_S:g} s of SIGTERM")
             each.send(signal.SIGKILL)
-        immortal += _wait_gone(stubborn, KILL_S)
+        immortal += wait_gone(stubborn, KILL_S)
         for each in batch:
             if each not in immortal:
                 log.event("leftover_ended", role="io_conn" if role == "io_conn" else "md", pid=each.pid)
     for each in processes:
         os.close(each.pidfd)
     return immortal
+
+
+class Inheritance:
+    """What a start takes over from a dead supervisor's group.
+
+    shm_folder   with the store in it
+    processes    daemons that serve; at most one for each place
+    draining     (role, index) of those of them that were retired
+    missing      indices of io_conn that have died since
+    """
+
+    def __init__(self, shm_folder, processes, draining, missing):
+        self.shm_folder = shm_folder
+        self.processes = processes
+        self.draining = draining
+        self.missing = missing
+
+
+def inherit(instance, log):
+    """What can be taken over; None if there is nothing, and then nothing is left. REQUIRES: the lock."""
+    found = find(instance)
+    folder = _shm_folder(instance)
+    has_store = folder is not None and os.path.exists(os.path.join(folder, "store"))
+    if not has_store or not os.path.exists(instance.effective_conf):
+        for each in found:
+            os.close(each.pidfd)
+        clear(instance, log)
+        return None
+    kept = _one_for_each_place(found, log)
+    if not kept:
+        keep_store(folder)
+        _remove_sockets(instance)
+        return Inheritance(folder, [], set(), [])
+    known = [each for each in state.read(instance).get("processes", []) if each.get("role") == "io_conn"]
+    alive = {each.index for each in kept if each.role == "io_conn"}
+    draining = {("io_conn", each["index"]) for each in known if each["state"] == "draining" and each["index"] in alive}
+    missing = [each["index"] for each in known if each["state"] != "draining" and each["index"] not in alive]
+    return Inheritance(folder, kept, draining, missing)
+
+
+def _shm_folder(instance):
+    """The folder of shared memory that run/shm names, if it is this instance's own."""
+    try:
+        path = os.readlink(instance.shm_link)
+        own = instance.shm_name(instance.read_id() or "none")
+        return path if os.path.basename(path) == own and os.path.isdir(path) and os.stat(path).st_uid == os.geteuid() else None
+    except (OSError, Failure):
+        return None
+
+
+def _one_for_each_place(found, log):
+    """The youngest daemon of each place; an older one that has not ended yet does so."""
+    places = {}
+    for each in sorted(found, key=lambda leftover: leftover.generation):
+        place = ("io_conn" if each.role == "io_conn" else "md", each.index)
+        if place in places:
+            places[place].send(signal.SIGKILL)
+            log.event("leftover_ended", role=place[0], pid=places[place].pid)
+            os.close(places[place].pidfd)
+        places[place] = each
+    return list(places.values())
+
+
+# Of a dead group's shared memory: the data, what the policy of eviction knows, and statistics.
+_OUTLIVES_THE_GROUP = ("store", "marks", "counters-md-", "diagnostics-")
+
+
+def keep_store(folder):
+    """Removes what was between processes that are all dead. REQUIRES: they are."""
+    for name in os.listdir(folder):
+        if not name.startswith(_OUTLIVES_THE_GROUP):
+            remove_file(os.path.join(folder, name))
+
+
+def _remove_sockets(instance):
+    for known in state.read(instance).get("sockets", []):
+        listeners.remove_unix(known)
 
 
 def clear(instance, log):
@@ -133,8 +222,7 @@ def clear(instance, log):
             raise Failure(f"process {immortal[0].pid} of the earlier group does not end even after SIGKILL "
                           "(it waits in the kernel, often for a disk): mend that, then try again")
     content = state.read(instance)
-    for known in content.get("sockets", []):
-        listeners.remove_unix(known)
+    _remove_sockets(instance)
     remove_shm_folder(instance, also=[content.get("shm")])
     return len(found)
 

@@ -21,11 +21,14 @@ STOP_PATIENCE_S = 2.0       # after so long `stop` tells a terminal that it is w
 REQUEST_S = 5.0             # a client of the control socket has so long to send its line
 PROGRAM_S = 10.0            # millrace-conf and `md --version` have so long to answer
 
+HEARTBEAT_S = 1.0           # between two looks for daemons that hang
 EARLY_DEATH_S = 10.0        # a process that lived longer than this is restarted at once again
 SERVED_S = 0.1              # an md that served for longer than this has its place filled at once if no other md lives
 BACKOFF_FIRST_S = 0.020
 BACKOFF_MAX_S = 1.0
 
+LISTENERS_S = 2.0           # io_conn without a supervisor have so long to give one their listening sockets
+LISTENERS_MAX = 64          # sockets
 KNOCK_S = 2.0               # a supervisor whose lock file is missing has so long to answer
 IO_CONN_MAX = 64            # indices 0..63
 FILES_BESIDE_CLIENTS = 64   # descriptors that a daemon needs apart from its clients

@@ -7,10 +7,13 @@ instead of being refused.
 import errno
 import os
 import shlex
+import signal
 import socket
 import stat
 
 from .errors import Failure
+from .instance import remove_file
+from .limits import LISTENERS_MAX, LISTENERS_S
 
 _WILDCARDS = {"*": "0.0.0.0", "::*": "::"}
 _NO_SUCH_PROTOCOL = (errno.ENOPROTOOPT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EPFNOSUPPORT,
@@ -28,6 +31,54 @@ def wanted(options, folder):
     if options.unixsocket:
         keys["unix", os.path.join(folder, options.unixsocket)] = False
     return keys
+
+
+def ask_for(instance, processes, options):
+    """The listening sockets of a group whose supervisor has died, from one of its io_conn: {key: socket}.
+
+    Empty if none of them gives any within LISTENERS_S.
+    """
+    path = os.path.join(instance.run, "supervisor-sockets.sock")
+    remove_file(path)
+    directory = os.open(instance.run, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+            door.listen(16)
+            door.settimeout(LISTENERS_S)
+            for each in processes:
+                each.send(signal.SIGUSR2)
+            caller, _ = door.accept()
+            with caller:
+                caller.settimeout(LISTENERS_S)
+                _, descriptors, _, _ = socket.recv_fds(caller, 1, LISTENERS_MAX, socket.MSG_CMSG_CLOEXEC)
+    except OSError:
+        return {}
+    finally:
+        os.close(directory)
+        remove_file(path)
+    return named([socket.socket(fileno=each) for each in descriptors], options, instance.dir)
+
+
+def named(sockets, options, folder):
+    """{key: socket}, with the keys that wanted() gives where the addresses are the same."""
+    keys = {}
+    for key in wanted(options, folder):
+        if key[0] == "tcp":
+            try:
+                keys[socket.getaddrinfo(key[1], key[2], type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4][:2]] = key
+            except OSError:
+                pass
+    unix = next((key for key in wanted(options, folder) if key[0] == "unix"), None)
+    result = {}
+    for each in sockets:
+        name = each.getsockname()
+        if each.family == socket.AF_UNIX:
+            key = unix or ("unix", name)
+        else:
+            key = keys.get(name[:2], ("tcp", *name[:2]))
+        result[key] = each
+    return result
 
 
 def open_all(options, folder, kept=None):

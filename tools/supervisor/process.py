@@ -4,11 +4,14 @@ The protocol between the supervisor and a daemon, complete:
 
     command line   --dir DIR --config FILE --instance HEX16 --index I --generation G --restarts R --ready-fd N
                    [--listen-fd N]... (io_conn only)
-    ready-fd       the daemon writes `ready\\n`, or `error: <sentence>\\n` and exits with status 1; an md that waits for
-                   its turn writes `standby\\n` first, and `ready\\n` when it has taken over, perhaps days later
+    ready-fd       the writing end of the FIFO run/<role>-<index>.words, open for the daemon's whole life: it writes `ready\\n`, or
+                   `error: <sentence>\\n` and exits with status 1; an md that waits for its turn writes `standby\\n` first, and
+                   `ready\\n` when it has taken over, perhaps days later; one that has found a store writes `kept: <sentence>\\n`
     stdin, stdout  /dev/null and the log file; stderr is the log file too
     SIGTERM        end in good order; after the time limit comes SIGKILL
     SIGUSR1        (io_conn) accept no more, end when the last connection has closed
+    SIGUSR2        say the last word again (`draining\\n` for an io_conn that got SIGUSR1): a new supervisor asks; an io_conn
+                   also hands it the listening sockets, through run/supervisor-sockets.sock if that is there
     FIFO           a byte in it means only "look again"
 
 A daemon runs in a session of its own, so that Ctrl-C in the supervisor's terminal reaches the supervisor alone.
@@ -19,47 +22,33 @@ import os
 import signal
 import subprocess
 
+from .instance import remove_file
 from .limits import KILL_S, LOG_TAIL_BYTES, READY_WORD_BYTES_MAX
 from .procfs import start_ticks, uptime_s
 
 
 class Process:
-    """A started process. Must be made inside the event loop.
+    """A daemon, watched through a pidfd. Must be made inside the event loop.
 
-    exited  a future: how it ended ("SIGKILL", "exit:1")
-    word    its last word on the ready-fd ("ready", "standby", "error: ..."; "" if it has said nothing)
-    hear    called as hear(process, word) for each of its words, and with "" if it closes the ready-fd without one
+    exited  a future: how it ended ("SIGKILL", "exit:1"; "unknown" for one that an earlier supervisor has started)
+    word    its last word ("ready", "standby", "draining", "error: ..."; "" if it has said nothing)
+    hear    called as hear(process, word) for each of its words, and with "" if it closes its end without one
     """
 
-    def __init__(self, argv, log_path, listen_fds, hear):
-        loop = asyncio.get_running_loop()
-        self._loop = loop
-        self.exited = loop.create_future()
+    def __init__(self, pid, pidfd, words_fd, log_path, log_start, hear):
+        self._loop = asyncio.get_running_loop()
+        self.pid = pid
+        self.ticks = start_ticks(pid)
+        self.exited = self._loop.create_future()
         self.word = ""
         self._hear = hear
         self._log_path = log_path
+        self._log_start = log_start
         self._unread = b""          # the part of a line that has come so far
-        self._log_start = _size(log_path)
-        self._ready_fd, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            os.set_blocking(write_end, True)
-            self._popen = _spawn(argv + ["--ready-fd", str(write_end)], log_path, [write_end, *listen_fds])
-        except BaseException:
-            os.close(self._ready_fd)
-            raise
-        finally:
-            os.close(write_end)
-        self.pid = self._popen.pid
-        self.ticks = start_ticks(self.pid)
-        try:
-            self._pidfd = os.pidfd_open(self.pid)
-        except OSError:
-            self._popen.kill()      # a process that cannot be watched must not run
-            self._popen.wait()
-            os.close(self._ready_fd)
-            raise
-        loop.add_reader(self._pidfd, self._on_exit)
-        loop.add_reader(self._ready_fd, self._on_words)
+        self._pidfd = pidfd
+        self._words_fd = words_fd
+        self._loop.add_reader(pidfd, self._on_exit)
+        self._loop.add_reader(words_fd, self._on_words)
 
     def send(self, number):
         """Sends a signal; to a dead process: nothing."""
@@ -100,37 +89,40 @@ class Process:
         return f"{how}; its last words: {last}" if last else f"{how} and left no word in {self._log_path}"
 
     def _on_words(self):
-        """The ready-fd is readable: lines, a part of one, or the end. Gives False when nothing was there."""
-        if self._ready_fd is None:
+        """The FIFO is readable: lines, a part of one, or the end. Gives False when nothing was there."""
+        if self._words_fd is None:
             return False
         try:
-            got = os.read(self._ready_fd, READY_WORD_BYTES_MAX)
+            got = os.read(self._words_fd, READY_WORD_BYTES_MAX)
         except BlockingIOError:
             return False
         *lines, self._unread = (self._unread + got).split(b"\n")
         if not got or len(self._unread) >= READY_WORD_BYTES_MAX:
-            self._close_ready()
+            self._close_words()
             lines += [self._unread] if self._unread or not self.word else []
         for line in lines:
             self.word = line.decode("utf-8", "replace").strip()
             self._hear(self, self.word)
         return True
 
-    def _close_ready(self):
-        if self._ready_fd is not None:
-            self._loop.remove_reader(self._ready_fd)
-            os.close(self._ready_fd)
-            self._ready_fd = None
+    def _close_words(self):
+        if self._words_fd is not None:
+            self._loop.remove_reader(self._words_fd)
+            os.close(self._words_fd)
+            self._words_fd = None
 
     def _on_exit(self):
         """The pidfd is readable: the process has ended."""
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        status = self._popen.wait()
+        cause = self._how_it_ended()
         while self._on_words():
-            pass                    # a last sentence may still be in the pipe
-        self._close_ready()
-        self.exited.set_result(_cause(status))
+            pass                    # a last sentence may still be there
+        self._close_words()
+        self.exited.set_result(cause)
+
+    def _how_it_ended(self):
+        return "unknown"            # only a parent hears that
 
     def _last_log_line(self):
         """The last line that this process (not an earlier one) put into its log."""
@@ -141,6 +133,44 @@ class Process:
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+class Child(Process):
+    """A process that this supervisor starts. Raises OSError."""
+
+    def __init__(self, argv, words_path, log_path, listen_fds, hear):
+        remove_file(words_path)
+        os.mkfifo(words_path, 0o600)
+        log_start = _size(log_path)
+        words_fd = os.open(words_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            write_end = os.open(words_path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                self._popen = _spawn(argv + ["--ready-fd", str(write_end)], log_path, [write_end, *listen_fds])
+            finally:
+                os.close(write_end)
+            try:
+                pidfd = os.pidfd_open(self._popen.pid)
+            except OSError:
+                self._popen.kill()      # a process that cannot be watched must not run
+                self._popen.wait()
+                raise
+        except BaseException:
+            os.close(words_fd)
+            raise
+        super().__init__(self._popen.pid, pidfd, words_fd, log_path, log_start, hear)
+
+    def _how_it_ended(self):
+        return _cause(self._popen.wait())
+
+
+class Adopted(Process):
+    """A process of an earlier supervisor, as leftovers.py has found it. Raises OSError."""
+
+    def __init__(self, leftover, words_path, log_path, hear):
+        words_fd = os.open(words_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        super().__init__(leftover.pid, leftover.pidfd, words_fd, log_path, _size(log_path), hear)
+        self.send(signal.SIGUSR2)
 
 
 def _spawn(argv, log_path, descriptors):

@@ -13,11 +13,12 @@ from .errors import Failure
 MARK = "# Written by CONFIG REWRITE"
 
 
-def rewrite(instance, settings, live, io_conns):
+def rewrite(instance, settings, live, io_conns, for_good):
     """Gives the file's path.
 
     live      {name: text} of the options that CONFIG SET may have changed
     io_conns  how many there are to be
+    for_good  false: all is tried but to put the new file in place
     """
     path = settings.file() or instance.conf
     now = config.values(["--file", instance.effective_conf])
@@ -31,6 +32,9 @@ def rewrite(instance, settings, live, io_conns):
     try:
         _write(aside, text, path)
         _check(aside, now)
+        if not for_good:
+            _remove(aside)
+            return path
         os.rename(aside, path)
         _sync_folder(path)
     except OSError as error:

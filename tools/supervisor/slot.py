@@ -71,15 +71,22 @@ class Slot:
         if reason is not None:
             raise Failure(f"{self.name} does not start: {reason}")
 
+    def adopt(self, process):
+        """Guards a process of an earlier supervisor, which is asked what it does, and those that follow it."""
+        self._begin(True, process)
+        self._decide(None)
+
     def start_unawaited(self):
         """Starts it, tries again until it comes up, and is content with an md that waits for its turn."""
         self._begin(insist=True)
         self._decide(None)
 
-    def _begin(self, insist):
+    def _begin(self, insist, adopted=None):
         self._unwanted.clear()
         self._verdict = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._live(insist))
+        if adopted is not None:
+            self._take(adopted)
+        self._task = asyncio.create_task(self._live(insist, adopted))
 
     def give_up(self):
         """When its process ends, no other one follows."""
@@ -119,9 +126,14 @@ class Slot:
 
     def hear(self, process, word):
         """A word of the process on its ready-fd. `status` is true from here on."""
+        if word == "draining" and process is self.process and self.retiring:
+            self._enter("draining")
+            self._settle()
         if process is not self.process or self._unwanted.is_set():
             return
-        if word == "ready":
+        if word.startswith("kept: "):
+            self._host.kept(word.removeprefix("kept: "))
+        elif word == "ready":
             if self.turn == 0:
                 took_over = self.state == "up"
                 self.turn = self._host.next_turn()
@@ -158,10 +170,11 @@ class Slot:
         self.state = state
         self._host.changed()
 
-    async def _live(self, insist):
-        """One life after the other until unwanted."""
-        while not self._unwanted.is_set():
-            lived_s = await self._guarded_life()
+    async def _live(self, insist, process):
+        """One life after the other until unwanted. `process`: the first one, if it runs already."""
+        while not self._unwanted.is_set() or process is not None:
+            lived_s = await self._guarded_life(process)
+            process = None
             failed_first = self._verdict.done() and self._verdict.result() is not None
             if self._unwanted.is_set() or (failed_first and not insist):
                 break
@@ -170,10 +183,10 @@ class Slot:
             await self._pause(self._backoff.delay_s(lived_s))
         self._decide("it was stopped")
 
-    async def _guarded_life(self):
+    async def _guarded_life(self, process):
         """_one_life(), and whatever goes wrong in the supervisor itself does not end the guarding."""
         try:
-            return await self._one_life()
+            return await self._one_life(process)
         except Exception as error:      # noqa: BLE001 (a bug of ours; the place must stay guarded)
             self._host.log.exception(f"slot {self.name}", error)
             self._decide("the supervisor met an unexpected error; see log/supervisor.log")
@@ -181,17 +194,23 @@ class Slot:
                 await asyncio.shield(self.process.exited)
             return 0.0
 
-    async def _one_life(self):
-        """A process from start to end; gives the seconds that it lived."""
-        try:
-            process = self.process = self._host.launch(self)
-        except (OSError, Failure) as error:     # no memory, no descriptor, the program is being replaced, ...
-            self._host.log.event("child_not_started", role=self.role, index=self.index, cause=error)
-            self._decide(str(error))
-            return 0.0
+    def _take(self, process):
+        """This process lives here now."""
+        self.process = process
         self.turn = 0
         self._settled = asyncio.get_running_loop().create_future()
         self._enter("starting")
+
+    async def _one_life(self, process):
+        """A process from start to end; gives the seconds that it lived."""
+        if process is None:
+            try:
+                process = self._host.launch(self)
+            except (OSError, Failure) as error:     # no memory, no descriptor, the program is being replaced, ...
+                self._host.log.event("child_not_started", role=self.role, index=self.index, cause=error)
+                self._decide(str(error))
+                return 0.0
+            self._take(process)
         await self._come_up_in_time(process)
         # Shielded: if this task is given up, the process may still end later and say so.
         cause = await asyncio.shield(process.exited)

@@ -11,13 +11,14 @@ import signal
 import sys
 import time
 
-from . import check, config, control, detach, leftovers, listeners, state
+from . import check, config, control, detach, heartbeat, leftovers, listeners, state
 from .errors import Failure, Interrupted
 from .eventlog import EventLog, say
 from .instance import (is_locked, make_shm_folder, remove_file, remove_made_folder,
                        remove_run_files, remove_shm_folder,
                        take_lock, write_whole)
-from .limits import FILES_BESIDE_CLIENTS
+from .limits import FILES_BESIDE_CLIENTS, KILL_S
+from .notify import Notifier
 from .supervise import Supervisor
 
 
@@ -38,6 +39,18 @@ class Launch:
         self.shm_folder = None
         self.control_socket = None
         self.listeners = {}
+        self.inheritance = None     # what a dead supervisor has left, if it can be used
+        self.notifier = Notifier()
+        self.kept = None            # md's sentence about the data that it has found
+
+    def what_was_kept(self):
+        """For the end of a sentence."""
+        return f"; kept from the group before: {self.kept}" if self.kept else ""
+
+    @property
+    def adopts(self):
+        """Whether daemons are taken over."""
+        return self.inheritance is not None and bool(self.inheritance.processes)
 
 
 def run(args):
@@ -60,7 +73,7 @@ def run(args):
         if args.daemon:
             return detach.run(launch, log, supervise, release)
         return supervise(launch, log, lambda: say(
-            f"millrace {launch.version}: ready for clients: {listeners.how_to_connect(launch.listeners)}"))
+            f"millrace {launch.version}: ready for clients: {listeners.how_to_connect(launch.listeners)}{launch.what_was_kept()}"))
     finally:
         release(launch)
 
@@ -78,20 +91,59 @@ def prepare(launch, log):
     launch.instance_id = instance.read_or_make_id()
     launch.version = config.version() or "(version unknown)"
     log.event("start", dir=instance.dir, pid=os.getpid(), version=launch.version)
-    _clear_leftovers(launch, log)
-    check.shm_room(launch.options)
-    launch.shm_folder = make_shm_folder(instance, launch.instance_id, launch.options.shm_dir)
-    write_whole(instance.effective_conf, launch.settings.effective())
-    launch.listeners = listeners.open_all(launch.options, instance.dir)
+    _look_for_leftovers(launch, log)
+    if launch.adopts:
+        _adopt(launch, log)
+    else:
+        _make_anew(launch)
     launch.control_socket = control.listen(instance)
     _raise_file_limit(launch.options.maxclients, log)
     return True
+
+
+def _make_anew(launch):
+    """Shared memory (with the store of a group that was killed, if there is one), options and sockets."""
+    instance = launch.instance
+    check.shm_room(launch.options)
+    inherited = launch.inheritance.shm_folder if launch.inheritance is not None else None
+    if inherited is not None and os.path.dirname(inherited) != launch.options.shm_dir:
+        remove_made_folder(inherited)
+        say(f"millrace: shm-dir is {launch.options.shm_dir} now: the data of the group that was killed, in {inherited}, was removed")
+        inherited = None
+    launch.shm_folder = inherited or make_shm_folder(instance, launch.instance_id, launch.options.shm_dir)
+    heartbeat.make(launch.shm_folder)
+    write_whole(instance.effective_conf, launch.settings.effective())
+    given = listeners.named(launch.notifier.take_sockets(), launch.options, instance.dir)
+    launch.listeners = listeners.open_all(launch.options, instance.dir, given)
+    listeners.close(item for item in given.items() if item[0] not in launch.listeners)
+    listeners.adjust(launch.listeners, launch.options)
+
+
+def _adopt(launch, log):
+    """The group runs: it keeps its options until `restart`, and its sockets."""
+    instance, inheritance = launch.instance, launch.inheritance
+    launch.shm_folder = inheritance.shm_folder
+    running = config.Settings(instance, instance.effective_conf)
+    if launch.settings.effective() != running.effective():
+        say("millrace: the group runs with the configuration that it was started with; 'millrace restart' applies the present one")
+    launch.options = running.options()
+    io_conns = [each for each in inheritance.processes if each.role == "io_conn"]
+    launch.listeners = listeners.ask_for(instance, io_conns, launch.options)
+    for kept in launch.notifier.take_sockets():     # the same ones, from systemd
+        kept.close()
+    if not launch.listeners:
+        for each in io_conns:       # nobody else can be given sockets that these hold
+            each.send(signal.SIGKILL)
+            log.event("child_killed", role="io_conn", index=each.index, pid=each.pid, reason="it did not give its listening sockets")
+        leftovers.wait_gone(io_conns, KILL_S)
+        launch.listeners = listeners.open_all(launch.options, instance.dir)
 
 
 def supervise(launch, log, on_ready):
     """Runs the group until it is told to stop; gives the exit status. Raises Failure if it did not come up."""
     def ready():
         launch.ready = True
+        launch.notifier.ready([each for key, each in launch.listeners.items() if key[0] == "tcp"])
         on_ready()
 
     launch.supervisor_pid = os.getpid()
@@ -105,13 +157,15 @@ def supervise(launch, log, on_ready):
 
 
 def release(launch):
-    """Takes back what prepare() did. Without the lock it touches nothing."""
+    """Takes back what prepare() did. Without the lock it touches nothing, and a start that fails does not cost the data of the
+    group before: the next one finds all that this one has found."""
     if launch.lock_fd is None:
         return
-    listeners.close(launch.listeners.items())
-    remove_made_folder(launch.shm_folder)   # by its path: DIR, which knows it too, may have been deleted meanwhile
-    remove_shm_folder(launch.instance)
-    remove_run_files(launch.instance)
+    if launch.inheritance is None or launch.ready:
+        listeners.close(launch.listeners.items())
+        remove_made_folder(launch.shm_folder)   # by its path: DIR, which knows it too, may have been deleted meanwhile
+        remove_shm_folder(launch.instance)
+        remove_run_files(launch.instance)
     if launch.control_socket is not None:
         launch.control_socket.close()
     os.close(launch.lock_fd)
@@ -135,14 +189,17 @@ def _interrupt(number, _frame):
     raise Interrupted(f"the start was broken off by {signal.Signals(number).name}")
 
 
-def _clear_leftovers(launch, log):
+def _look_for_leftovers(launch, log):
     """What an earlier life of this instance left, and the generation from which this one counts."""
     known = state.read(launch.instance)
     launch.first_generation = max(int(time.time() * 1000), int(known.get("generation", 0)) + 1)
-    count = leftovers.clear(launch.instance, log)
-    remove_file(launch.instance.status_file)
-    if count:
-        say(f"millrace: an earlier supervisor had died: {count} daemon{'s' if count > 1 else ''} of it ended first")
+    launch.inheritance = leftovers.inherit(launch.instance, log)
+    if launch.adopts:
+        pids = [str(each.pid) for each in launch.inheritance.processes]
+        log.event("adopting", pids=",".join(pids))
+        say(f"millrace: an earlier supervisor had died: its {len(pids)} daemon{'s' if len(pids) > 1 else ''} go on under this one")
+    else:
+        remove_file(launch.instance.status_file)
 
 
 def _raise_file_limit(clients, log):

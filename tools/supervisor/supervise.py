@@ -36,7 +36,8 @@ class Supervisor:
         self._group = Group(launch, log)
         self._stop_cause = None
         self._stop = asyncio.Event()
-        self._operation = None      # the task of a running restart or scale
+        self._operation = None      # the task of a running restart, scale or rewriting
+        self._operation_name = None
 
     async def run(self):
         """Gives when everything has been stopped. Raises Failure if the group did not come up."""
@@ -47,10 +48,16 @@ class Supervisor:
                                                  limit=REQUEST_BYTES_MAX)
         try:
             self._group.changed()
-            await self._unless_stopped(self._group.start())
+            inheritance = self._launch.inheritance
+            adopts = self._launch.adopts
+            await self._unless_stopped(self._group.adopt(inheritance) if adopts else self._group.start())
             self._log.event("serving", pid=self._launch.supervisor_pid)
             self._on_ready()
+            tasks = [asyncio.create_task(self._group.watch_for_hangs()), asyncio.create_task(self._feed_watchdog())]
             await self._stop.wait()
+            self._launch.notifier.stopping()
+            for task in tasks:
+                task.cancel()
         finally:
             server.close()
             await self._end_operation()
@@ -94,7 +101,7 @@ class Supervisor:
 
     async def _end_operation(self):
         """A restart or scale that is under way gives way to the stop."""
-        if self._operation is not None and not self._operation.done():
+        if self._is_busy():
             self._operation.cancel()
             await asyncio.wait([self._operation])
 
@@ -102,6 +109,13 @@ class Supervisor:
         """A bug of ours in a callback: it is written down, and the guarding goes on."""
         error = context.get("exception") or RuntimeError(context.get("message"))
         self._log.exception("event loop", error)
+
+    async def _feed_watchdog(self):
+        """Tells the service manager that this loop turns."""
+        notifier = self._launch.notifier
+        while notifier.watchdog_s:
+            notifier.alive()
+            await asyncio.sleep(notifier.watchdog_s / 3)
 
     def _keep_lock(self):
         """A lock file that somebody has removed is made anew: whoever misses it asks here before it takes us for dead."""
@@ -144,8 +158,10 @@ class Supervisor:
             return {"ok": True, "pid": self._launch.supervisor_pid}
         if operation == "status":
             return {"ok": True, "status": self._group.record()}
-        if operation == "rewrite" and _are_texts(message.get("options")):
-            return await self._exclusively(self._rewrite(message["options"]), "rewrite")
+        if operation in ("rewrite", "rewrite-check") and _are_texts(message.get("options")):
+            while self._operation_name == "rewrite" and self._is_busy():     # they are short: one waits for the other
+                await asyncio.wait({self._operation})
+            return await self._exclusively(self._rewrite(message["options"], operation == "rewrite"), "rewrite")
         if operation == "restart":
             return await self._exclusively(self._group.restart(), "restart")
         count = message.get("io_conns")
@@ -153,24 +169,28 @@ class Supervisor:
             return await self._exclusively(self._scale(count), "scale")
         return {"ok": False, "error": "the request is not understood"}
 
-    async def _rewrite(self, live):
-        """CONFIG REWRITE."""
+    async def _rewrite(self, live, for_good):
+        """CONFIG REWRITE, or a look whether it is possible."""
         data = self._launch
         live = {name: text.encode("latin-1").decode("utf-8", "surrogateescape") for name, text in live.items()}
-        path = await asyncio.to_thread(rewrite, data.instance, data.settings, live, self._group.io_conns())
-        self._log.event("rewritten", path=path)
+        path = await asyncio.to_thread(rewrite, data.instance, data.settings, live, self._group.io_conns(), for_good)
+        if for_good:
+            self._log.event("rewritten", path=path)
 
     async def _scale(self, count):
         serving, draining = await self._group.scale(count)
         return {"serving": serving, "draining": draining}
 
+    def _is_busy(self):
+        return self._operation is not None and not self._operation.done()
+
     async def _exclusively(self, work, name):
         """Runs an operation on the group; a second one meanwhile is refused. The client may leave, the work goes on."""
-        busy = self._operation is not None and not self._operation.done()
-        if busy or not self._launch.ready or self._stop.is_set():
+        if self._is_busy() or not self._launch.ready or self._stop.is_set():
             work.close()
             return {"ok": False,
                     "error": "the group is being started, stopped, restarted or scaled, or its configuration rewritten: try again when that is done"}
+        self._operation_name = name
         self._operation = asyncio.create_task(work)
         try:
             result = await asyncio.shield(self._operation)
