@@ -196,6 +196,7 @@ soak: deps-test
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/c_random_test.py
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 MILLRACE_AMNESIA_MS=20 /usr/bin/python3 tests/process/c_random_test.py
 	tests/bench/scan_growth.py
+	tests/soak/group_soak.py --seconds $(SECONDS)
 
 clean:
 	rm -rf build

@@ -9,6 +9,7 @@ import os
 import selectors
 import socket
 import threading
+import time
 
 from wire import encode
 
@@ -99,7 +100,7 @@ class CountingLoad:
             while not reply.endswith(b"\r\n"):
                 piece = link.recv(1000)
                 if not piece:
-                    raise Wrong("closed instead of an answer about %s" % client.name)
+                    raise ConnectionResetError("closed instead of an answer about %s" % client.name)
                 reply += piece
         value = int(reply[1:])
         if not client.acknowledged <= value <= client.sent:
@@ -135,9 +136,17 @@ class CountingLoad:
 
     def _mend(self, client):
         self.breaks.append((client.name, client.port))
-        client.socket.close()
-        self._connect(client)       # the broken one's requests are executed or gone once the new one is served: ask, then go on
-        self._settle(client)
+        until = time.monotonic() + RECONNECT_S
+        while True:
+            client.socket.close()
+            try:
+                self._connect(client)
+                self._settle(client)        # the broken one's requests are executed or gone: ask, then go on
+                return
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
 
     def _run(self):
         try:
