@@ -1,6 +1,9 @@
 // See client_rows.h. Runs in io_conn; md reads.
 #include "common/client_rows.h"
 
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
 #include "common/versioned_words.h"
 
 namespace millrace {
@@ -11,6 +14,13 @@ namespace {
 constexpr uint64_t kGrowthBytes = 64 * 1024;
 
 }  // namespace
+
+std::string ClientAddress::text() const {
+    if (family == 0) return {};
+    char name[INET6_ADDRSTRLEN] = "?";
+    inet_ntop(family == 4 ? AF_INET : AF_INET6, host, name, sizeof name);
+    return family == 4 ? fmt::format("{}:{}", name, port) : fmt::format("[{}]:{}", name, port);
+}
 
 ClientRows::ClientRows(const std::string& path, uint64_t instance, uint64_t generation, uint64_t rows) {
     segment_ = Segment::create({path, kClientsLayout, instance, generation,
@@ -31,9 +41,7 @@ void ClientRows::write(uint32_t slot, const ClientInfo& info) {
 std::optional<ClientInfo> read_row(const ClientRow& row) {
     ClientInfo info;
     if (!read_versioned(row.version, row.words, &info) || info.id == 0) return std::nullopt;
-    info.name[ClientInfo::kNameBytes - 1] = info.address[ClientInfo::kAddressBytes - 1] =
-        info.local_address[ClientInfo::kAddressBytes - 1] = info.library[ClientInfo::kLibraryBytes - 1] =
-            info.library_version[ClientInfo::kLibraryBytes - 1] = 0;
+    info.name[ClientInfo::kNameBytes - 1] = info.library[ClientInfo::kLibraryBytes - 1] = info.library_version[ClientInfo::kLibraryBytes - 1] = 0;
     return info;
 }
 

@@ -19,9 +19,19 @@
 namespace millrace {
 
 /// What CLIENT LIST tells of a connection, but for what changes all the time.
+/// An end of a connection; a Unix socket has none.
+struct ClientAddress {
+    uint8_t family = 0;  ///< 4, 6, or 0: none
+    uint8_t reserved = 0;
+    uint16_t port = 0;
+    uint8_t host[16] = {};  ///< in network order; IPv4 has the first four
+
+    /// "127.0.0.1:5000" or "[::1]:5000"; empty if there is none.
+    std::string text() const;
+};
+
 struct ClientInfo {
     static constexpr size_t kNameBytes = 64;
-    static constexpr size_t kAddressBytes = 56;
     static constexpr size_t kLibraryBytes = 32;
 
     uint64_t id = 0;  ///< 0: the slot is free
@@ -29,15 +39,14 @@ struct ClientInfo {
     int32_t fd = -1;
     uint8_t database = 0;
     uint8_t resp = 2;
-    uint8_t unix_socket = 0;  ///< then there are no addresses
+    uint8_t unix_socket = 0;
     uint8_t flags = 0;  ///< client_flag
-    char address[kAddressBytes] = {};
-    char local_address[kAddressBytes] = {};
+    ClientAddress address, local_address;  ///< the client's and ours
     char name[kNameBytes] = {};  ///< the first bytes of a long name
     char library[kLibraryBytes] = {};
     char library_version[kLibraryBytes] = {};
 };
-static_assert(sizeof(ClientInfo) == 264);
+static_assert(sizeof(ClientInfo) == 192);
 
 namespace client_flag {
 inline constexpr uint8_t no_evict = 1, no_touch = 2;
@@ -51,7 +60,7 @@ struct ClientRow {
     std::atomic<uint64_t> transaction;  ///< commands queued since MULTI, + 1; 0 = no transaction
     std::atomic<uint64_t> words[kWords];
 };
-static_assert(sizeof(ClientRow) == 296);
+static_assert(sizeof(ClientRow) == 224);
 
 /// What stands before the rows: orders of this io_conn to the others, and how far it has carried out theirs.
 struct ClientOrderWords {
@@ -62,7 +71,7 @@ struct ClientOrderWords {
 };
 inline constexpr uint64_t kClientRowsAt = round_up(sizeof(ClientOrderWords), kCacheLineDistance);
 inline constexpr uint64_t kClientsLayout =
-    layout_hash("clients-2", {sizeof(ClientRow), sizeof(ClientInfo), sizeof(ClientOrderWords), kClientRowsAt});
+    layout_hash("clients-3", {sizeof(ClientRow), sizeof(ClientInfo), sizeof(ClientOrderWords), kClientRowsAt});
 
 /// The writing side: this process's own rows.
 class ClientRows {

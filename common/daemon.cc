@@ -86,7 +86,7 @@ void Daemon::report(const std::string& word) {
 }
 
 void Daemon::report_standby() {
-    if (!std::exchange(standby_reported_, true)) report("standby");
+    if (!ready_reported_ && !std::exchange(standby_reported_, true)) report("standby");
 }
 
 void Daemon::report_ready() {

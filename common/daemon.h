@@ -52,7 +52,7 @@ class Daemon {
 
     /// Tells the supervisor that clients can be served.
     void report_ready();
-    /// Tells the supervisor, once, that this md has everything mapped and waits for its turn.
+    /// Tells the supervisor, once, that this md has everything mapped and waits for its turn. One that has served (amnesia mode) does not.
     void report_standby();
     /// Whether report_standby() was called.
     bool was_standby() const { return standby_reported_; }

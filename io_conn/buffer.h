@@ -16,17 +16,21 @@ namespace millrace::io_conn {
 class BufferPool {
   public:
     static constexpr size_t kBlockBytes = 16 * 1024;
-    /// Blocks kept for reuse; more are given back to the system.
-    static constexpr size_t kBlocksKept = 256;
+    /// Of connections that say little.
+    static constexpr size_t kSmallBlockBytes = 1024;
+    /// Blocks of each size kept for reuse; more are given back to the system.
+    static constexpr size_t kBlocksKept = 64, kSmallBlocksKept = 512;
 
     ~BufferPool() {
-        for (char* block : free_) std::free(block);
+        for (std::vector<char*>* blocks : {&free_, &free_small_})
+            for (char* block : *blocks) std::free(block);
     }
     char* take(size_t bytes) {
         held_ += bytes;
-        if (bytes == kBlockBytes && !free_.empty()) {
-            char* block = free_.back();
-            free_.pop_back();
+        std::vector<char*>& blocks = bytes == kSmallBlockBytes ? free_small_ : free_;
+        if (bytes <= kBlockBytes && !blocks.empty()) {
+            char* block = blocks.back();
+            blocks.pop_back();
             return block;
         }
         char* block = static_cast<char*>(std::malloc(bytes));
@@ -36,12 +40,13 @@ class BufferPool {
     void give_back(char* block, size_t bytes) {
         held_ -= bytes;
         if (bytes == kBlockBytes && free_.size() < kBlocksKept) free_.push_back(block);
+        else if (bytes == kSmallBlockBytes && free_small_.size() < kSmallBlocksKept) free_small_.push_back(block);
         else std::free(block);
     }
     uint64_t held_bytes() const { return held_; }
 
   private:
-    std::vector<char*> free_;
+    std::vector<char*> free_, free_small_;
     uint64_t held_ = 0;
 };
 
@@ -72,24 +77,27 @@ class Buffer {
     char* end() { return block_ + end_; }
     size_t room() const { return capacity_ - end_; }
     /// Says that `count` of the reserved bytes are filled.
-    void commit(size_t count) { end_ += count; }
+    void commit(size_t count) { end_ += static_cast<uint32_t>(count); }
     void append(std::string_view bytes) {
         if (bytes.empty()) return;
         std::memcpy(reserve(bytes.size()), bytes.data(), bytes.size());
-        end_ += bytes.size();
+        commit(bytes.size());
     }
     /// Takes `count` bytes away at the front.
     void consume(size_t count) {
-        begin_ += count;
+        begin_ += static_cast<uint32_t>(count);
         if (begin_ == end_) clear();
     }
     /// Takes away at the end what is beyond `count` bytes.
     void truncate(size_t count) {
-        end_ = begin_ + count;
+        end_ = begin_ + static_cast<uint32_t>(count);
         if (count == 0) clear();
     }
     void clear() {
-        if (block_ != nullptr) pool_->give_back(block_, capacity_);
+        if (block_ != nullptr) {
+            pool_->give_back(block_, capacity_);
+            says_little_ = end_ <= BufferPool::kSmallBlockBytes;
+        }
         block_ = nullptr;
         capacity_ = begin_ = end_ = 0;
     }
@@ -100,21 +108,23 @@ class Buffer {
         if (block_ != nullptr && begin_ >= capacity_ / 2 && used + room <= capacity_) {  // cheap: move at most half
             std::memmove(block_, block_ + begin_, used);
         } else {
-            size_t capacity = BufferPool::kBlockBytes;
+            // One that has said more before begins with room for it, and need not be copied.
+            size_t capacity = says_little_ && used + room <= BufferPool::kSmallBlockBytes ? BufferPool::kSmallBlockBytes : BufferPool::kBlockBytes;
             while (capacity < used + room) capacity *= 2;
             char* block = pool_->take(capacity);
             if (used != 0) std::memcpy(block, block_ + begin_, used);
             if (block_ != nullptr) pool_->give_back(block_, capacity_);
             block_ = block;
-            capacity_ = capacity;
+            capacity_ = static_cast<uint32_t>(capacity);
         }
         begin_ = 0;
-        end_ = used;
+        end_ = static_cast<uint32_t>(used);
     }
 
     BufferPool* pool_;
     char* block_ = nullptr;
-    size_t capacity_ = 0, begin_ = 0, end_ = 0;
+    uint32_t capacity_ = 0, begin_ = 0, end_ = 0;
+    bool says_little_ = true;
 };
 
 }  // namespace millrace::io_conn

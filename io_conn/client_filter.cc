@@ -26,8 +26,8 @@ bool take_type(const LocalCall& call, std::string_view word, ClientFilter& filte
 
 }  // namespace
 
-std::string address_of(const ClientInfo& info, const char* address, const std::string& unix_path) {
-    return info.unix_socket != 0 ? unix_path + ":0" : address;
+std::string address_of(const ClientInfo& info, const ClientAddress& address, const std::string& unix_path) {
+    return info.unix_socket != 0 ? unix_path + ":0" : address.text();
 }
 
 bool ClientFilter::takes(const ClientInfo& info, const std::string& unix_path) const {

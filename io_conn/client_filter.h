@@ -30,6 +30,6 @@ void for_each_client_of_group(Server& server, const ClientFilter& filter,
                               const std::function<void(unsigned, const ClientInfo&, const ClientRow&)>& visit);
 
 /// "127.0.0.1:5000", or the Unix socket's path with ":0".
-std::string address_of(const ClientInfo& info, const char* address, const std::string& unix_path);
+std::string address_of(const ClientInfo& info, const ClientAddress& address, const std::string& unix_path);
 
 }  // namespace millrace::io_conn

@@ -13,6 +13,7 @@
 #include "common/client_rows.h"
 #include "common/message.h"
 #include "io_conn/buffer.h"
+#include "io_conn/client_names.h"
 #include "io_conn/reply_encoder.h"
 #include "io_conn/resp_decoder.h"
 #include "io_conn/transaction.h"
@@ -32,6 +33,14 @@ struct DeferredReply {
 struct WaitingReply {
     std::string bytes;    ///< as it came, or
     uint64_t record = 0;  ///< where it lies in the store
+};
+
+/// Replies that cannot go out yet.
+struct HeldReplies {
+    std::list<DeferredReply> deferred;
+    std::list<WaitingReply> waiting;  ///< in order; the first one with a record is being read
+    RecordReader reading;
+    size_t bytes = 0;                 ///< of all of them
 };
 
 /// A request too large for one ring message, on its way in fragments. Kept until its reply has arrived: what md has of it
@@ -85,22 +94,16 @@ struct Connection {
     EncoderState encoder;
     std::unique_ptr<RespDecoder> partial;  ///< how far an incomplete request is understood
     std::unique_ptr<OutgoingRequest> outgoing;
-    std::list<DeferredReply> deferred;
-    std::list<WaitingReply> waiting;  ///< in order; the first one with a record is being read
-    RecordReader reading;
-    std::string name;
-    std::string library, library_version;  ///< as CLIENT SETINFO has said
+    std::unique_ptr<HeldReplies> held;  ///< null: none
     std::unique_ptr<KillUnderWay> kill;
     std::unique_ptr<Transaction> transaction;  ///< between MULTI and EXEC
-    std::vector<WatchedKey> watched;
+    std::unique_ptr<std::vector<WatchedKey>> watched;  ///< null: none
     std::unique_ptr<ConnectionBefore> before_exec;  ///< while an EXEC that has changed it is not answered; nothing else is executed then
 
     uint32_t sent = 0;      ///< requests handed to md, modulo 2^32
     uint32_t arrived = 0;   ///< of these, those whose reply md has given
     uint32_t answered = 0;  ///< of these, those whose reply is in the output as a whole
     uint32_t last_active_s = 0;
-    uint32_t deferred_bytes = 0;
-    uint32_t waiting_bytes = 0;
     uint16_t last_command = 0;
     uint8_t database = 0;
     Asking asking = Asking::nothing;
@@ -124,10 +127,32 @@ struct Connection {
     bool in_dirty : 1 = false;           ///< in the list of connections with output to send
 
     bool open() const { return fd >= 0; }
+    const ClientNames& names() const {
+        static const ClientNames kNone;
+        return names_ != nullptr ? *names_ : kNone;
+    }
+    void set_names(ClientNames names) {
+        if (names.name.empty() && names.library.empty() && names.library_version.empty()) names_.reset();
+        else names_ = std::make_unique<ClientNames>(std::move(names));
+    }
+    HeldReplies& make_held() {
+        if (held == nullptr) held = std::make_unique<HeldReplies>();
+        return *held;
+    }
+    void drop_held_if_empty() {
+        if (held != nullptr && held->deferred.empty() && held->waiting.empty()) held.reset();
+    }
+    bool has_waiting() const { return held != nullptr && !held->waiting.empty(); }
+    bool has_deferred() const { return held != nullptr && !held->deferred.empty(); }
+    size_t held_bytes() const { return held == nullptr ? 0 : held->bytes; }
+    bool watches() const { return watched != nullptr && !watched->empty(); }
     uint8_t request_flags() const { return (flags & client_flag::no_touch) != 0 ? request_flag::no_touch : 0; }
     ConnectionId id() const { return {slot, generation}; }
     uint32_t in_flight() const { return sent - answered; }
-    bool replies_owed() const { return in_flight() != 0 || outgoing != nullptr || !deferred.empty() || asking != Asking::nothing; }
+    bool replies_owed() const { return in_flight() != 0 || outgoing != nullptr || has_deferred() || asking != Asking::nothing; }
+
+  private:
+    std::unique_ptr<ClientNames> names_;
 };
 
 /// All connections of an io_conn. Pointers stay valid for the table's life; a closed slot is used again.

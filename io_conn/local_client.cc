@@ -15,7 +15,9 @@ bool is_plain_text(std::string_view text) {
 }
 
 void set_client_name(const LocalCall& call, std::string_view name) {
-    call.connection.name = name;
+    ClientNames names = call.connection.names();
+    names.name = name;
+    call.connection.set_names(std::move(names));
     call.server.describe(call.connection);
 }
 
@@ -86,8 +88,9 @@ void list_clients(const LocalCall& call, const ClientFilter& filter) {
 void local_client_id(const LocalCall& call) { call.out.integer(static_cast<int64_t>(call.connection.client_id)); }
 
 void local_client_getname(const LocalCall& call) {
-    if (call.connection.name.empty()) call.out.null();
-    else call.out.bulk(call.connection.name);
+    const std::string& name = call.connection.names().name;
+    if (name.empty()) call.out.null();
+    else call.out.bulk(name);
 }
 
 void local_client_setname(const LocalCall& call) {
@@ -104,7 +107,9 @@ void local_client_setinfo(const LocalCall& call) {
     if (!is_plain_text(text))
         return call.out.error(fmt::format("ERR {} cannot contain spaces, newlines or special characters.", is_name ? "lib-name" : "lib-ver"));
     // Not more than can be shown: it is kept for as long as the connection.
-    (is_name ? call.connection.library : call.connection.library_version) = text.substr(0, ClientInfo::kLibraryBytes - 1);
+    ClientNames names = call.connection.names();
+    (is_name ? names.library : names.library_version) = text.substr(0, ClientInfo::kLibraryBytes - 1);
+    call.connection.set_names(std::move(names));
     call.server.describe(call.connection);
     call.out.ok();
 }

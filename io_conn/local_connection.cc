@@ -59,7 +59,7 @@ void local_discard(const LocalCall& call) {
 }
 
 void local_unwatch(const LocalCall& call) {
-    call.connection.watched.clear();
+    call.connection.watched.reset();
     call.out.ok();
 }
 

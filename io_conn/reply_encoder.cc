@@ -60,7 +60,8 @@ bool take_token(FieldReader& in, EncoderState& state, RespWriter& out) {
     uint32_t left;
     uint64_t token;
     if (!in.take(left) || !in.take(token)) return false;
-    state.tokens.push_back(token);
+    if (state.tokens == nullptr) state.tokens = std::make_unique<std::vector<uint64_t>>();
+    state.tokens->push_back(token);
     if (left == 0) out.ok();
     return true;
 }

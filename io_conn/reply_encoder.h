@@ -14,7 +14,7 @@ namespace millrace::io_conn {
 struct EncoderState {
     uint32_t bulk_left = 0;
     uint8_t first_tag = 0;         ///< of the replies since it was set to 0
-    std::vector<uint64_t> tokens;  ///< of watched keys, in the order in which they were asked for; for the connection to take
+    std::unique_ptr<std::vector<uint64_t>> tokens;  ///< of watched keys, in the order in which they were asked for; for the connection to take
 };
 
 /// Encodes one whole reply or one part of a large one. False when the bytes are not well

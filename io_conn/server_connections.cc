@@ -23,20 +23,20 @@ namespace {
 /// The longest time that the kernel takes for TCP_KEEPIDLE, seconds.
 constexpr int64_t kKeepAliveMaxS = 32767;
 
-/// "127.0.0.1:5000" or "[::1]:5000"; empty for a Unix socket, whose path everybody knows.
-std::string address_text(const sockaddr_storage& address) {
-    char host[INET6_ADDRSTRLEN] = "?";
+ClientAddress client_address(const sockaddr_storage& address) {
+    ClientAddress result;
     if (address.ss_family == AF_INET) {
         const auto& in = reinterpret_cast<const sockaddr_in&>(address);
-        inet_ntop(AF_INET, &in.sin_addr, host, sizeof host);
-        return fmt::format("{}:{}", host, ntohs(in.sin_port));
-    }
-    if (address.ss_family == AF_INET6) {
+        result.family = 4;
+        result.port = ntohs(in.sin_port);
+        std::memcpy(result.host, &in.sin_addr, sizeof in.sin_addr);
+    } else if (address.ss_family == AF_INET6) {
         const auto& in = reinterpret_cast<const sockaddr_in6&>(address);
-        inet_ntop(AF_INET6, &in.sin6_addr, host, sizeof host);
-        return fmt::format("[{}]:{}", host, ntohs(in.sin6_port));
+        result.family = 6;
+        result.port = ntohs(in.sin6_port);
+        std::memcpy(result.host, &in.sin6_addr, sizeof in.sin6_addr);
     }
-    return {};
+    return result;
 }
 
 void fill_addresses(int fd, ClientInfo& info) {
@@ -44,10 +44,10 @@ void fill_addresses(int fd, ClientInfo& info) {
     socklen_t length = sizeof address;
     getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length);
     info.unix_socket = address.ss_family == AF_UNIX;
-    std::strncpy(info.address, address_text(address).c_str(), sizeof info.address - 1);
+    info.address = client_address(address);
     length = sizeof address;
     getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
-    std::strncpy(info.local_address, address_text(address).c_str(), sizeof info.local_address - 1);
+    info.local_address = client_address(address);
 }
 
 void set_option(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
@@ -194,9 +194,10 @@ void Server::describe(Connection& connection) {
         std::ranges::fill(field, '\0');
         text.copy(field.data(), field.size() - 1);
     };
-    put(connection.name, info.name);
-    put(connection.library, info.library);
-    put(connection.library_version, info.library_version);
+    const ClientNames& names = connection.names();
+    put(names.name, info.name);
+    put(names.library, info.library);
+    put(names.library_version, info.library_version);
     rows_.write(connection.slot, info);
 }
 
@@ -211,16 +212,12 @@ void Server::close_connection(Connection& connection) {
     connection.partial.reset();
     drop_outgoing(connection);
     drop_transaction(connection);
-    for (const WaitingReply& reply : connection.waiting)
-        if (reply.record != 0) to_release_.push_back(reply.record);
-    connection.waiting.clear();
-    connection.waiting_bytes = 0;
-    connection.deferred.clear();
-    connection.deferred_bytes = 0;
+    if (connection.held != nullptr)
+        for (const WaitingReply& reply : connection.held->waiting)
+            if (reply.record != 0) to_release_.push_back(reply.record);
+    connection.held.reset();
     connection.last_command = kCommandCount;
-    connection.name = {};
-    connection.library = {};
-    connection.library_version = {};
+    connection.set_names({});
     if (connection.kill != nullptr) --kills_under_way_;
     connection.kill.reset();
     connection.muted = Muted::no;

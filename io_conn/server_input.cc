@@ -104,7 +104,7 @@ bool Server::may_execute(Connection& connection) {
         send_outgoing(connection);
         return false;
     }
-    if (connection.output.size() + connection.deferred_bytes + connection.waiting_bytes > kOutputLimit) {
+    if (connection.output.size() + connection.held_bytes() > kOutputLimit) {
         if (!connection.output_limited) counters_.add(IoCounter::output_limit_hits);
         connection.output_limited = true;
         return false;
@@ -347,8 +347,8 @@ void Server::note_command(const Connection& connection, const CommandRow& row, A
     meter_.note(diagnostics_, row, [&] {
         SlowCommand command;
         command.arguments = slow_words(words);
-        if (const auto info = read_row(rows_.row(connection.slot))) command.address = info->address;
-        command.name = connection.name;
+        if (const auto info = read_row(rows_.row(connection.slot))) command.address = info->address.text();
+        command.name = connection.names().name;
         return command;
     });
 }
@@ -427,13 +427,14 @@ LocalReply::~LocalReply() {
     if (connection_.muted != Muted::no) {
         target_.truncate(begins_);
     } else if (deferred_) {
-        std::list<DeferredReply>& waiting = connection_.deferred;
+        HeldReplies& held = connection_.make_held();
+        std::list<DeferredReply>& waiting = held.deferred;
         if (waiting.empty() || waiting.back().after != connection_.sent) {
             waiting.push_back({connection_.sent, {}});
-            connection_.deferred_bytes += sizeof(DeferredReply);
+            held.bytes += sizeof(DeferredReply);
         }
         waiting.back().bytes += target_.bytes();
-        connection_.deferred_bytes += static_cast<uint32_t>(target_.size());
+        held.bytes += target_.size();
         target_.clear();
     }
     if (writer_.errors() != 0) server_.counters_.add(IoCounter::error_replies, writer_.errors());

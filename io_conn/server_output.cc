@@ -38,18 +38,20 @@ void Server::take_reply(Connection& connection, uint32_t frame_kind, std::span<c
     if (++connection.arrived == connection.sent && connection.outgoing != nullptr &&
         connection.outgoing->sent == connection.outgoing->bytes.size())
         drop_outgoing(connection);
-    if (kind == MessageKind::reply && connection.waiting.empty()) {
+    if (kind == MessageKind::reply && !connection.has_waiting()) {
         if (encode(connection, reply)) end_reply(connection);
-    } else if (kind == MessageKind::reply) {
-        connection.waiting.push_back({std::string(reinterpret_cast<const char*>(reply.data()), reply.size()), 0});
-        connection.waiting_bytes += static_cast<uint32_t>(sizeof(WaitingReply) + reply.size());
     } else {
         WaitingReply waiting;
-        CHECK(kind == MessageKind::reply_reference && reply.size() == sizeof waiting.record);  // md is no stranger
-        std::memcpy(&waiting.record, reply.data(), sizeof waiting.record);
-        connection.waiting_bytes += sizeof waiting;
-        connection.waiting.push_back(std::move(waiting));
-        if (connection.waiting.size() == 1) connection.reading = RecordReader(link_.store(), connection.waiting.front().record);
+        if (kind == MessageKind::reply) {
+            waiting.bytes.assign(reinterpret_cast<const char*>(reply.data()), reply.size());
+        } else {
+            CHECK(kind == MessageKind::reply_reference && reply.size() == sizeof waiting.record);  // md is no stranger
+            std::memcpy(&waiting.record, reply.data(), sizeof waiting.record);
+        }
+        HeldReplies& held = connection.make_held();
+        held.bytes += sizeof waiting + waiting.bytes.size();
+        held.waiting.push_back(std::move(waiting));
+        if (held.waiting.size() == 1) held.reading = RecordReader(link_.store(), held.waiting.front().record);
     }
     if (connection.open()) make_dirty(connection);
 }
@@ -69,7 +71,7 @@ bool Server::encode(Connection& connection, std::span<const std::byte> reply) {
     RespWriter out(connection.output, connection.resp3, &diagnostics_);
     const bool good = encode_reply(reply, connection.encoder, out);
     if (connection.muted != Muted::no) connection.output.truncate(before);
-    if (!connection.encoder.tokens.empty()) take_tokens(connection);
+    if (connection.encoder.tokens != nullptr) take_tokens(connection);
     if (out.errors() != 0) counters_.add(IoCounter::error_replies, out.errors());
     if (!good) close_connection(connection);
     return good;
@@ -82,10 +84,11 @@ void Server::end_reply(Connection& connection) {
 
 /// Reads on in a long reply, and takes the short ones behind it, while the output has room.
 void Server::go_on_with_waiting(Connection& connection) {
-    while (connection.open() && !connection.waiting.empty() && connection.output.size() < kReadRecordBelow) {
-        const WaitingReply& reply = connection.waiting.front();
+    while (connection.open() && connection.has_waiting() && connection.output.size() < kReadRecordBelow) {
+        HeldReplies& held = *connection.held;
+        const WaitingReply& reply = held.waiting.front();
         if (reply.record != 0) {
-            const std::span<const std::byte> piece = connection.reading.next(link_.store());
+            const std::span<const std::byte> piece = held.reading.next(link_.store());
             if (!piece.empty()) {
                 encode(connection, piece);
                 continue;
@@ -94,10 +97,9 @@ void Server::go_on_with_waiting(Connection& connection) {
         } else if (!encode(connection, std::as_bytes(std::span(reply.bytes)))) {
             return;
         }
-        connection.waiting_bytes -= static_cast<uint32_t>(sizeof(WaitingReply) + reply.bytes.size());
-        connection.waiting.pop_front();
-        if (!connection.waiting.empty() && connection.waiting.front().record != 0)
-            connection.reading = RecordReader(link_.store(), connection.waiting.front().record);
+        held.bytes -= sizeof(WaitingReply) + reply.bytes.size();
+        held.waiting.pop_front();
+        if (!held.waiting.empty() && held.waiting.front().record != 0) held.reading = RecordReader(link_.store(), held.waiting.front().record);
         end_reply(connection);
     }
 }
@@ -105,11 +107,15 @@ void Server::go_on_with_waiting(Connection& connection) {
 /// N1: replies made here that waited for this one follow it.
 void Server::answered_one(Connection& connection) {
     ++connection.answered;
-    while (!connection.deferred.empty() && connection.deferred.front().after == connection.answered) {
-        const std::string& bytes = connection.deferred.front().bytes;
-        connection.deferred_bytes -= static_cast<uint32_t>(sizeof(DeferredReply) + bytes.size());
-        connection.output.append(bytes);
-        connection.deferred.pop_front();
+    if (connection.held != nullptr) {
+        HeldReplies& held = *connection.held;
+        while (!held.deferred.empty() && held.deferred.front().after == connection.answered) {
+            const std::string& bytes = held.deferred.front().bytes;
+            held.bytes -= sizeof(DeferredReply) + bytes.size();
+            connection.output.append(bytes);
+            held.deferred.pop_front();
+        }
+        connection.drop_held_if_empty();
     }
     if (connection.before_exec != nullptr && connection.transaction == nullptr) exec_is_settled(connection);  // others see it in CLIENT LIST
     if (connection.holds_output) make_ready(connection);  // what the output waits for goes on

@@ -40,7 +40,7 @@ bool changes_the_connection(CommandId id) {
 void Server::drop_transaction(Connection& connection) {
     if (connection.transaction != nullptr) outgoing_bytes_ -= connection.transaction->bytes;
     connection.transaction.reset();
-    connection.watched.clear();
+    connection.watched.reset();
     connection.before_exec.reset();
 }
 
@@ -80,7 +80,7 @@ Server::Executed Server::queue_command(Connection& connection, const CommandRow&
 void Server::prepare_transaction(Connection& connection) {
     Transaction& transaction = *connection.transaction;
     if (!transaction.sent.empty()) return;
-    transaction.sent.push_back(encoded(connection.watched));
+    transaction.sent.push_back(connection.watches() ? encoded(*connection.watched) : std::string());
     for (QueuedCommand& queued : transaction.queue) {
         const CommandRow& row = command_row(static_cast<CommandId>(queued.command));
         if (!queued.is_local) {
@@ -109,14 +109,14 @@ Server::Executed Server::execute_transaction(Connection& connection, const Comma
         return Executed::yes;
     }
     // Tokens have to be there, and what is answered here must show what earlier requests have done.
-    if ((transaction->local != 0 || !connection.watched.empty()) && connection.replies_owed()) return Executed::not_now;
+    if ((transaction->local != 0 || connection.watches()) && connection.replies_owed()) return Executed::not_now;
     if (transaction->rewrites && !knows_whether_rewrite_is_possible(connection)) return Executed::not_now;
     const bool changes = std::ranges::any_of(transaction->queue, [](const QueuedCommand& queued) {
         return changes_the_connection(static_cast<CommandId>(queued.command));
     });
     if (changes && connection.before_exec == nullptr)
         connection.before_exec = std::make_unique<ConnectionBefore>(ConnectionBefore{
-            connection.database, connection.stranger, connection.flags, connection.name, connection.library, connection.library_version, {}, false});
+            connection.database, connection.stranger, connection.flags, connection.names(), {}, false});
     prepare_transaction(connection);
     const std::vector<std::string_view> arguments(transaction->sent.begin(), transaction->sent.end());
     outgoing_bytes_ -= transaction->bytes;  // or what is large would count twice
@@ -145,10 +145,8 @@ bool Server::exec_is_settled(Connection& connection) {
     if (before->rewrites && !connection.awaits_pause) release_output(connection);
     connection.database = before->database;
     connection.stranger = before->stranger;
-    connection.name = before->name;
+    connection.set_names(std::move(before->names));
     connection.flags = before->flags;
-    connection.library = before->library;
-    connection.library_version = before->library_version;
     describe(connection);
     return true;
 }
@@ -186,11 +184,13 @@ Server::Executed Server::watch(Connection& connection, const CommandRow& row, Ar
         LocalReply(*this, connection).out().error("ERR WATCH inside MULTI is not allowed");
         return Executed::yes;
     }
+    if (connection.watched == nullptr) connection.watched = std::make_unique<std::vector<WatchedKey>>();
+    std::vector<WatchedKey>& watched = *connection.watched;
     std::vector<std::string_view> fresh;
     for (const std::string_view key : keys) {
         const auto is_this = [&](const WatchedKey& other) { return other.database == connection.database && other.key == key; };
-        if (std::ranges::none_of(connection.watched, is_this) && std::ranges::find(fresh, key) == fresh.end()) fresh.push_back(key);
-        if (connection.watched.size() + fresh.size() <= kWatchedKeysMax) continue;
+        if (std::ranges::none_of(watched, is_this) && std::ranges::find(fresh, key) == fresh.end()) fresh.push_back(key);
+        if (watched.size() + fresh.size() <= kWatchedKeysMax) continue;
         counters_.add(IoCounter::commands);
         LocalReply(*this, connection).out().error("ERR too many watched keys");
         return Executed::yes;
@@ -202,17 +202,17 @@ Server::Executed Server::watch(Connection& connection, const CommandRow& row, Ar
     }
     const Executed executed = execute_in_md(connection, row, fresh);
     if (executed == Executed::yes)
-        for (const std::string_view key : fresh) connection.watched.push_back({std::string(key), connection.database, {}});
+        for (const std::string_view key : fresh) watched.push_back({std::string(key), connection.database, {}});
     return executed;
 }
 
 /// Tokens that md has sent belong to the first keys that have none.
 void Server::take_tokens(Connection& connection) {
-    std::vector<uint64_t>& tokens = connection.encoder.tokens;
-    auto token = tokens.begin();
-    for (WatchedKey& key : connection.watched)
-        if (!key.token && token != tokens.end()) key.token = *token++;
-    tokens.clear();
+    const std::unique_ptr<std::vector<uint64_t>> tokens = std::move(connection.encoder.tokens);
+    if (!connection.watches()) return;
+    auto token = tokens->begin();
+    for (WatchedKey& key : *connection.watched)
+        if (!key.token && token != tokens->end()) key.token = *token++;
 }
 
 }  // namespace millrace::io_conn

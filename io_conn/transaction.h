@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "io_conn/client_names.h"
+
 namespace millrace::io_conn {
 
 struct WatchedKey {
@@ -32,7 +34,7 @@ struct ConnectionBefore {
     uint8_t database;
     bool stranger;
     uint8_t flags;
-    std::string name, library, library_version;
+    ClientNames names;
     std::vector<uint64_t> to_kill;  ///< clients whose connections are closed once EXEC was executed
     bool rewrites = false;          ///< the configuration file is written once EXEC was executed
 };

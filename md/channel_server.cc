@@ -379,7 +379,7 @@ SlowCommand ChannelServer::describe(const CommandRow& row, std::span<const std::
         const uint64_t at = kClientRowsAt + slot * sizeof(ClientRow);
         if (kSegmentPayload + at + sizeof(ClientRow) > clients_.grown()) return command;
         if (const auto client = read_row(*clients_.payload<ClientRow>(at))) {
-            command.address = client->address;
+            command.address = client->address.text();
             command.name = client->name;
         }
     } catch (const Error& error) {

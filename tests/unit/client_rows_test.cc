@@ -74,10 +74,17 @@ TEST_CASE("client rows: texts without an end are ended") {
     Fixture fixture;
     ClientInfo info = info_of(7);
     std::memset(info.name, 'n', sizeof info.name);
-    std::memset(info.address, 'a', sizeof info.address);
+    std::memset(info.library, 'l', sizeof info.library);
     fixture.rows.write(0, info);
     CHECK(std::strlen(read_row(fixture.rows.row(0))->name) == ClientInfo::kNameBytes - 1);
-    CHECK(std::strlen(read_row(fixture.rows.row(0))->address) == ClientInfo::kAddressBytes - 1);
+    CHECK(std::strlen(read_row(fixture.rows.row(0))->library) == ClientInfo::kLibraryBytes - 1);
+}
+
+TEST_CASE("client rows: addresses as people write them") {
+    CHECK(ClientAddress{}.text().empty());
+    CHECK(ClientAddress{4, 0, 5000, {127, 0, 0, 1}}.text() == "127.0.0.1:5000");
+    CHECK(ClientAddress{6, 0, 65535, {0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}.text() == "[fe80::1]:65535");
+    CHECK(ClientAddress{99, 0, 1, {}}.text() == "[::]:1");  // whatever a faulty io_conn has written
 }
 
 TEST_CASE("client rows: another instance's, a missing and a damaged segment are errors") {
