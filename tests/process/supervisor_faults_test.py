@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import unittest
 
 from harness import ROOT, is_alive, wait_for
@@ -67,6 +68,15 @@ class Deaths(StubCase):
         self.fails(self.group.run("start", "--daemon"), "already running")
         self.group.behave()
         wait_for(lambda: self.group.status()["state"] == "running", 10, "the group to run")
+
+    def test_the_only_io_conn_is_not_waited_for(self):
+        self.group.start("--io", 1)
+        for _ in range(6):
+            self.group.kill("io_conn-0")
+            self.group.wait_until_whole()
+            time.sleep(0.15)        # it has served for a while
+        deaths, births = [[event["at"] for event in self.group.events(name) if event["role"] == "io_conn"] for name in ("child_died", "child_started")]
+        self.assertLess(max(birth - death for birth, death in zip(births[1:], deaths)), 0.1)
 
     def test_the_pauses_of_one_that_always_dies_grow(self):
         self.group.start("--io", 1)

@@ -12,7 +12,7 @@ import signal
 from . import config, heartbeat, listeners, state
 from .errors import Failure
 from .instance import is_fifo, remove_file, write_whole
-from .limits import HEARTBEAT_S, IO_CONN_MAX, READY_S
+from .limits import BACKOFF_ALONE_S, HEARTBEAT_S, IO_CONN_MAX, READY_S, SERVED_S
 from .pair import PLACES, Pair
 from .process import Adopted, Child
 from .slot import Slot
@@ -216,6 +216,8 @@ class Group:
         """A slot is about to wait before its next try."""
         if slot.role == "md":
             self._pair.pausing()
+        elif slot.served_s >= SERVED_S and not any(other.state == "up" for other in self._serving()):
+            slot.hurry(BACKOFF_ALONE_S)     # nobody else would take clients
 
     def died(self, slot, process, cause, lived_s, reason):
         """A slot's process has ended, on purpose or not. `reason`: why it never served, if so."""

@@ -23,9 +23,10 @@ PROGRAM_S = 10.0            # millrace-conf and `md --version` have so long to a
 
 HEARTBEAT_S = 1.0           # between two looks for daemons that hang
 EARLY_DEATH_S = 10.0        # a process that lived longer than this is restarted at once again
-SERVED_S = 0.1              # an md that served for longer than this has its place filled at once if no other md lives
+SERVED_S = 0.1              # a process that served for longer than this has its place filled (almost) at once if no other serves
 BACKOFF_FIRST_S = 0.020
 BACKOFF_MAX_S = 1.0
+BACKOFF_ALONE_S = 0.020     # for an io_conn that has served for SERVED_S, when no other one does
 
 LISTENERS_S = 2.0           # io_conn without a supervisor have so long to give one their listening sockets
 LISTENERS_MAX = 64          # sockets

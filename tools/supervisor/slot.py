@@ -46,6 +46,7 @@ class Slot:
         self.restarts = 0
         self.retiring = False       # set by the group: this place is to go
         self.process = None
+        self.served_s = 0.0         # how long the process before this one lived, if it has come up
         self.turn = 0               # the number of its last `ready` in this life; 0: it has said none, or waits again
         self.next_try = None        # loop time at which a pause ends; None: there is none
         self._host = host
@@ -216,6 +217,7 @@ class Slot:
         cause = await asyncio.shield(process.exited)
         lived_s = process.uptime_s()
         reason = None if process.word in ("ready", "standby") else process.reason()
+        self.served_s = lived_s if reason is None else 0.0
         self._decide(reason or "it ended before it served")
         self.process = None
         self._enter("down")
