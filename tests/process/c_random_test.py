@@ -81,7 +81,7 @@ def shortest(sides, pipelines):
 
 def apart(want, got):
     """Both replies for people: long ones from shortly before the first byte that differs, CLIENT LIST without what always does."""
-    want, got = (b"\n".join(sorted(OWN_FIELDS.sub(b"", reply).split(b"\n"))) if b" laddr=" in reply else reply for reply in (want, got))
+    want, got = (b"\n".join(sorted(OWN_FIELDS.sub(b"", reply).replace(b" lib-name= lib-ver=", b"").split(b"\n")[1:])) if b" laddr=" in reply else reply for reply in (want, got))
     if max(len(want), len(got)) > SHOWN_BYTES:
         place = next((place for place, (one, other) in enumerate(zip(want, got)) if one != other), min(len(want), len(got)))
         want, got = (b"[%d bytes]..." % max(0, place - 60) + reply[max(0, place - 60):] for reply in (want, got))

@@ -114,6 +114,7 @@ def client_kill(pairs, number, command):
             how = {b"ID": [b"ID", number_of], b"ADDR": [b"ADDR", address], b"LADDR": [b"LADDR", server, b"ID", number_of], b"old": [address]}[command[2]]
             reply = reply_of(wire, [*command[:2], *how])
             ends.append(reply + (victim.until_closed() + CLOSED if reply in (b":1\r\n", b"+OK\r\n") else b"<nobody>"))
+    pairs.wait_until_gone()
     return [(*ends, {})]
 
 

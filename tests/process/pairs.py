@@ -8,11 +8,13 @@ empty, with new connections: `began_again` says so.
 """
 
 import collections
+import re
 
 import conversations
 from accounting import Accounts
 from allowed_differences import EXECABORT, NIL, Call, entry_for
 from compare import CLOSED, empty
+from harness import wait_for
 from makers import Conversation
 from wire import WireClosed, WireTimeout, decode, encode, end_of_reply
 
@@ -20,6 +22,7 @@ CONNECTIONS = 5
 DATABASES = 16
 LARGE_BYTES = 32_000        # with key and header, what is no small item any more
 MILLISECONDS_APART = 10_000
+SECONDS_UNTIL_GONE = 20
 QUEUED = b"+QUEUED\r\n"
 SKETCHED = {b"PFADD", b"PFCOUNT", b"PFMERGE", b"PFDEBUG"}       # sent alone, so that what they have seen can be looked at
 
@@ -59,11 +62,19 @@ class Pairs:
     def begin(self):
         """Empty databases, the usual options, new connections."""
         self._close()
+        self.wires = []
+        self.wait_until_gone()
         for wire, server in zip(self.control, self.servers):
             wire.command("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "0")
             empty(server)
         self.wires = [self.connect() for _ in range(CONNECTIONS)]
         self.states = [Connection() for _ in range(CONNECTIONS)]
+
+    def wait_until_gone(self):
+        """A connection that was closed here is listed until its process has seen that, which on a busy machine is a moment."""
+        here = [{wire.socket.getsockname()[1] for wire in wires} for wires in zip(self.control, *self.wires)]
+        for wire, ports in zip(self.control, here):
+            wait_for(lambda: set(map(int, re.findall(rb" addr=[^ ]*:(\d+) ", wire.command("CLIENT", "LIST")))) <= ports, SECONDS_UNTIL_GONE, "closed connections to go")
 
     def connect(self):
         """A new connection to each, that has been answered."""
