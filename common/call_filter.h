@@ -8,8 +8,8 @@
 //       process has failed by itself, by abort() from the signal that a refused call is (Forbidden::ends_by_abort). That is no weaker: the call
 //       is never executed, whatever has become of the handler; with SIGSYS blocked the kernel ends the process.
 //   F3  Conditions look at a call's numbers only. int arguments are compared in their lower 32 bits, as the kernel reads them.
-//   F4  The filter cannot be taken back, and holds for whatever the process might become. A process that cannot have one (an old kernel, a
-//       tool that it runs under) says so and serves without.
+//   F4  The filter cannot be taken back, and holds for whatever the process might become. A process that cannot have one (the kernel has
+//       none) says so and serves without.
 //   F5  Calls on the way of a request are allowed without conditions: the kernel remembers that and does not run the filter for them.
 #pragma once
 
