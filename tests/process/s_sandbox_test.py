@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import time
 import unittest
 
 from counting_load import CountingLoad, server_of
@@ -16,6 +15,7 @@ PROTECTED = 1 << 20                 # common/protected_names.h, kProtectedBegin
 READ, WRITE, EXECUTE = 1, 2, 4      # PROT_*
 SHARED, PRIVATE, FIXED, ANONYMOUS = 1, 2, 0x10, 0x20    # MAP_*
 DIES = ("killed SYS", "killed ABRT")
+CONNECTIONS = 8
 SANITIZED = "san-" in str(PROGRAMS)
 
 
@@ -50,64 +50,83 @@ class Sandbox(FreshInstanceCase):
         self.group.remember()
         return {(each["role"], each["index"]): each["pid"] for each in processes}
 
-    def attempts(self, pid, md):
-        """(what it is, the call, whether the process may live on) of somebody in this io_conn."""
+    def refused(self, pid, md):
+        """(what it is, the call) of somebody in this io_conn who gets nothing for it."""
         store = self.group.shm_folder() / "store"
-        mapped = address_of(pid, "store")
         return [
-            ("opens a file", ("openat", HERE, "/etc/passwd", 0), True),
-            ("makes a file", ("openat", HERE, self.group.folder / "made", os.O_CREAT | os.O_RDWR, 0o600), True),
-            ("opens the store for writing", ("openat", HERE, store, os.O_RDWR), True),
-            ("opens the store by its own name for writing", ("openat", HERE, PROTECTED, os.O_RDWR), True),
-            ("removes the store", ("unlink", store), True),
-            ("lists the memory of md", ("openat", HERE, "/proc/%d/maps" % md, 0), True),
-            ("reaches another server", ("socket", 2, 1, 0), True),
-            ("connects to another socket", ("connect", 0, unix_address(self.group.unix_path), 110), True),
-            ("has signals sent to md", ("fcntl", 0, 8, md), True),
-            ("starts a program", ("execve", "/bin/true", 0, 0), False),
-            ("forks", ("fork",), False),
-            ("makes a thread", ("clone", 0x10f00, 0, 0, 0, 0), False),
-            ("makes the store writable", ("mprotect", mapped, 4096, READ | WRITE), False),
-            ("maps a file shared and writable", ("mmap", 0, 4096, READ | WRITE, SHARED, 0, 0), False),
-            ("maps over the store", ("mmap", mapped, 4096, READ | WRITE, PRIVATE | ANONYMOUS | FIXED, -1, 0), False),
-            ("maps instructions", ("mmap", 0, 4096, READ | EXECUTE, PRIVATE | ANONYMOUS, -1, 0), False),
-            ("unmaps the protected names", ("munmap", PROTECTED, 4096), False),
-            ("makes the protected names writable", ("mprotect", PROTECTED, 4096, READ | WRITE), False),
-            ("maps other names in their place", ("mmap", PROTECTED, 4096, READ | WRITE, PRIVATE | ANONYMOUS | FIXED, -1, 0), False),
-            ("kills md", ("kill", md, int(signal.SIGKILL)), False),
-            ("kills md in another way", ("tgkill", md, md, int(signal.SIGKILL)), False),
-            ("traces md", ("ptrace", 16, md, 0, 0), False),
-            ("writes into md", ("process_vm_writev", md, 0, 0, 0, 0, 0), False),
+            ("opens a file", ("openat", HERE, "/etc/passwd", 0)),
+            ("makes a file", ("openat", HERE, self.group.folder / "made", os.O_CREAT | os.O_RDWR, 0o600)),
+            ("opens the store for writing", ("openat", HERE, store, os.O_RDWR)),
+            ("opens a protected name for writing", ("openat", HERE, PROTECTED, os.O_RDWR)),
+            ("opens the end of a protected name", ("openat", HERE, PROTECTED + 1, os.O_RDONLY)),
+            ("removes the store", ("unlink", store)),
+            ("looks at the memory of md", ("openat", HERE, "/proc/%d/mem" % md, os.O_RDWR)),
+            ("reaches another server", ("socket", 2, 1, 0)),
+            ("connects to another socket", ("connect", 0, unix_address(self.group.unix_path), 110)),
+            ("has signals sent to md", ("fcntl", 0, 8, md)),
+            ("empties the protected names", ("madvise", PROTECTED, 4096, 4)),
         ]
 
-    def test_who_takes_an_io_conn_over_harms_nobody_else(self):
-        self.assertTrue(INJECT.exists(), "make tests")
-        with CountingLoad(self.group.address, 20) as load:
-            time.sleep(0.3)
-            count = len(self.attempts(self.places()["io_conn", 0], self.places()["md", 0]))
-            for number in range(count):
-                places = self.places()
-                pid = places["io_conn", 0]
-                what, call, may_live = self.attempts(pid, places["md", 0])[number]
+    def deadly(self, pid, md):
+        """(what it is, the call) of somebody in this io_conn whose process ends with it."""
+        mapped = address_of(pid, "store")
+        return [
+            ("starts a program", ("execve", "/bin/true", 0, 0)),
+            ("forks", ("fork",)),
+            ("makes a thread", ("clone", 0x10f00, 0, 0, 0, 0)),
+            ("makes the store writable", ("mprotect", mapped, 4096, READ | WRITE)),
+            ("maps a file shared and writable", ("mmap", 0, 4096, READ | WRITE, SHARED, 0, 0)),
+            ("maps over the store", ("mmap", mapped, 4096, READ | WRITE, PRIVATE | ANONYMOUS | FIXED, -1, 0)),
+            ("maps instructions", ("mmap", 0, 4096, READ | EXECUTE, PRIVATE | ANONYMOUS, -1, 0)),
+            ("unmaps the protected names", ("munmap", PROTECTED, 4096)),
+            ("makes the protected names writable", ("mprotect", PROTECTED, 4096, READ | WRITE)),
+            ("maps other names in their place", ("mmap", PROTECTED, 4096, READ | WRITE, PRIVATE | ANONYMOUS | FIXED, -1, 0)),
+            ("kills md", ("kill", md, int(signal.SIGKILL))),
+            ("kills md in another way", ("tgkill", md, md, int(signal.SIGKILL))),
+            ("traces md", ("ptrace", 16, md, 0, 0)),
+            ("writes into md", ("process_vm_writev", md, 0, 0, 0, 0, 0)),
+        ]
+
+    def assert_serves(self, load):
+        seen = load.replies
+        wait_for(lambda: load.replies > seen + 100, 10, "answers")
+        load.check()
+
+    def test_what_is_refused_does_nothing(self):
+        places = self.places()
+        pid = places["io_conn", 0]
+        with CountingLoad(self.group.address, CONNECTIONS) as load:
+            for what, call in self.refused(pid, places["md", 0]):
                 with self.subTest(what):
-                    owners = {port: server_of(self.group.port, port, self.group.pids("io_conn")) for port in load.ports()}
-                    load.breaks.clear()
-                    came = inject(pid, *call)
-                    self.assertIn(came, (EPERM,) if may_live else DIES)
-                    if may_live:
-                        self.assertTrue(is_alive(pid))
-                    else:
-                        wait_for(lambda: not is_alive(pid), 10, "its end")
-                    after = self.places()
-                    self.assertEqual({place: old for place, old in places.items() if old != after[place]}, {} if may_live else {("io_conn", 0): pid})
-                    seen = load.replies
-                    wait_for(lambda: load.replies > seen + 200, 10, "answers")
-                    load.check()
-                    wait_for(lambda: len(load.breaks) == sum(owner == pid for owner in owners.values()) or may_live, 10, "the broken connections")
-                    self.assertEqual({port for _, port in load.breaks}, {port for port, owner in owners.items() if owner == pid and not may_live})
-            self.assertGreater(load.end(), 1000)
+                    self.assertEqual(inject(pid, *call), EPERM)
+                    self.assert_serves(load)
+            self.assertEqual(self.places(), places)
+            self.assertEqual(load.breaks, [])
+            load.end()
         self.assertFalse((self.group.folder / "made").exists())
-        self.assertTrue(self.group.refusals())
+        said = "\n".join(self.group.refusals())
+        for call in ("openat", "unlink", "socket", "connect", "fcntl", "madvise"):
+            self.assertEqual(said.count(" %s (" % call), 1, said)
+
+    def test_an_io_conn_that_attacks_ends_alone(self):
+        places = self.places()
+        with CountingLoad(self.group.address, CONNECTIONS) as load:
+            for number in range(len(self.deadly(places["io_conn", 0], places["md", 0]))):
+                pid = places["io_conn", 0]
+                what, call = self.deadly(pid, places["md", 0])[number]
+                with self.subTest(what):
+                    io_conns = [pid for (role, _), pid in places.items() if role == "io_conn"]
+                    owners = {port: server_of(self.group.port, port, io_conns) for port in load.ports()}
+                    load.breaks.clear()
+                    self.assertIn(inject(pid, *call), DIES)
+                    wait_for(lambda: not is_alive(pid), 10, "its end")
+                    after = self.places()
+                    self.assertEqual({place: old for place, old in places.items() if old != after[place]}, {("io_conn", 0): pid})
+                    wait_for(lambda: len(load.breaks) >= sum(owner == pid for owner in owners.values()), 10, "the broken connections")
+                    self.assert_serves(load)
+                    self.assertEqual({port for _, port in load.breaks}, {port for port, owner in owners.items() if owner == pid})
+                    places = after
+            load.end()
 
     def test_what_is_left_to_it(self):
         pid = self.places()["io_conn", 0]
@@ -191,7 +210,7 @@ class Work(FreshInstanceCase):
         instance = self.start(io=2)
         wire = self.connect(instance)
         self.assertEqual(wire.command("SETRANGE", "k", "900000", "v"), b":900001\r\n")
-        time.sleep(0.3)
+        wait_for(lambda: instance.counters("md", "resident_bytes")[0] > 1 << 20, 10, "md to tell its memory")
         told = lambda: int(re.search(rb"used_memory_rss:(\d+)", wire.command("INFO", "memory")).group(1))
         before = told()
         md = instance.pids("md")[0]
