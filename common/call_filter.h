@@ -27,6 +27,7 @@ enum class Forbidden { ends_by_kernel, ends_by_abort };
 /// Conditions on argument `number`, 0 to 5.
 constexpr scmp_arg_cmp int_is(unsigned number, uint32_t value, uint32_t of_mask = 0xffffffff) { return {number, SCMP_CMP_MASKED_EQ, of_mask, value}; }
 constexpr scmp_arg_cmp word_is(unsigned number, uint64_t value, uint64_t of_mask = ~uint64_t{0}) { return {number, SCMP_CMP_MASKED_EQ, of_mask, value}; }
+constexpr scmp_arg_cmp at_most(unsigned number, uint64_t value) { return {number, SCMP_CMP_LE, value, 0}; }
 constexpr scmp_arg_cmp at_least(unsigned number, uint64_t value) { return {number, SCMP_CMP_GE, value, 0}; }
 
 class CallFilter {

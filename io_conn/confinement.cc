@@ -19,6 +19,9 @@ namespace millrace::io_conn {
 
 namespace {
 
+/// What a segment of its own may grow to, bytes: more than the clients of the highest maxclients take.
+constexpr uint64_t kSegmentBytesMax = 512ull << 20;
+
 /// Memory of the process's own, as malloc takes and returns it (X2).
 void allow_memory(CallFilter& filter) {
     constexpr uint32_t kWithoutReserve = ~static_cast<uint32_t>(MAP_NORESERVE);
@@ -41,14 +44,15 @@ void allow_files(CallFilter& filter, const ProtectedNames& names) {
         filter.allow_if(SCMP_SYS(newfstatat), {int_is(0, kHere), name_of(1, use), int_is(3, 0)});
         filter.allow_if(SCMP_SYS(stat), {name_of(0, use)});  // what older C libraries call
     }
-    filter.allow_if(SCMP_SYS(fallocate), {int_is(1, 0)});    // its own segments grow
+    filter.allow_if(SCMP_SYS(fallocate), {int_is(1, 0), word_is(2, 0), at_most(3, kSegmentBytesMax)});
     filter.allow({SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(pread64), SCMP_SYS(close)});
 }
 
 void allow_sockets(CallFilter& filter, const ProtectedNames& names) {
     const NameArea& addresses = names.area(NameUse::connect);
-    filter.allow({SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(shutdown), SCMP_SYS(getsockname),
-                  SCMP_SYS(getpeername), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(poll), SCMP_SYS(ppoll)});
+    filter.allow({SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(getsockname), SCMP_SYS(getpeername),
+                  SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(poll), SCMP_SYS(ppoll)});
+    filter.allow_if(SCMP_SYS(sendmsg), {int_is(2, MSG_NOSIGNAL)});
     filter.allow_if(SCMP_SYS(socket), {int_is(0, AF_UNIX), int_is(1, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC), int_is(2, 0)});
     filter.allow_if(SCMP_SYS(connect), {word_is(1, addresses.begin, addresses.mask()), int_is(2, sizeof(sockaddr_un))});
     filter.allow_if(SCMP_SYS(setsockopt), {int_is(1, SOL_SOCKET), int_is(2, SO_KEEPALIVE)});
@@ -90,7 +94,7 @@ void load_call_filter(const ProtectedNames& names) {
     allow_files(filter, names);
     allow_sockets(filter, names);
     allow_process(filter);
-    filter.forbid({SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(kill), SCMP_SYS(tkill),
+    filter.forbid({SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(kill), SCMP_SYS(tkill), SCMP_SYS(shutdown),
                    SCMP_SYS(rt_sigqueueinfo), SCMP_SYS(rt_tgsigqueueinfo), SCMP_SYS(pidfd_open), SCMP_SYS(pidfd_getfd), SCMP_SYS(pidfd_send_signal), SCMP_SYS(ptrace),
                    SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(process_madvise), SCMP_SYS(mprotect), SCMP_SYS(pkey_mprotect),
                    SCMP_SYS(remap_file_pages), SCMP_SYS(shmat), SCMP_SYS(memfd_create), SCMP_SYS(userfaultfd), SCMP_SYS(bpf), SCMP_SYS(io_uring_setup),

@@ -9,9 +9,12 @@
 //   X3  Starts no process, signals none but itself (abort() does), and says of no descriptor who is to be signalled: kill() and its kin, F_SETOWN
 //       and a limit of CPU time are ways of ending md.
 //   X4  Reaches nobody but the clients that it has accepted, and the supervisor: socket() makes Unix stream sockets, connect() takes the two
-//       protected addresses. A stream socket sends only where it is connected to, so sending needs no condition (F5).
+//       protected addresses. Sending needs no condition (F5), because every socket that there is listens or is connected, and sends where it is
+//       connected to. For that it must not become unconnected again, as shutdown() does with one that listens: its next message could open a
+//       connection (MSG_FASTOPEN), and nobody could accept any more, because listening sockets are shared.
+//       Of the supervisor it gets what any client may have: CONFIG REWRITE of what CONFIG SET changes, SHUTDOWN, restart, scaling.
 //   X5  Learns of other processes what counters tell, and from their CPU clocks whether they live.
-// Not among it: memory and CPU time without end, and commands about all data. Whoever has an io_conn can send md any request.
+// Not among it: memory of its own and CPU time without end, and commands about all data. Whoever has an io_conn can send md any request.
 #pragma once
 
 #include <sys/un.h>

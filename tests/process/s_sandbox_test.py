@@ -33,6 +33,13 @@ def address_of(pid, name):
         return int(next(line for line in maps if line.rstrip().endswith("/" + name)).split("-")[0], 16)
 
 
+def listener_of(pid):
+    """A descriptor of a listening TCP socket of the process."""
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        listening = {"socket:[%s]" % line.split()[9] for line in table if line.split()[3] == "0A"}
+    return next(int(name) for name in os.listdir("/proc/%d/fd" % pid) if os.readlink("/proc/%d/fd/%s" % (pid, name)) in listening)
+
+
 def unix_address(path):
     """A sockaddr_un in the tool's hexadecimal form."""
     return "@" + (b"\1\0" + path.encode().ljust(108, b"\0")).hex()
@@ -81,6 +88,7 @@ class Sandbox(FreshInstanceCase):
             ("unmaps the protected names", ("munmap", PROTECTED, 4096)),
             ("makes the protected names writable", ("mprotect", PROTECTED, 4096, READ | WRITE)),
             ("maps other names in their place", ("mmap", PROTECTED, 4096, READ | WRITE, PRIVATE | ANONYMOUS | FIXED, -1, 0)),
+            ("closes the door for all io_conn", ("shutdown", listener_of(pid), 2)),
             ("kills md", ("kill", md, int(signal.SIGKILL))),
             ("kills md in another way", ("tgkill", md, md, int(signal.SIGKILL))),
             ("traces md", ("ptrace", 16, md, 0, 0)),

@@ -204,6 +204,8 @@ TEST_CASE("confinement: memory of io_conn") {
         CHECK_MESSAGE(group.in_io_conn([&] { return madvise(mapped, 4096, advice); }) == refused, advice);
     CHECK(group.in_io_conn([&] { return fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096); }) == refused);
     CHECK(group.in_io_conn([&] { return fallocate(file, 0, 0, 4096); }) == allowed);
+    CHECK(group.in_io_conn([&] { return fallocate(file, 0, 0, 1l << 40); }) == refused);
+    CHECK(group.in_io_conn([&] { return fallocate(file, 0, 1l << 40, 4096); }) == refused);
     CHECK(group.in_io_conn([&] { return ftruncate(file, 0); }) == refused);
     CHECK(group.in_io_conn([&] { return fcntl(file, F_SETOWN, getppid()); }) == refused);
     munmap(mapped, 8192);
@@ -252,6 +254,7 @@ TEST_CASE("confinement: io_conn reaches its clients and the supervisor") {
     CHECK(group.in_io_conn([] { return socket(AF_NETLINK, SOCK_RAW, 0); }) == refused);
     CHECK(group.in_io_conn([&] { return bind(group.listener, nullptr, 0); }) == refused);
     CHECK(group.in_io_conn([&] { return accept4(group.listener, nullptr, nullptr, SOCK_NONBLOCK); }) == allowed);  // the one from above
+    CHECK(group.in_io_conn([&] { return shutdown(group.listener, SHUT_RDWR); }) == ended_by_kernel);
     const int value = 1;
     CHECK(group.in_io_conn([&] { return setsockopt(group.listener, SOL_SOCKET, SO_KEEPALIVE, &value, sizeof value); }) == allowed);
     CHECK(group.in_io_conn([&] { return setsockopt(group.listener, SOL_SOCKET, SO_ATTACH_FILTER, &value, sizeof value); }) == refused);
