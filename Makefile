@@ -22,10 +22,10 @@ OPTIMISE := -O2 -g -fno-omit-frame-pointer
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(findstring thread,$(SAN)),-Wno-tsan)
 CPPFLAGS += -I. -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL
 CXXFLAGS += $(CXXSTD) $(OPTIMISE) $(WARNINGS) $(SANFLAGS)
-LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -llzf -lpthread
+LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -llzf -lseccomp -lpthread
 
 # Packages, each with its reason in README.md.
-PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev liblzf-dev python3
+PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev liblzf-dev libseccomp-dev python3
 PACKAGES_TEST := doctest-dev redis-tools python3-redis valgrind
 PACKAGES_BENCH := redis-tools memcached util-linux
 PACKAGES_FUZZ := clang libclang-rt-14-dev
@@ -47,6 +47,7 @@ SLICE_BENCH := $(TESTS)/slice_bench
 STORM := $(TESTS)/storm_client
 LINEAR := $(TESTS)/linear_client
 HOT_KEYS := $(TESTS)/hot_keys
+INJECT := $(TESTS)/inject_syscall
 CRASH := $(TESTS)/store_steps_stress
 CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o \
     $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog marks store store_options store_check))
@@ -60,7 +61,7 @@ PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/
 
 all: $(PROGRAMS)
 # The crash test handles the signals itself that sanitizers need.
-tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(LINEAR) $(HOT_KEYS) $(if $(SAN),,$(CRASH))
+tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(LINEAR) $(HOT_KEYS) $(INJECT) $(if $(SAN),,$(CRASH))
 
 $(BIN)/md: $(MD) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
@@ -78,10 +79,11 @@ $(RING_BENCH): $(OBJ)/tests/bench/ring_bench.o $(COMMON)
 $(SLICE_BENCH): $(OBJ)/tests/bench/slice_bench.o $(COMMON) $(filter-out %/main.o,$(MD))
 $(STORM): $(OBJ)/tests/storm/storm_client.o
 $(HOT_KEYS): $(OBJ)/tests/storm/hot_keys.o
+$(INJECT): $(OBJ)/tests/inject/inject_syscall.o
 $(LINEAR): $(OBJ)/tests/linear/linear_client.o $(OBJ)/tests/linear/history.o
 $(CRASH): $(CRASH_OBJECTS)
 
-$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(SLICE_BENCH) $(STORM) $(LINEAR) $(HOT_KEYS) $(CRASH) $(FUZZERS):
+$(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(SLICE_BENCH) $(STORM) $(LINEAR) $(HOT_KEYS) $(INJECT) $(CRASH) $(FUZZERS):
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 

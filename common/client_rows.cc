@@ -26,6 +26,7 @@ ClientRows::ClientRows(const std::string& path, uint64_t instance, uint64_t gene
     segment_ = Segment::create({path, kClientsLayout, instance, generation,
                                 round_up(kSegmentPayload + kClientRowsAt + rows * sizeof(ClientRow), kGrowthBytes), kGrowthBytes});
     segment_.publish();
+    segment_.prepare_to_grow();
 }
 
 bool ClientRows::grow_to(uint32_t slot) {

@@ -6,12 +6,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
-#include <optional>
 #include <tuple>
 
 #include "common/check.h"
 #include "common/paths.h"
+#include "common/roster.h"
 
 namespace millrace {
 
@@ -27,19 +26,6 @@ std::string text_of(const char (&field)[size]) {
 
 uint64_t load(const std::atomic<uint64_t>& word) { return word.load(std::memory_order_relaxed); }
 
-/// The state letter of /proc/PID/stat, if the process is the one that started at `start`.
-ProcessState state_of(int pid, uint64_t start) {
-    if (pid <= 0 || start == 0 || process_start_time(pid) != start) return ProcessState::dead;
-    const int fd = open(("/proc/" + std::to_string(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC);
-    char buffer[512] = {};
-    const ssize_t length = fd < 0 ? 0 : read(fd, buffer, sizeof buffer - 1);
-    if (fd >= 0) close(fd);
-    const char* bracket = length <= 0 ? nullptr : std::strrchr(buffer, ')');
-    const char letter = bracket == nullptr ? 'X' : bracket[2];
-    if (letter == 'T' || letter == 't') return ProcessState::stopped;
-    return letter == 'Z' || letter == 'X' ? ProcessState::dead : ProcessState::up;
-}
-
 CounterSample read_sample(const CounterDescriptor& descriptor, const std::atomic<uint64_t>* words) {
     CounterSample sample{text_of(descriptor.name), text_of(descriptor.unit), text_of(descriptor.help),
                          static_cast<CounterKind>(descriptor.kind), load(words[0]), 0, 0, {}};
@@ -50,7 +36,7 @@ CounterSample read_sample(const CounterDescriptor& descriptor, const std::atomic
     return sample;
 }
 
-ProcessCounters read_segment(const std::string& path) {
+ProcessCounters read_segment(const std::string& path, StateOf state_of) {
     const Segment segment = Segment::attach({path, kCountersLayout}, Access::read_only);
     const uint64_t room = segment.grown() - kSegmentPayload;
     if (room < sizeof(CounterPrologue)) throw Error("the segment " + path + " is damaged: it is too short");
@@ -78,6 +64,19 @@ ProcessCounters read_segment(const std::string& path) {
 
 }  // namespace
 
+/// The state letter of /proc/PID/stat, if the process is the one that started at `start`.
+ProcessState state_in_proc(int pid, uint64_t start) {
+    if (pid <= 0 || start == 0 || process_start_time(pid) != start) return ProcessState::dead;
+    const int fd = open(("/proc/" + std::to_string(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC);
+    char buffer[512] = {};
+    const ssize_t length = fd < 0 ? 0 : read(fd, buffer, sizeof buffer - 1);
+    if (fd >= 0) close(fd);
+    const char* bracket = length <= 0 ? nullptr : std::strrchr(buffer, ')');
+    const char letter = bracket == nullptr ? 'X' : bracket[2];
+    if (letter == 'T' || letter == 't') return ProcessState::stopped;
+    return letter == 'Z' || letter == 'X' ? ProcessState::dead : ProcessState::up;
+}
+
 std::string_view name_of(ProcessState state) {
     switch (state) {
         case ProcessState::up: return "up";
@@ -100,18 +99,17 @@ uint64_t ProcessCounters::value(std::string_view name) const {
     return 0;
 }
 
-std::vector<ProcessCounters> read_counters(const std::string& dir, std::vector<std::string>& problems) {
+std::vector<ProcessCounters> read_counters(const std::string& dir, std::vector<std::string>& problems, StateOf state_of) {
     std::vector<ProcessCounters> processes;
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(paths::shm_folder(dir), error)) {
-        const std::string name = entry.path().filename().string();
-        if (!name.starts_with(paths::kCountersPrefix) || name.ends_with(".new")) continue;
+    for_each_place([&](std::string_view role, unsigned index) {
+        const std::string path = paths::counters(dir, role, index);
+        if (!Segment::is_there(path)) return;
         try {
-            processes.push_back(read_segment(entry.path().string()));
+            processes.push_back(read_segment(path, state_of));
         } catch (const std::exception& failure) {
             problems.push_back(failure.what());
         }
-    }
+    });
     std::sort(processes.begin(), processes.end(), [](const ProcessCounters& a, const ProcessCounters& b) {
         return std::tuple(!a.role.starts_with("md"), a.role, a.index) < std::tuple(!b.role.starts_with("md"), b.role, b.index);
     });

@@ -40,7 +40,12 @@ struct ProcessCounters {
     uint64_t value(std::string_view name) const;
 };
 
+/// Tells how the process is that had this pid and started then (CounterPrologue::process_start).
+using StateOf = ProcessState (*)(int pid, uint64_t start);
+/// What /proc says.
+ProcessState state_in_proc(int pid, uint64_t start);
+
 /// All processes' counters, sorted by role (md first) and index. Segments that cannot be read are named in `problems`.
-std::vector<ProcessCounters> read_counters(const std::string& dir, std::vector<std::string>& problems);
+std::vector<ProcessCounters> read_counters(const std::string& dir, std::vector<std::string>& problems, StateOf state_of = state_in_proc);
 
 }  // namespace millrace

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstring>
 #include <ctime>
-#include <filesystem>
 
 #include "common/check.h"
 #include "common/log.h"
@@ -80,16 +79,15 @@ std::optional<SlowCommand> read_slot(const SlowSlot& slot) {
 
 template <class Visit>
 void for_each_segment(const std::string& dir, uint64_t instance, const Visit& visit) {
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(paths::shm_folder(dir), error)) {
-        const std::string name = entry.path().filename().string();
-        if (!name.starts_with(paths::kDiagnosticsPrefix) || name.ends_with(".new")) continue;
+    for_each_place([&](std::string_view role, unsigned index) {
+        const std::string path = paths::diagnostics(dir, role, index);
+        if (!Segment::is_there(path)) return;
         try {
-            visit(Segment::attach({entry.path().string(), kDiagnosticsLayout, instance}, Access::read_only));
+            visit(Segment::attach({path, kDiagnosticsLayout, instance}, Access::read_only));
         } catch (const Error& failure) {
             log::verbose("the notes of a process are left out: {}", failure.what());
         }
-    }
+    });
 }
 
 }  // namespace
@@ -105,6 +103,7 @@ Diagnostics::Diagnostics(const std::string& path, uint64_t instance, uint64_t ge
     if (access(path.c_str(), F_OK) == 0) {
         try {
             segment_ = Segment::attach(spec, Access::read_write);
+            segment_.prepare_to_grow();
             head_ = segment_.payload<DiagnosticsHead>();
             return;
         } catch (const Error& error) {
@@ -113,6 +112,7 @@ Diagnostics::Diagnostics(const std::string& path, uint64_t instance, uint64_t ge
     }
     segment_ = Segment::create(spec);
     segment_.publish();
+    segment_.prepare_to_grow();
     head_ = segment_.payload<DiagnosticsHead>();
 }
 

@@ -33,16 +33,12 @@ inline std::string clients(const std::string& dir, unsigned index) {
     return shm_folder(dir) + "/clients-" + std::to_string(index);
 }
 
-/// Segments of notes are found by this prefix: diagnostics-<role>-<index>.
-inline constexpr std::string_view kDiagnosticsPrefix = "diagnostics-";
 inline std::string diagnostics(const std::string& dir, std::string_view role, unsigned index) {
-    return shm_folder(dir) + "/" + std::string(kDiagnosticsPrefix) + std::string(role) + "-" + std::to_string(index);
+    return shm_folder(dir) + "/diagnostics-" + std::string(role) + "-" + std::to_string(index);
 }
 
-/// Counter segments are found by this prefix: counters-<role>-<index>.
-inline constexpr std::string_view kCountersPrefix = "counters-";
 inline std::string counters(const std::string& dir, std::string_view role, unsigned index) {
-    return shm_folder(dir) + "/" + std::string(kCountersPrefix) + std::string(role) + "-" + std::to_string(index);
+    return shm_folder(dir) + "/counters-" + std::string(role) + "-" + std::to_string(index);
 }
 
 }  // namespace millrace::paths

@@ -26,6 +26,13 @@ namespace millrace {
 inline constexpr unsigned kMaxIoConns = 64;
 inline constexpr unsigned kMdPlaces = 2;  ///< one serves, one waits
 
+/// Calls visit(role, index) for each place that a daemon of an instance can have.
+template <class Visit>
+void for_each_place(Visit&& visit) {
+    for (unsigned index = 0; index < kMdPlaces; ++index) visit("md", index);
+    for (unsigned index = 0; index < kMaxIoConns; ++index) visit("io_conn", index);
+}
+
 struct Control {
     alignas(kCacheLineDistance) std::atomic<uint64_t> md_epoch;  ///< number of md that have served in this segment's life
     std::atomic<uint32_t> md_pid;

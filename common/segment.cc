@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/protected_names.h"
 #include "common/version.h"
 
 namespace millrace {
@@ -26,25 +27,11 @@ namespace {
 constexpr mode_t kSegmentMode = 0600;
 constexpr char kUnfinishedSuffix[] = ".new";
 
-/// Closes a descriptor at the end of a scope.
-class Descriptor {
-  public:
-    explicit Descriptor(int fd) : fd_(fd) {}
-    ~Descriptor() {
-        if (fd_ >= 0) close(fd_);
-    }
-    Descriptor(const Descriptor&) = delete;
-    int get() const { return fd_; }
-
-  private:
-    int fd_;
-};
-
 ipc::mapped_region map_file(const std::string& path, Access access, uint64_t offset, uint64_t size,
                             void* address = nullptr) {
     const auto mode = access == Access::read_only ? ipc::read_only : ipc::read_write;
     try {
-        ipc::file_mapping file(path.c_str(), mode);
+        ipc::file_mapping file(name_to_open(path), mode);
         if (address == nullptr) return ipc::mapped_region(file, mode, static_cast<ipc::offset_t>(offset), size);
         return ipc::mapped_region(file, mode, static_cast<ipc::offset_t>(offset), size, address, MAP_FIXED);
     } catch (const ipc::interprocess_exception& error) {
@@ -93,6 +80,10 @@ std::string fault_of(const SegmentHeader& header, const SegmentSpec& spec, uint6
 
 }  // namespace
 
+Descriptor::~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+}
+
 int take_file_memory(int fd, uint64_t offset, uint64_t length) {
     int result;
     do result = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(length));
@@ -140,7 +131,7 @@ void Segment::publish() {
 
 Segment Segment::attach(const SegmentSpec& spec, Access access) {
     struct stat info;
-    if (stat(spec.path.c_str(), &info) != 0)
+    if (stat(name_to_open(spec.path), &info) != 0)
         throw Error(fmt::format("cannot open the segment {}: {}", spec.path, errno_text(errno)));
     const uint64_t file_size = static_cast<uint64_t>(info.st_size);
     if (file_size < kSegmentPayload || file_size % kPageSize != 0)
@@ -157,15 +148,24 @@ Segment Segment::attach(const SegmentSpec& spec, Access access) {
 
 bool Segment::is_current() const {
     struct stat info;
-    return stat(path_.c_str(), &info) == 0 && info.st_ino == inode_;
+    return stat(name_to_open(path_), &info) == 0 && info.st_ino == inode_;
+}
+
+bool Segment::is_there(const std::string& path) {
+    struct stat info;
+    return stat(name_to_open(path), &info) == 0;
+}
+
+void Segment::prepare_to_grow() {
+    if (!to_grow_.open()) to_grow_ = Descriptor(open(path_.c_str(), O_RDWR | O_CLOEXEC));
 }
 
 bool Segment::grow(uint64_t bytes) {
     bytes = round_up(bytes, kPageSize);
     if (bytes > size()) return false;
     if (bytes <= grown()) return true;
-    Descriptor fd(open(path_.c_str(), O_RDWR | O_CLOEXEC));
-    if (fd.get() < 0 || take_file_memory(fd.get(), 0, bytes) != 0) return false;
+    prepare_to_grow();
+    if (!to_grow_.open() || take_file_memory(to_grow_.get(), 0, bytes) != 0) return false;
     header().grown.store(bytes, std::memory_order_release);
     return true;
 }

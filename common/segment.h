@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "common/layout.h"
 
@@ -57,6 +58,24 @@ struct SegmentSpec {
 
 enum class Access { read_only, read_write };
 
+/// Closes a descriptor at its end. Movable.
+class Descriptor {
+  public:
+    Descriptor() = default;
+    explicit Descriptor(int fd) : fd_(fd) {}
+    ~Descriptor();
+    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Descriptor& operator=(Descriptor&& other) noexcept {
+        std::swap(fd_, other.fd_);
+        return *this;
+    }
+    int get() const { return fd_; }
+    bool open() const { return fd_ >= 0; }
+
+  private:
+    int fd_ = -1;
+};
+
 /// A mapped segment; unmapped on destruction, the file stays. Movable.
 class Segment {
   public:
@@ -70,6 +89,10 @@ class Segment {
 
     /// Steps 3: after this others can attach.
     void publish();
+    /// Opens what grow() needs, which then opens nothing: for processes that may not. REQUIRES: published or attached for writing.
+    void prepare_to_grow();
+    /// Whether a file is there that attach() would look at.
+    static bool is_there(const std::string& path);
     /// Backs memory up to `bytes` from the start (S1). False when the file system is full or `bytes` > size.
     bool grow(uint64_t bytes);
     /// Bytes now backed; never more than the mapping, whatever the header says.
@@ -91,6 +114,7 @@ class Segment {
     boost::interprocess::mapped_region region_;
     std::string path_;
     uint64_t inode_ = 0;
+    Descriptor to_grow_;
 };
 
 /// Takes memory from the system for a range of a file on a tmpfs. 0, or errno.

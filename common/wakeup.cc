@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/protected_names.h"
 
 namespace millrace {
 
@@ -21,9 +22,9 @@ constexpr size_t kDrainBytes = 256;
 
 }  // namespace
 
-Fifo::Fifo(const std::string& path) : fd_(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)) {
+Fifo::Fifo(const std::string& path) : fd_(::open(name_to_open(path), O_RDWR | O_NONBLOCK | O_CLOEXEC)) {
     struct stat info;
-    if (fd_ < 0 || fstat(fd_, &info) != 0)
+    if (fd_ < 0 || stat(name_to_open(path), &info) != 0)
         throw Error(fmt::format("cannot open the FIFO {}: {}; the supervisor makes it: use `millrace start`", path,
                                 errno_text(errno)));
     if (!S_ISFIFO(info.st_mode)) {

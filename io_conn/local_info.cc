@@ -1,7 +1,6 @@
 // INFO: Redis's sections and field names, as far as they are true here, and a section of our own. Everything is read from
 // shared memory and /proc, so INFO is answered while md is busy, stopped or dead. Runs in io_conn; see local.h.
 #include <fmt/format.h>
-#include <signal.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -25,11 +24,12 @@ constexpr uint64_t kLruClockMask = 0xffffff;
 /// 40 hex digits, as Redis has them: the instance's id.
 std::string run_id(const ServerFacts& facts) { return fmt::format("{:016x}{:024x}", facts.call.server.daemon().arguments().instance, 0); }
 
-std::string own_program() {
+/// Read when the process begins, which may open no file when it is asked.
+const std::string kOwnProgram = [] {
     char path[PATH_MAX];
     const ssize_t length = readlink("/proc/self/exe", path, sizeof path);
     return length > 0 ? std::string(path, static_cast<size_t>(length)) : std::string();
-}
+}();
 
 std::string server_section(const ServerFacts& facts) {
     utsname system{};
@@ -45,7 +45,7 @@ std::string server_section(const ServerFacts& facts) {
         "configured_hz:{}\r\nlru_clock:{}\r\nexecutable:{}\r\nconfig_file:{}\r\nio_threads_active:0\r\n",
         kRedisVersion, system.sysname, system.release, system.machine, sizeof(void*) * CHAR_BIT, __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__, kVersion, getpid(),
         run_id(facts), facts.options().number(OptionId::port), now_us, uptime, uptime / 86400, kHousekeepingHz, kHousekeepingHz,
-        static_cast<uint64_t>(now.tv_sec) & kLruClockMask, own_program(), facts.call.server.daemon().arguments().config);
+        static_cast<uint64_t>(now.tv_sec) & kLruClockMask, kOwnProgram, facts.call.server.daemon().arguments().config);
 }
 
 std::string clients_section(const ServerFacts& facts) {
@@ -145,8 +145,8 @@ std::string millrace_section(const ServerFacts& facts) {
         io_conns += process.role == "io_conn";
         text += fmt::format("{}_{}:pid={},state={},restarts={}\r\n", process.role, process.index, process.pid, name_of(process.state), process.value("restarts"));
     }
-    const auto standby = static_cast<pid_t>(facts.call.server.link().standby_pid());
-    text += standby > 0 && kill(standby, 0) == 0 ? fmt::format("md_standby:pid={}\r\n", standby) : "md_standby:none\r\n";
+    const auto standby = static_cast<int>(facts.call.server.link().standby_pid());
+    text += lives(standby) ? fmt::format("md_standby:pid={}\r\n", standby) : "md_standby:none\r\n";
     return text + fmt::format(
         "md_epoch:{}\r\ncommits:{}\r\noplog_bytes:{}\r\nstore_bytes:{}\r\nmd_longest_turn_cpu_usec:{}\r\nrings:count={},bytes={},requests_waited={},"
         "replies_waited={}\r\nchannels_refused:{}\r\nblocked_connections:{}\r\noutput_limit_hits:{}\r\ndirect_reads:{}\r\ndirect_fallbacks:{}\r\n"

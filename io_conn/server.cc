@@ -151,6 +151,7 @@ void Server::on_fifo(int, short, void* server) {
 void Server::on_second(int, short, void* server) {
     auto& self = *static_cast<Server*>(server);
     self.publish_gauges();
+    self.publish_memory();
     self.meter_.adjust();
     self.publish_rates();
     self.close_idle_connections();
@@ -212,6 +213,12 @@ void Server::publish_gauges() {
     }
     counters_.set(IoCounter::blocked_connections, blocked);
     counters_.set(IoCounter::buffer_bytes, input_pool_.held_bytes() + output_pool_.held_bytes() + outgoing_bytes_);
+}
+
+void Server::publish_memory() {
+    const ResidentMemory::Bytes bytes = memory_.read();
+    counters_.set(IoCounter::resident_bytes, bytes.all);
+    counters_.set(IoCounter::resident_shared_bytes, bytes.shared);
 }
 
 void Server::on_md_change() {

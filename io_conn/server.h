@@ -32,6 +32,7 @@
 #include "common/daemon.h"
 #include "common/diagnostics.h"
 #include "common/live_options.h"
+#include "common/resident_memory.h"
 #include "io_conn/acceptor.h"
 #include "io_conn/client_orders.h"
 #include "io_conn/connection.h"
@@ -77,6 +78,7 @@ class Server {
     MdLink& link() { return link_; }
     ConnectionTable& connections() { return connections_; }
     Counters<IoCounter>& counters() { return counters_; }
+    const SupervisorLink& supervisor() const { return *supervisor_; }
     ClientRows& rows() { return rows_; }
     /// Closes these clients' connections, if they are of this process. The connection `except` gets its replies before.
     void close_clients(std::span<const uint64_t> clients, const Connection* except);
@@ -101,6 +103,8 @@ class Server {
     uint64_t statistics_resets() const { return link_.store().load(store::kStatisticsResetsAt); }
     /// Asks the supervisor for something (SupervisorLink::ask); the answer is the connection's reply. Empty, or why that is not possible.
     std::string ask_supervisor(Connection& connection, Asking what, const std::string& request);
+    /// Writes into the counters how much memory this process has.
+    void publish_memory();
     /// Writes what other processes may see of the connection.
     void describe(Connection& connection);
     void note_activity(Connection& connection);
@@ -222,6 +226,7 @@ class Server {
     Counters<IoCounter> counters_;
     MdLink link_;
     BufferPool input_pool_, output_pool_;
+    ResidentMemory memory_;
     uint64_t outgoing_bytes_ = 0;  ///< of large requests on their way to md
     ConnectionTable connections_;
     LiveValues live_;

@@ -1,4 +1,4 @@
-// What INFO and MEMORY tell, gathered once for a command: the counters of all processes, some words of the store, and /proc. Nobody is asked, so
+// What INFO and MEMORY tell, gathered once for a command: the counters of all processes, some words of the store, and CPU clocks. Nobody is asked, so
 // it is there while md is busy, stopped or dead. Runs in io_conn.
 #pragma once
 
@@ -51,6 +51,9 @@ struct MemoryFacts {
     uint64_t of_system;  ///< that this host has
     uint64_t keys;
 };
+
+/// Whether there is a process with this pid.
+bool lives(int pid);
 
 /// "918.92K", as Redis writes it.
 std::string human_bytes(uint64_t bytes);

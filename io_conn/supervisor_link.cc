@@ -4,12 +4,13 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+
+#include "common/protected_names.h"
 
 namespace millrace::io_conn {
 
@@ -71,7 +72,15 @@ SupervisorAnswer read_supervisor_answer(std::string_view line) {
 }
 
 SupervisorLink::SupervisorLink(event_base* base, const std::string& run_folder, Receiver receiver)
-    : base_(base), folder_(open(run_folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)), receiver_(std::move(receiver)) {}
+    : base_(base), folder_(open(run_folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)), receiver_(std::move(receiver)) {
+    // The path of a Unix socket is short, and DIR's may not be.
+    constexpr std::array<std::string_view, doors> kNames = {"supervisor.sock", "supervisor-sockets.sock"};
+    for (unsigned door = 0; door < doors; ++door) {
+        const std::string path = fmt::format("/proc/self/fd/{}/{}", folder_, kNames[door]);
+        addresses_[door].sun_family = AF_UNIX;
+        std::memcpy(addresses_[door].sun_path, path.data(), path.size());
+    }
+}
 
 SupervisorLink::~SupervisorLink() {
     for (const Request& request : requests_) {
@@ -81,14 +90,10 @@ SupervisorLink::~SupervisorLink() {
     if (folder_ >= 0) close(folder_);
 }
 
-/// A socket that is connected to the supervisor, or -1. The path of a Unix socket is short, and DIR's may not be.
-int SupervisorLink::reach(std::string_view name) const {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path = fmt::format("/proc/self/fd/{}/{}", folder_, name);
-    std::memcpy(address.sun_path, path.data(), path.size());
+/// A socket that is connected to the supervisor, or -1.
+int SupervisorLink::reach(const sockaddr_un& address) {
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return fd;
+    if (fd < 0 || connect(fd, name_to_connect(address), sizeof address) == 0) return fd;
     const int error = errno;
     close(fd);
     errno = error;
@@ -97,7 +102,7 @@ int SupervisorLink::reach(std::string_view name) const {
 
 std::string SupervisorLink::ask(ConnectionId who, const std::string& request) {
     if (requests_.size() == kRequestsMax) return "too many requests to the supervisor are under way";
-    const int fd = reach("supervisor.sock");
+    const int fd = reach(addresses_[control]);
     if (fd < 0) return std::string(errno == EAGAIN ? kSilent : kNobody);
     // A fresh socket takes far more than a request at once.
     const std::string line = request + '\n';
@@ -115,7 +120,7 @@ std::string SupervisorLink::ask(ConnectionId who, const std::string& request) {
 void SupervisorLink::hand_over(std::span<const int> descriptors) const {
     constexpr size_t kDescriptorsMax = 64;
     if (descriptors.empty() || descriptors.size() > kDescriptorsMax) return;
-    const int fd = reach("supervisor-sockets.sock");
+    const int fd = reach(addresses_[sockets]);
     if (fd < 0) return;
     char byte = 's';
     iovec bytes{&byte, 1};

@@ -6,11 +6,15 @@
 //       kPatienceS at most.
 //   L3  At most kRequestsMax requests are under way, each with one descriptor, and an answer has at most kAnswerBytesMax.
 //   L4  Who asked is known by its id: a connection that has gone gets no answer, and what it asked for is done all the same.
-//   L5  No file is opened after the constructor: the socket is reached through a descriptor of DIR/run.
+//   L5  No file is opened after the constructor: the sockets are reached through a descriptor of DIR/run, by two addresses that never change
+//       (confinement.h, X4).
 #pragma once
 
 #include <event2/event.h>
 
+#include <sys/un.h>
+
+#include <array>
 #include <functional>
 #include <list>
 #include <span>
@@ -51,6 +55,9 @@ class SupervisorLink {
     /// Gives these descriptors to a supervisor that waits for them. It waits if its door is there.
     void hand_over(std::span<const int> descriptors) const;
 
+    /// All that this connects to.
+    std::span<const sockaddr_un> addresses() const { return addresses_; }
+
   private:
     struct Request {
         SupervisorLink* link;
@@ -61,12 +68,14 @@ class SupervisorLink {
     };
 
     static void on_event(int, short what, void* request);
-    int reach(std::string_view name) const;
+    enum Door : unsigned { control, sockets, doors };
+    static int reach(const sockaddr_un& address);
     void receive(Request& request, bool in_time);
     void end(Request& request, const SupervisorAnswer& answer);
 
     event_base* base_;
     int folder_;  ///< -1 if it could not be opened
+    std::array<sockaddr_un, doors> addresses_{};
     Receiver receiver_;
     std::list<Request> requests_;
 };

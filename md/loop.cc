@@ -244,6 +244,9 @@ bool Loop::keep_house() {
         if (now_us >= served_well_at_us_) engine_.poison.served_well();
     }
     if (due) {
+        const ResidentMemory::Bytes resident = memory_.read();
+        engine_.counters.set(MdCounter::resident_bytes, resident.all);
+        engine_.counters.set(MdCounter::resident_shared_bytes, resident.shared);
         expiry_left_us_ = store.any_expiry() ? kExpiryUs : 0;
         next_housekeeping_us_ = now_us + kHousekeepingMs * 1000;
     }

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "common/daemon.h"
+#include "common/resident_memory.h"
 #include "common/roster.h"
 #include "common/wakeup.h"
 #include "md/channel_server.h"
@@ -81,6 +82,7 @@ class Loop {
     Control* control_ = nullptr;
     Roster* roster_ = nullptr;
     Fifo fifo_;
+    ResidentMemory memory_;
     Parker parker_;
     std::array<std::unique_ptr<ChannelServer>, kMaxIoConns> channels_;
     std::array<uint64_t, kMaxIoConns> refused_generation_{};

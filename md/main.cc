@@ -1,5 +1,5 @@
-// md: the daemon that owns the data. Order of start-up: command line and configuration (common/daemon.h), the lease, which
-// a standby waits for, the store, counters and roster, the FIFO, the channels of all io_conn, ready. Started by the
+// md: the daemon that owns the data. Order of start-up: command line and configuration (common/daemon.h), the filter on system
+// calls, the lease, which a standby waits for, the store, counters and roster, the FIFO, the channels of all io_conn, ready. Started by the
 // supervisor only.
 #include <malloc.h>
 
@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "common/daemon.h"
+#include "md/confinement.h"
 #include "md/loop.h"
 
 namespace {
@@ -28,6 +29,7 @@ int main(int argc, char** argv) {
     mallopt(M_MMAP_THRESHOLD, kOwnPagesFromBytes);
     mallopt(M_TRIM_THRESHOLD, kOwnPagesFromBytes);
     return millrace::run_daemon(argc, argv, "md", [](millrace::Daemon& daemon) {
+        millrace::md::confine(daemon);
         const uint64_t amnesia_us = amnesia_microseconds();
         if (amnesia_us != 0 && daemon.arguments().index != 0) daemon.report_standby();  // whoever has the lease just now
         for (millrace::md::Lease lease(daemon); lease.acquire(); lease.hand_over()) {

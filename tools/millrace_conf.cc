@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/check.h"
+#include "common/live_options.h"
 #include "common/options.h"
 #include "common/version.h"
 
@@ -35,6 +36,13 @@ void print_json(const Options& options) {
         separator = ", ";
     }
     fmt::print("}}\n");
+}
+
+void print_live() {
+    std::string names;
+    for (const OptionRow& row : option_rows())
+        if (is_live(row.id)) names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ", row.name);
+    fmt::print("[{}]\n", names);
 }
 
 void print_effective(const Options& options) {
@@ -78,7 +86,7 @@ int main(int argc, char** argv) {
     CLI::App app{"Checks a millrace configuration and prints it; exit status 1 with one sentence if it is not valid."};
     std::string file;
     std::vector<std::string> assignments;
-    bool json = false, effective = false, sample = false, describe = false, man = false;
+    bool json = false, effective = false, sample = false, describe = false, man = false, live = false;
     app.set_version_flag("--version", fmt::format("millrace {}", kVersion));
     app.add_option("--file", file, "Configuration file to read");
     app.add_option("--set", assignments, "KEY=VALUE, overrides the file; can be given more than once")->allow_extra_args(false);
@@ -87,6 +95,7 @@ int main(int argc, char** argv) {
     app.add_flag("--sample", sample, "Print the sample configuration");
     app.add_flag("--describe", describe, "Print every option with its default, range and meaning");
     app.add_flag("--man", man, "Print the options for the manual page");
+    app.add_flag("--live", live, "Print the names of the options that CONFIG SET changes, as a JSON list");
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
@@ -101,6 +110,7 @@ int main(int argc, char** argv) {
         if (sample) print_sample();
         if (describe) print_description();
         if (man) print_man();
+        if (live) print_live();
     } catch (const Error& error) {
         fmt::print(stderr, "millrace: {}\n", error.what());
         return 1;

@@ -27,6 +27,7 @@ VIEWSTATS = PROGRAMS / "viewstats"
 START_SECONDS = 30
 STOP_SECONDS = 30
 FIRST_PORT, LAST_PORT = 20000, 32000  # below the ports that the system gives to outgoing connections
+REFUSED = "the filter on system calls has refused"
 SUBJECT_IS_ORACLE = os.environ.get("MILLRACE_SUBJECT") == "oracle"
 
 
@@ -151,6 +152,7 @@ class Instance(_Server):
         self.settings.setdefault("proto-max-bulk-len", "1mb")      # as the oracle, so that tests of the limit are quick
         self.pids_seen = set()
         self.shm_folders = set()
+        self.refuses = False        # whether a test has the filters on system calls refuse something
         if start:
             self.start()
 
@@ -220,6 +222,7 @@ class Instance(_Server):
                 raise Failed("stop failed with %d:\n%s%s\n%s" % (
                     ended.returncode, ended.stdout, ended.stderr, self.log_tails()))
             self.check_nothing_left()
+            self.check_nothing_refused()
         finally:
             self.destroy()
 
@@ -237,6 +240,15 @@ class Instance(_Server):
         files = sorted(os.listdir(run_folder)) if run_folder.exists() else []
         if files:
             raise Failed("stopped, but run/ still holds %s" % ", ".join(files))
+
+    def refusals(self):
+        """What the daemons' filters on system calls have refused, as their logs say it."""
+        return [line for path in sorted((self.folder / "log").glob("*")) for line in path.read_text(errors="replace").splitlines() if REFUSED in line]
+
+    def check_nothing_refused(self):
+        """A daemon that does its work needs nothing that its filter refuses."""
+        if self.refusals() and not self.refuses:
+            raise Failed("a filter on system calls is in the way of its daemon:\n%s" % "\n".join(self.refusals()))
 
     def log_tails(self, lines=15):
         tails = []

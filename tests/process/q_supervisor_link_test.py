@@ -1,7 +1,9 @@
 """CONFIG REWRITE and SHUTDOWN: what an io_conn has the supervisor do, and what clients see when it does not."""
 
+import json
 import os
 import signal
+import socket
 import sys
 import threading
 import unittest
@@ -114,6 +116,18 @@ class Link(FreshInstanceCase):
         self.assertFalse(conf.exists())
         (instance.folder / "millrace.conf.new").rmdir()
         self.assertEqual(wire.command("CONFIG", "REWRITE"), OK)
+
+    def test_an_io_conn_that_wants_other_options_written(self):
+        instance = self.start(io=1)
+        folder = os.open(instance.folder / "run", os.O_PATH | os.O_DIRECTORY)
+        self.addCleanup(os.close, folder)
+        for options, name in (({"bind": "0.0.0.0"}, "bind"), ({"timeout": "3", "seccomp": "no"}, "seccomp"), ({"unixsocket": "/tmp/s"}, "unixsocket")):
+            with socket.socket(socket.AF_UNIX) as link:
+                link.connect("/proc/self/fd/%d/supervisor.sock" % folder)
+                link.sendall(json.dumps({"op": "rewrite", "options": options}).encode() + b"\n")
+                answer = json.loads(link.makefile().readline())
+            self.assertEqual(answer, {"ok": False, "error": "'%s' does not change while the group runs" % name})
+        self.assertFalse((instance.folder / "millrace.conf").exists())
 
     def exec(self, wire, *commands):
         """The reply to EXEC with these commands."""

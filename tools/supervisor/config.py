@@ -119,6 +119,12 @@ def values(words):
         return dict(json.loads(_ask("--json", words)))
 
 
+def live_names():
+    """The names of the options that CONFIG SET changes."""
+    with _expected_shape():
+        return set(json.loads(_ask("--live", [])))
+
+
 class Options:
     """The options that the supervisor itself needs. Raises KeyError, TypeError or ValueError on a wrong shape."""
 

@@ -16,7 +16,7 @@ MARK = "# Written by CONFIG REWRITE"
 def rewrite(instance, settings, live, io_conns, for_good):
     """Gives the file's path.
 
-    live      {name: text} of the options that CONFIG SET may have changed
+    live      {name: text} of the options that CONFIG SET may have changed; others are refused
     io_conns  how many there are to be
     for_good  false: all is tried but to put the new file in place
     """
@@ -25,6 +25,10 @@ def rewrite(instance, settings, live, io_conns, for_good):
     unknown = set(live) - set(now)
     if unknown:
         raise Failure(f"'{min(unknown)}' is no option of this version: restart the group after an upgrade")
+    # Who asks is an io_conn, which somebody may have taken over: no other value of the next start is its affair.
+    fixed = set(live) - config.live_names()
+    if fixed:
+        raise Failure(f"'{min(fixed)}' does not change while the group runs")
     now.update({name: type(now[name])(text) for name, text in live.items()})
     now["io-conns"] = io_conns
     text = new_text(_read(path), now, config.values([]), config.values(["--file", path]) if os.path.exists(path) else {})
