@@ -25,7 +25,10 @@ def rewrite(instance, settings, live, io_conns, for_good):
     unknown = set(live) - set(now)
     if unknown:
         raise Failure(f"'{min(unknown)}' is no option of this version: restart the group after an upgrade")
+    was = now["maxmemory"]
     now.update({name: type(now[name])(text) for name, text in live.items()})
+    if now["maxmemory"] == was and settings.configured()["maxmemory"] == 0:
+        now["maxmemory"] = 0        # it came from the control group's limit and is to follow that
     now["io-conns"] = io_conns
     text = new_text(_read(path), now, config.values([]), config.values(["--file", path]) if os.path.exists(path) else {})
     aside = path + ".new"
