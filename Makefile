@@ -1,7 +1,7 @@
 # millrace: `make run` and `make test` are each enough alone on a fresh Debian 12 with git and make.
 #
 # Variables: SAN=address,undefined or SAN=thread (a sanitizer build in a folder of its own under build/),
-# PREFIX and DESTDIR (install), SECONDS (how long soak and fuzz run), KILLS (of md in soak), PATTERN (which tests).
+# PREFIX and DESTDIR (install), MAINTAINER (deb), SECONDS (how long soak and fuzz run), KILLS (of md in soak), PATTERN (which tests).
 
 SHELL := /bin/sh
 CXX ?= g++
@@ -28,6 +28,7 @@ LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -llzf -lseccomp -lpthread
 PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev liblzf-dev libseccomp-dev python3
 PACKAGES_TEST := doctest-dev redis-tools python3-redis valgrind
 PACKAGES_BENCH := redis-tools memcached util-linux
+PACKAGES_DEB := dpkg-dev binutils
 PACKAGES_FUZZ := clang libclang-rt-14-dev
 
 sources = $(filter-out $(2),$(wildcard $(1)/*.cc))
@@ -56,7 +57,7 @@ DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
 PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
-.PHONY: all deps deps-test deps-bench deps-fuzz run test tests bench bench-ring bench-slices soak fuzz fuzzers install clean
+.PHONY: all deps deps-test deps-bench deps-deb deps-fuzz run test tests bench bench-ring bench-slices soak fuzz fuzzers install deb clean
 .DEFAULT_GOAL := all
 
 all: $(PROGRAMS)
@@ -111,6 +112,8 @@ deps-test: deps
 	$(call install_packages,$(PACKAGES_TEST))
 deps-bench: deps
 	$(call install_packages,$(PACKAGES_BENCH))
+deps-deb:
+	$(call install_packages,$(PACKAGES_DEB))
 deps-fuzz: deps
 	$(call install_packages,$(PACKAGES_FUZZ))
 
@@ -157,8 +160,20 @@ install: all
 	    > "$(DESTDIR)$(MANDIR)/man5/millrace.conf.5"
 	install -m 644 tools/completion/millrace.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/millrace"
 	install -m 644 etc/millrace.conf "$(DESTDIR)$(EXAMPLEDIR)/millrace.conf"
+	install -m 644 etc/millrace.logrotate "$(DESTDIR)$(EXAMPLEDIR)/millrace.logrotate"
+	sed 's|@BINDIR@|$(BINDIR)|' etc/supervisord.conf > "$(DESTDIR)$(EXAMPLEDIR)/supervisord.conf"
 	sed 's|@BINDIR@|$(BINDIR)|' etc/millrace.service > "$(DESTDIR)$(UNITDIR)/millrace.service"
-	chmod 644 "$(DESTDIR)$(UNITDIR)/millrace.service" "$(DESTDIR)$(MANDIR)/man5/millrace.conf.5"
+	chmod 644 "$(DESTDIR)$(UNITDIR)/millrace.service" "$(DESTDIR)$(EXAMPLEDIR)/supervisord.conf" "$(DESTDIR)$(MANDIR)/man5/millrace.conf.5"
+
+# A Debian package; MAINTAINER is who makes it. Nothing of the host is touched.
+MAINTAINER ?= the millrace authors <maintainers@millrace.invalid>
+DEB_STAGE := build/deb/debian/millrace
+deb: deps deps-deb
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@rm -rf build/deb
+	@$(MAKE) --no-print-directory install DESTDIR="$(CURDIR)/$(DEB_STAGE)" PREFIX=/usr UNITDIR=/lib/systemd/system > /dev/null
+	@tools/package/make_deb.py --source . --stage $(DEB_STAGE) --into build --maintainer '$(MAINTAINER)' \
+	    --version "$$($(BIN)/md --version | sed 's/.* //')"
 
 # Our ring against boost::lockfree::spsc_queue and a pipe.
 bench-ring: deps

@@ -28,6 +28,9 @@ START_SECONDS = 30
 STOP_SECONDS = 30
 FIRST_PORT, LAST_PORT = 20000, 32000  # below the ports that the system gives to outgoing connections
 REFUSED = "the filter on system calls has refused"
+# What a test starts depends neither on the accounts of this host nor on the control group that the tests run in.
+os.environ.setdefault("MILLRACE_DEFAULT_USER", "root")
+os.environ.setdefault("MILLRACE_CGROUP_ROOT", "/proc/self/no-such-folder")
 SUBJECT_IS_ORACLE = os.environ.get("MILLRACE_SUBJECT") == "oracle"
 
 

@@ -29,7 +29,8 @@ import sys
 import time
 
 OPTIONS = {"port": 6379, "bind": "127.0.0.1", "unixsocket": "", "unixsocketperm": "700", "tcp-backlog": 511,
-           "io-conns": 2, "maxclients": 100, "shm-dir": "/dev/shm", "ring-size": 65536}
+           "io-conns": 2, "maxclients": 100, "shm-dir": "/dev/shm", "ring-size": 65536, "maxmemory": 0,
+           "user": ""}
 
 
 def main():

@@ -19,6 +19,8 @@ Reading order, from what the user types to what a daemon sees:
     notify.py     what systemd hears, and the sockets that it keeps over a restart of the service
     control.py    the socket between `millrace stop|restart|scale`, or an io_conn, and the supervisor
     instance.py   the instance folder: every file name is spelled there
+    privileges.py the account that the group runs under; how root's start becomes that account's
+    cgroup.py     how much memory the control group (container) may use
     rewrite.py    CONFIG REWRITE: the configuration file is made to say what holds
     config.py     options (millrace-conf reads them, never this package) and where the programs lie
     procfs.py     what /proc tells about a process

@@ -8,7 +8,7 @@ import resource
 import subprocess
 import time
 
-from . import config, control, listeners, state
+from . import cgroup, config, control, listeners, privileges, state
 from .errors import Failure
 from .eventlog import say
 from .instance import is_locked
@@ -22,18 +22,24 @@ STORE_TOO_LARGE = 4         # and when a busy md would have to be held still for
 def run(args):
     """The command `check`: one line a finding; status 1 if there is a problem."""
     instance = control.instance_of(args.dir)
+    if is_locked(instance):
+        privileges.act_for(instance)
     settings = config.settings_of(args, instance)
     options = settings.options()        # a bad configuration ends here, with millrace-conf's sentence
     running = is_locked(instance)
     say("ok       configuration: every option is known and in range")
     findings = [
         ("programs", _programs),
+        ("account", lambda: privileges.name_of(os.geteuid()) if running else privileges.examine(options, instance)),
         ("instance folder", lambda: _folders(instance)),
         ("instance id", lambda: instance.read_id() or "none yet; the first start makes one"),
         ("shared memory", lambda: _shm(options, running)),
         ("addresses", lambda: _addresses(options, instance, running)),
         ("open files", lambda: _files(options)),
     ]
+    derived = settings.derived()
+    if derived:
+        findings.append(("memory limit", lambda: f"{memory_limit()}; maxmemory becomes {derived['maxmemory']}, unless it is set"))
     if os.path.exists(os.path.join(instance.shm_link, "store")):
         findings.append(("store", lambda: _store(instance, running)))
     problems = 0
@@ -63,6 +69,12 @@ def shm_room(options):
                       "enlarge it (containers: --shm-size), name another folder with shm-dir, "
                       "or lower ring-size or io-conns")
     return f"{options.shm_dir} has {_mib(free)} MiB free, {_mib(need)} MiB are needed at start"
+
+
+def memory_limit():
+    """The limit of the control group in words. REQUIRES: there is one."""
+    limit, path = cgroup.limit()
+    return f"the control group may use {_mib(limit)} MiB ({path})"
 
 
 def _mib(size):
@@ -112,7 +124,7 @@ def _hold_ms(instance, running):
     """How long md may be held still while its store is copied, as the words for store-check."""
     if not running or not os.path.exists(instance.effective_conf):
         return []
-    timeout_s = config.Settings(instance, instance.effective_conf).options().md_hang_timeout
+    timeout_s = config.Settings.running(instance).options().md_hang_timeout
     return [str(timeout_s * 500)] if timeout_s else []      # half of what the watchdog allows
 
 

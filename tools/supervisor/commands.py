@@ -7,16 +7,16 @@ import signal
 import sys
 import time
 
-from . import control, leftovers, procfs, state
+from . import control, leftovers, privileges, procfs, state
 from .errors import Failure
 from .eventlog import EventLog, say
-from .instance import is_locked, take_lock
+from .instance import Instance, is_locked, take_lock
 from .limits import ANSWER_S, KILL_S, READY_S, STOP_PATIENCE_S, STOP_S, STOP_TOTAL_S
 
 
 def status(args):
     """Prints what runs. Needs no answer from anybody: it reads status.json and looks at /proc."""
-    instance = control.instance_of(args.dir)
+    instance = _instance(args)
     supervised = is_locked(instance)
     answer = state.report(instance, supervised)
     if args.json:
@@ -45,8 +45,14 @@ def scale(args):
     return 0
 
 
+def _instance(args):
+    """The instance that a command is for, and this process becomes its account where it may."""
+    privileges.act_for(Instance(args.dir))
+    return control.instance_of(args.dir)
+
+
 def _running(args):
-    instance = control.instance_of(args.dir)
+    instance = _instance(args)
     if not is_locked(instance):
         raise Failure(f"{instance.dir} is not running: start it with 'millrace start'")
     return instance
@@ -71,7 +77,7 @@ def _check(answer):
 
 def stop(args):
     """Ends everything, with the supervisor, without it, or against it."""
-    instance = control.instance_of(args.dir)
+    instance = _instance(args)
     if not os.path.isdir(instance.dir):
         say(f"millrace: nothing to stop: {instance.dir} does not exist")
         return 0

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 
+from . import cgroup
 from .errors import Failure
 from .limits import PROGRAM_S
 
@@ -66,17 +67,39 @@ class Settings:
         self._instance = instance
         self._config = os.path.realpath(config) if config else None
         self._overrides = list(overrides)
+        self._may_derive = True
+
+    @classmethod
+    def running(cls, instance):
+        """Those that the running group was started with: nothing in them is open."""
+        made = cls(instance, instance.effective_conf)
+        made._may_derive = False
+        return made
 
     def file(self):
         """The configuration file; None if there is none. It is looked for every time: it may have come or gone since the start."""
         return self._config or (self._instance.conf if os.path.exists(self._instance.conf) else None)
 
-    def _arguments(self):
+    def _given(self):
         file = self.file()
         words = ["--file", file] if file else []
         for pair in self._overrides:
             words += ["--set", pair]
         return words
+
+    def _arguments(self):
+        return self._given() + [word for name, value in self.derived().items() for word in ("--set", f"{name}={value}")]
+
+    def configured(self):
+        """{name: value} of every option as file and command line have it."""
+        return values(self._given())
+
+    def derived(self):
+        """{name: value} of what file and command line leave open and this host decides."""
+        found = cgroup.limit() if self._may_derive else None
+        if found is None or self.configured().get("maxmemory") != 0:
+            return {}
+        return {"maxmemory": cgroup.share(found[0])}
 
     def options(self):
         """Every effective option with its typed value."""
@@ -141,3 +164,4 @@ class Options:
         self.maxclients = int(given["maxclients"])
         self.shm_dir = os.path.abspath(given["shm-dir"])
         self.ring_bytes = int(given["ring-size"])
+        self.user = given.get("user", "")

@@ -121,6 +121,7 @@ class Group:
         # A number set with `scale` stays, unless the configuration itself has changed.
         count = options.io_conns if options.io_conns != data.options.io_conns else len(self._serving())
         data.options, data.listeners = options, opened
+        data.notifier.keep(listeners.tcp_of(opened))
         self._resize_stopped(count)
         first, *others = self._of("md")
         try:

@@ -20,8 +20,8 @@ import time
 from .errors import Failure
 
 # What the group makes in run/. Other names belong to somebody else and are left alone.
-_OURS = re.compile(r"(lock|shm|((status\.json|effective\.conf|supervisor\.pid)(\.new)?)"
-                   r"|(supervisor|md|md_[a-z]+|io_conn)(-\d+|-sockets)?\.(pid|sock|fifo|words))\Z")
+OURS_IN_RUN = re.compile(r"(lock|shm|((status\.json|effective\.conf|supervisor\.pid)(\.new)?)"
+                         r"|(supervisor|md|md_[a-z]+|io_conn)(-\d+|-sockets)?\.(pid|sock|fifo|words))\Z")
 _ID_LINE = re.compile(r"id = ([0-9a-f]{16})\Z")
 
 
@@ -255,5 +255,5 @@ def remove_run_files(instance):
     except OSError:
         return
     for name in sorted(names, key=lambda each: each == "lock"):
-        if _OURS.match(name):
+        if OURS_IN_RUN.match(name):
             remove_file(os.path.join(instance.run, name))

@@ -16,7 +16,7 @@ from . import listeners, state
 from .errors import Failure
 from .instance import remove_file, remove_run_files, remove_shm_folder
 from .limits import KILL_S, STOP_S
-from .procfs import all_pids, arguments, start_ticks
+from .procfs import all_pids, arguments, owner, start_ticks
 
 
 class Leftover:
@@ -95,6 +95,15 @@ def find(instance):
         else:
             os.close(pidfd)
     return found
+
+
+def owners(instance):
+    """The accounts (uids) that the leftover daemons of an instance run under. REQUIRES: as find()."""
+    found = find(instance)
+    uids = {owner(each.pid) for each in found}
+    for each in found:
+        os.close(each.pidfd)
+    return uids - {None}
 
 
 def wait_gone(processes, seconds):

@@ -21,6 +21,7 @@ STOP_PATIENCE_S = 2.0       # after so long `stop` tells a terminal that it is w
 REQUEST_S = 5.0             # a client of the control socket has so long to send its line
 PROGRAM_S = 10.0            # millrace-conf and `md --version` have so long to answer
 
+NOTIFY_S = 5.0              # the service manager has so long to make room for a message that must not be lost
 HEARTBEAT_S = 1.0           # between two looks for daemons that hang
 EARLY_DEATH_S = 10.0        # a process that lived longer than this is restarted at once again
 SERVED_S = 0.1              # a process that served for longer than this has its place filled (almost) at once if no other serves

@@ -103,6 +103,15 @@ def open_all(options, folder, kept=None):
     return opened
 
 
+def open_privileged(options, folder, kept, ports_end):
+    """Sockets for those of the wanted addresses whose ports are root's, but for those in `kept`: as a list. Raises Failure."""
+    made = []
+    for key, optional in wanted(options, folder).items():
+        if key[0] == "tcp" and key[2] < ports_end and key not in kept:
+            made.append(_open_tcp(key, options.backlog, optional))
+    return [each for each in made if each is not None]
+
+
 def adjust(opened, options):
     """Brings kept sockets to the present tcp-backlog and unixsocketperm."""
     for key, each in opened.items():
@@ -120,6 +129,11 @@ def close(items):
         if key[0] == "unix":
             remove_unix(identity(key))
         each.close()
+
+
+def tcp_of(opened):
+    """The TCP sockets among these. Only they can be kept over a restart of the service: the file of a Unix one goes at the end."""
+    return [each for key, each in opened.items() if key[0] == "tcp"]
 
 
 def identity(key):
@@ -190,7 +204,7 @@ def _refuse(error, address, port):
     """Says what is wrong with an address and what to do about it."""
     cures = {
         errno.EADDRINUSE: ("is already in use", "choose another port with --port, or stop the program that holds it"),
-        errno.EACCES: ("may not be used by this account", "choose a port above 1023 with --port"),
+        errno.EACCES: ("may not be used by this account", "choose a port above 1023, or stop the group and start it as root"),
         errno.EADDRNOTAVAIL: ("is not an address of this host", "correct 'bind'"),
     }
     what, cure = cures.get(error.errno, (f"cannot be listened on ({error.strerror})", "correct 'bind' or 'port'"))

@@ -6,6 +6,8 @@ Without a service manager every call does nothing. The variables are taken out o
 import os
 import socket
 
+from .limits import NOTIFY_S
+
 FIRST_DESCRIPTOR = 3        # SD_LISTEN_FDS_START
 STATUS_BYTES_MAX = 1000
 
@@ -13,6 +15,27 @@ STATUS_BYTES_MAX = 1000
 def _number(name):
     text = os.environ.pop(name, "")
     return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def given_sockets():
+    """The listening sockets that a service manager, or privileges.py, has left to this process."""
+    listen_pid, count = _number("LISTEN_PID"), _number("LISTEN_FDS")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if listen_pid != os.getpid():
+        return []               # they were meant for somebody else, and so are the descriptors
+    sockets = []
+    for descriptor in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + count):
+        try:
+            os.set_inheritable(descriptor, False)
+            made = socket.socket(fileno=descriptor)
+        except OSError:
+            continue            # it is closed, or something else than a socket
+        if made.type == socket.SOCK_STREAM and made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            made.setblocking(False)
+            sockets.append(made)
+        else:
+            made.close()
+    return sockets
 
 
 class Notifier:
@@ -28,32 +51,23 @@ class Notifier:
         watched_pid = _number("WATCHDOG_PID")
         watchdog_s = _number("WATCHDOG_USEC") / 1e6
         self.watchdog_s = watchdog_s if self._address and watched_pid in (0, os.getpid()) else 0
-        listen_pid, self._given = _number("LISTEN_PID"), _number("LISTEN_FDS")
-        os.environ.pop("LISTEN_FDNAMES", None)
-        if listen_pid != os.getpid():
-            self._given = 0
+        self._sockets = given_sockets()
         self._status = None
 
     def take_sockets(self):
         """The listening sockets that were kept over a restart of the service; once."""
-        sockets = []
-        for descriptor in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + self._given):
-            os.set_inheritable(descriptor, False)
-            try:
-                made = socket.socket(fileno=descriptor)
-                made.setblocking(False)
-                sockets.append(made)
-            except OSError:
-                pass        # something else than a socket
-        self._given = 0
+        sockets, self._sockets = self._sockets, []
         return sockets
 
-    def ready(self, sockets):
-        """Clients are served. These sockets are kept for the next start, in the place of those that were kept before."""
-        self._send("READY=1")
-        self._send("FDSTOREREMOVE=1\nFDNAME=listen")
+    def ready(self):
+        """Clients are served. This one message waits for room: without it the service would be taken for one that hangs."""
+        self._send("READY=1", wait_s=NOTIFY_S)
+
+    def keep(self, sockets):
+        """These sockets are kept for the next start, in the place of those that were kept before, which else would go on listening."""
+        self._send("FDSTOREREMOVE=1\nFDNAME=listen", wait_s=NOTIFY_S)
         for each in sockets:
-            self._send("FDSTORE=1\nFDNAME=listen\nFDPOLL=0", [each.fileno()])
+            self._send("FDSTORE=1\nFDNAME=listen\nFDPOLL=0", [each.fileno()], NOTIFY_S)
 
     def stopping(self):
         """The end has begun."""
@@ -69,12 +83,13 @@ class Notifier:
         """The answer to the watchdog."""
         self._send("WATCHDOG=1")
 
-    def _send(self, text, descriptors=()):
+    def _send(self, text, descriptors=(), wait_s=0):
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+                link.settimeout(wait_s)
                 link.connect(self._address)
-                socket.send_fds(link, [text.encode("utf-8", "replace")], list(descriptors), socket.MSG_DONTWAIT)
+                socket.send_fds(link, [text.encode("utf-8", "replace")], list(descriptors))
         except OSError:
             pass            # a service manager that does not listen is no reason to do anything else

@@ -128,7 +128,9 @@ class Process:
         """The last line that this process (not an earlier one) put into its log."""
         try:
             with open(self._log_path, "rb") as file:
-                file.seek(max(self._log_start, _size(self._log_path) - LOG_TAIL_BYTES))
+                size = _size(self._log_path)
+                begin = self._log_start if self._log_start <= size else 0       # else it was truncated meanwhile (logrotate)
+                file.seek(max(begin, size - LOG_TAIL_BYTES))
                 lines = file.read(LOG_TAIL_BYTES).decode("utf-8", "replace").split("\n")
         except OSError:
             return ""

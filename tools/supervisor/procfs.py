@@ -65,3 +65,21 @@ def has_open(pid, path):
 def all_pids():
     """Every process that can be seen."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def owner(pid):
+    """The account of a process: its effective uid; None if it has gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            return next(int(line.split()[2]) for line in file if line.startswith("Uid:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+
+
+def privileged_ports_end():
+    """The first port that everybody may listen on."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 1024

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from . import check, config, control, detach, heartbeat, leftovers, listeners, state
+from . import check, config, control, detach, heartbeat, leftovers, listeners, privileges, state
 from .errors import Failure, Interrupted
 from .eventlog import EventLog, say
 from .instance import (is_locked, make_shm_folder, remove_file, remove_made_folder,
@@ -59,13 +59,17 @@ def run(args):
     if is_locked(instance):
         return already_running(instance)
     settings = config.settings_of(args, instance)
+    options = settings.options()
+    account = privileges.account_for(options, instance)
+    if account is not None:
+        privileges.start_as(account, args, instance, settings, options)     # never returns
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
     os.umask(0o077)
+    launch = Launch(instance, settings, options, args.daemon)
     if args.daemon:
         detach.close_inherited()
-    launch = Launch(instance, settings, settings.options(), args.daemon)
     log = EventLog(instance.supervisor_log, None if args.daemon else sys.stderr)
     try:
         if not prepare(launch, log):
@@ -90,18 +94,19 @@ def prepare(launch, log):
     write_whole(instance.pid_file, f"{os.getpid()}\n")
     launch.instance_id = instance.read_or_make_id()
     launch.version = config.version() or "(version unknown)"
-    log.event("start", dir=instance.dir, pid=os.getpid(), version=launch.version)
+    log.event("start", dir=instance.dir, pid=os.getpid(), version=launch.version, account=privileges.name_of(os.geteuid()))
+    _say_remark(launch, log)
     _look_for_leftovers(launch, log)
     if launch.adopts:
         _adopt(launch, log)
     else:
-        _make_anew(launch)
+        _make_anew(launch, log)
     launch.control_socket = control.listen(instance)
     _raise_file_limit(launch.options.maxclients, log)
     return True
 
 
-def _make_anew(launch):
+def _make_anew(launch, log):
     """Shared memory (with the store of a group that was killed, if there is one), options and sockets."""
     instance = launch.instance
     check.shm_room(launch.options)
@@ -113,6 +118,8 @@ def _make_anew(launch):
     launch.shm_folder = inherited or make_shm_folder(instance, launch.instance_id, launch.options.shm_dir)
     heartbeat.make(launch.shm_folder)
     write_whole(instance.effective_conf, launch.settings.effective())
+    for name, value in launch.settings.derived().items():
+        log.event("memory_limit", **{name: value}, because=check.memory_limit())
     given = listeners.named(launch.notifier.take_sockets(), launch.options, instance.dir)
     launch.listeners = listeners.open_all(launch.options, instance.dir, given)
     listeners.close(item for item in given.items() if item[0] not in launch.listeners)
@@ -123,27 +130,28 @@ def _adopt(launch, log):
     """The group runs: it keeps its options until `restart`, and its sockets."""
     instance, inheritance = launch.instance, launch.inheritance
     launch.shm_folder = inheritance.shm_folder
-    running = config.Settings(instance, instance.effective_conf)
+    running = config.Settings.running(instance)
     if launch.settings.effective() != running.effective():
         say("millrace: the group runs with the configuration that it was started with; 'millrace restart' applies the present one")
     launch.options = running.options()
     io_conns = [each for each in inheritance.processes if each.role == "io_conn"]
     launch.listeners = listeners.ask_for(instance, io_conns, launch.options)
-    for kept in launch.notifier.take_sockets():     # the same ones, from systemd
-        kept.close()
+    given = listeners.named(launch.notifier.take_sockets(), launch.options, instance.dir)
     if not launch.listeners:
         for each in io_conns:       # nobody else can be given sockets that these hold
             each.send(signal.SIGKILL)
             log.event("child_killed", role="io_conn", index=each.index, pid=each.pid, reason="it did not give its listening sockets")
         leftovers.wait_gone(io_conns, KILL_S)
-        launch.listeners = listeners.open_all(launch.options, instance.dir)
+        launch.listeners = listeners.open_all(launch.options, instance.dir, given)
+    listeners.close(item for item in given.items() if item[1] not in launch.listeners.values())
 
 
 def supervise(launch, log, on_ready):
     """Runs the group until it is told to stop; gives the exit status. Raises Failure if it did not come up."""
     def ready():
         launch.ready = True
-        launch.notifier.ready([each for key, each in launch.listeners.items() if key[0] == "tcp"])
+        launch.notifier.ready()
+        launch.notifier.keep(listeners.tcp_of(launch.listeners))
         on_ready()
 
     launch.supervisor_pid = os.getpid()
@@ -202,9 +210,20 @@ def _look_for_leftovers(launch, log):
         remove_file(launch.instance.status_file)
 
 
+def _say_remark(launch, log):
+    """What is to be known about the account that the group runs under."""
+    found = privileges.remark(launch.options)
+    if found is not None:
+        event, fields, sentence = found
+        log.event(event, **fields)
+        if sentence:
+            say(f"millrace: {sentence}", sys.stderr)
+
+
 def _raise_file_limit(clients, log):
     """Daemons inherit the limit of open files: one for every client, and some."""
     wanted = clients + FILES_BESIDE_CLIENTS
+    privileges.raise_hard_file_limit(wanted)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         log.event("file_limit_low", hard=hard, wanted=wanted, cure="raise 'ulimit -Hn' or lower maxclients")
