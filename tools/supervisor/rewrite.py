@@ -25,14 +25,11 @@ def rewrite(instance, settings, live, io_conns, for_good):
     unknown = set(live) - set(now)
     if unknown:
         raise Failure(f"'{min(unknown)}' is no option of this version: restart the group after an upgrade")
-<<<<<<< HEAD
     # Who asks is an io_conn, which somebody may have taken over: no other value of the next start is its affair.
     fixed = set(live) - config.live_names()
     if fixed:
         raise Failure(f"'{min(fixed)}' does not change while the group runs")
-=======
     was = now["maxmemory"]
->>>>>>> 6e1f8b940facdb4ac65403968f3d0c5d2a6eaf74
     now.update({name: type(now[name])(text) for name, text in live.items()})
     if now["maxmemory"] == was and settings.configured()["maxmemory"] == 0:
         now["maxmemory"] = 0        # it came from the control group's limit and is to follow that
