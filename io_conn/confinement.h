@@ -12,7 +12,7 @@
 //       protected addresses. Sending needs no condition (F5), because every socket that there is listens or is connected, and sends where it is
 //       connected to. For that it must not become unconnected again, as shutdown() does with one that listens: its next message could open a
 //       connection (MSG_FASTOPEN), and nobody could accept any more, because listening sockets are shared.
-//       Of the supervisor it gets what any client may have: CONFIG REWRITE of what CONFIG SET changes, SHUTDOWN, restart, scaling.
+//       The supervisor writes for it what CONFIG SET may change, and ends, restarts or scales the group, as for every process of its user.
 //   X5  Learns of other processes what counters tell, and from their CPU clocks whether they live.
 // Not among it: memory of its own and CPU time without end, and commands about all data. Whoever has an io_conn can send md any request.
 #pragma once
