@@ -92,7 +92,7 @@ class AccountCase(StubCase):
 
 class Running(AccountCase):
     def test_all_processes_and_all_files_are_the_account_s(self):
-        self.start_as("--io", 2, "--set", "unixsocket=client.sock")
+        self.start_as("--io", 2, "--set", "unixsocket=client.sock", extra_groups=[0, 1, 2])
         self.assert_runs_as_account()
         self.assertEqual(self.strangers(), [])
         self.assertEqual(self.group.ping(), b"+PONG\r\n")

@@ -193,7 +193,8 @@ class Millrace(Server):
     def call(self, *words):
         command = [self.script, words[0], "--dir", self.folder, *words[1:]]
         return subprocess.run(pinned(self.core, command), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=3 * READY_SECONDS_MAX, check=False)
+                              timeout=3 * READY_SECONDS_MAX, check=False,
+                              env={"MILLRACE_DEFAULT_USER": "root", **os.environ})      # the folder is its own account's only
 
     def pids(self):
         done = self.call("status", "--json")
