@@ -13,6 +13,7 @@ each one acts, looked up by "io_conn-1", then "io_conn":
     die        says `ready` (or `standby`) and dies at once
     slow       serves, and takes 0.4 s to end
     late       takes 0.4 s to come up
+    ask        serves, and asks the supervisor for another number of io_conn; its log has the answer
     fail       an md that says `standby`, then an `error:` sentence instead of taking over
 
 The two md share a lease as the real ones do: a lock on the file `lease` in shared memory, which dies with its holder.
@@ -144,6 +145,8 @@ def daemon(role, arguments):
     if role == "io_conn" or take_lease(arguments, signals, behaviour):
         make_segments(role, arguments)
         say(arguments, "ready")
+        if behaviour == "ask":
+            ask_supervisor(arguments)
         if behaviour != "die":
             serve(arguments, signals)
     if behaviour == "die":
@@ -151,6 +154,13 @@ def daemon(role, arguments):
     if behaviour == "slow":
         time.sleep(0.4)
     return 0
+
+
+def ask_supervisor(arguments):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        link.connect(os.path.relpath(os.path.join(arguments.dir, "run", "supervisor.sock")))
+        link.sendall(b'{"op": "scale", "io_conns": 3}\n')
+        print("answer: " + link.recv(1000).decode(), file=sys.stderr, flush=True)
 
 
 def make_segments(role, arguments):

@@ -90,6 +90,16 @@ class Deaths(StubCase):
             self.assertGreaterEqual(birth - death, 0.019 * 2 ** number)
         self.stops()
 
+    def test_an_io_conn_may_not_command(self):
+        self.group.start("--io", 1)
+        self.group.behave(io_conn="ask")
+        self.group.kill("io_conn-0")
+        log = self.group.dir / "log" / "io_conn-0.log"
+        wait_for(lambda: "answer: " in log.read_text(), 10, "the answer")
+        self.assertIn("no request of an io_conn", log.read_text())
+        self.group.wait_until_whole()
+        self.assertEqual(len(self.group.pids()), 3)
+
     def test_the_rule_of_the_pauses(self):
         backoff = Backoff()
         pauses = [backoff.delay_s(0.1) for _ in range(50)]

@@ -169,6 +169,10 @@ class Group:
         if any(looks.values()):
             self._wake_all()    # who sleeps turns once
 
+    def is_io_conn(self, pid):
+        """Whether this is one of ours."""
+        return any(slot.process is not None and slot.process.pid == pid for slot in self._of("io_conn"))
+
     def io_conns(self):
         """How many io_conn there are to be."""
         return len(self._serving())

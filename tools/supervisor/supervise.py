@@ -8,6 +8,8 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import struct
 
 from .errors import Failure, Interrupted
 from .group import Group
@@ -19,6 +21,15 @@ from .rewrite import rewrite
 def _are_texts(given):
     """Whether this is a table of texts, each character of which is a byte."""
     return isinstance(given, dict) and all(isinstance(text, str) and all(ord(char) < 256 for char in text) for text in given.values())
+
+
+OF_CLIENTS = ("rewrite", "rewrite-check", "stop")      # CONFIG REWRITE and SHUTDOWN
+
+
+def _peer_pid(writer):
+    """The process at the other end of a connection to the control socket."""
+    credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return struct.unpack("3i", credentials)[0]
 
 
 class Supervisor:
@@ -137,7 +148,7 @@ class Supervisor:
         try:
             line = await asyncio.wait_for(reader.readline(), REQUEST_S)
             if line:
-                answer = await self._answer(line)
+                answer = await self._answer(line, self._group.is_io_conn(_peer_pid(writer)))
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (asyncio.TimeoutError, ValueError, OSError):
@@ -145,14 +156,17 @@ class Supervisor:
         finally:
             writer.close()
 
-    async def _answer(self, line):
-        """Carries out a request and gives the answer."""
+    async def _answer(self, line, by_io_conn):
+        """Carries out a request and gives the answer. An io_conn, which somebody may have taken over, asks for what clients may have."""
         self._keep_lock()
         try:
             message = json.loads(line)
             operation = message["op"]
         except (ValueError, TypeError, KeyError, RecursionError):
             return {"ok": False, "error": "the request is not understood"}
+        if by_io_conn and operation not in OF_CLIENTS:
+            self._log.event("refused", op=operation, reason="an io_conn has asked for it")
+            return {"ok": False, "error": "that is no request of an io_conn"}
         if operation == "stop":
             self._request_stop("SHUTDOWN" if message.get("by") == "client" else "millrace stop")
             return {"ok": True, "pid": self._launch.supervisor_pid}
