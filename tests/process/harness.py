@@ -26,7 +26,8 @@ PROGRAMS = Path(os.environ.get("MILLRACE_BIN") or ROOT / "build" / "bin")
 VIEWSTATS = PROGRAMS / "viewstats"
 START_SECONDS = 30
 STOP_SECONDS = 30
-FIRST_PORT, LAST_PORT = 20000, 32000  # below the ports that the system gives to outgoing connections
+# Below the ports that the system gives to outgoing connections; tests that run beside others have a range of their own.
+FIRST_PORT, LAST_PORT = map(int, os.environ.get("MILLRACE_TEST_PORTS", "20000-26000").split("-"))
 REFUSED = "the filter on system calls has refused"
 # What a test starts depends neither on the accounts of this host nor on the control group that the tests run in.
 os.environ.setdefault("MILLRACE_DEFAULT_USER", "root")

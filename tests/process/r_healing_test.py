@@ -5,7 +5,9 @@ import itertools
 import os
 import signal
 import socket
+import threading
 import time
+import traceback
 import unittest
 
 from counting_load import CountingLoad, server_of
@@ -15,6 +17,7 @@ from wire import WireClosed, encode
 WHOLE_S = 1.0           # from a death to a group that is whole again
 STOP_S = 5.0            # how long a process stays stopped
 CONNECTIONS = 24
+STOPPED_CONNECTIONS = 8
 
 
 def name_of(process):
@@ -67,12 +70,11 @@ class Healing(FreshInstanceCase):
         self.assertEqual(slow, [])
         self.assertIn("ok       store", instance.control("check").stdout)
 
-    def stopped_in_turn(self, timeout_s):
-        """Each process is stopped for STOP_S; gives {name: whether it was replaced}."""
-        instance = self.start(io=2, md_hang_timeout=timeout_s, io_conn_hang_timeout=timeout_s)
-        replaced = {}
-        with CountingLoad(instance.address, CONNECTIONS) as load:
-            for name in sorted(self.places(instance)):
+    def stopped(self, name, timeout_s, results):
+        """In a group of its own one process is stopped for STOP_S; notes whether it was replaced, or what went wrong."""
+        try:
+            instance = self.start(io=2, md_hang_timeout=timeout_s, io_conn_hang_timeout=timeout_s)
+            with CountingLoad(instance.address, STOPPED_CONNECTIONS) as load:
                 places = self.places(instance)
                 owners = self.owners(instance, load)
                 os.kill(places[name], signal.SIGSTOP)
@@ -84,17 +86,29 @@ class Healing(FreshInstanceCase):
                 self.whole_again_in(instance, time.monotonic())
                 time.sleep(0.3)
                 load.check()
-                replaced[name] = self.places(instance)[name] != places[name]
-                self.assert_broken_are_of(load, owners, [places[name]] if name.startswith("io_conn") and replaced[name] else [])
+                replaced = self.places(instance)[name] != places[name]
+                self.assert_broken_are_of(load, owners, [places[name]] if name.startswith("io_conn") and replaced else [])
                 instance.remember()
-            self.assertGreater(load.end(), 1000)
-        return replaced
+                self.assertGreater(load.end(), 1000)
+            results[name] = replaced
+        except Exception as error:      # noqa: BLE001 (what is not as it must be is compared)
+            results[name] = "".join(traceback.format_exception(error))
+
+    def each_stopped(self, timeout_s):
+        """{name: whether it was replaced}; all at the same time, because that is mostly waiting."""
+        results = {}
+        threads = [threading.Thread(target=self.stopped, args=(name, timeout_s, results)) for name in ("md", "md_standby", "io_conn-0", "io_conn-1")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
 
     def test_stopped_for_less_than_the_hang_timeouts(self):
-        self.assertEqual(self.stopped_in_turn(20), {"io_conn-0": False, "io_conn-1": False, "md": False, "md_standby": False})
+        self.assertEqual(self.each_stopped(20), {"io_conn-0": False, "io_conn-1": False, "md": False, "md_standby": False})
 
     def test_stopped_for_longer_than_the_hang_timeouts(self):
-        self.assertEqual(self.stopped_in_turn(2), {"io_conn-0": True, "io_conn-1": True, "md": True, "md_standby": True})
+        self.assertEqual(self.each_stopped(2), {"io_conn-0": True, "io_conn-1": True, "md": True, "md_standby": True})
 
     def test_an_io_conn_is_back_soon(self):
         """The time until clients of a group with only one io_conn are served again."""
