@@ -28,7 +28,7 @@ SHARED = ["tests/crash/arena.cc", "tests/crash/contents.cc", "tests/crash/judge.
           "tests/crash/stepper.cc", "tests/crash/store_steps.cc", "common/check.cc", "md/marks.cc"]
 FLAGS = ["-I.", "-std=c++20", "-O0", "-Wall", "-Wextra", "-DSPDLOG_COMPILED_LIB", "-DSPDLOG_FMT_EXTERNAL"]
 LIBRARIES = ["-lfmt", "-lxxhash"]
-UNIT_LIBRARIES = ["-lspdlog", "-lfmt", "-levent_core", "-lxxhash", "-llzf", "-lpthread"]
+UNIT_LIBRARIES = ["-lspdlog", "-lfmt", "-levent_core", "-lxxhash", "-llzf", "-lseccomp", "-lpthread"]
 RUN_SECONDS = 300
 SEES_OVERTAKING = ["tests/process/j_direct_test.py", "Sharing.test_a_client_sees_its_own_writes"]
 
