@@ -86,12 +86,9 @@ class Group:
             slot.start_unawaited()
             return
         self.log.event("child_adopted", role=slot.role, index=slot.index, pid=process.pid)
-        slot.retiring = is_draining
         slot.adopt(process)
         if is_draining:
-            slot.give_up()
-            self._limit_draining(slot)
-            slot.ended.add_done_callback(lambda _: self._forget_unless_stopping(slot))
+            self.drains(slot)
 
     async def stop(self):
         """Ends everything in order: first those who talk to clients, then the standby, then md."""
@@ -203,6 +200,15 @@ class Group:
         else:
             self.log.event("child_ready", role=slot.role, index=slot.index, pid=process.pid)
         self._wake_all()
+
+    def drains(self, slot):
+        """A slot's io_conn was retired by an earlier supervisor, which may have died before it noted that."""
+        slot.retiring = True
+        slot.give_up()
+        self._limit_draining(slot)
+        slot.ended.add_done_callback(lambda _: self._forget_unless_stopping(slot))
+        if not self._serving():
+            self._start_unawaited([self._add("io_conn", self._free_indices()[0])])
 
     def waits(self, slot, process):
         """A slot's md has everything mapped and waits for its turn."""
