@@ -34,6 +34,7 @@ class Group:
         self._generation = launch.first_generation - 1      # of the process that was started last
         self._stopping = False
         self._dirty = False
+        self._is_status_written = True
         self._stir = asyncio.Event()    # something has changed
 
     # --- what the control socket asks for ---------------------------------------------------------------------------
@@ -142,8 +143,11 @@ class Group:
         self.log.event("scaled", io_conns=count)
         return len(self._serving()), len(self._of("io_conn")) - len(self._serving())
 
-    async def watch_for_hangs(self):
-        """Ends what does not turn any more, for as long as the supervisor lives. Of an md that serves its standby takes care."""
+    async def watch(self):
+        """Ends what does not turn any more, for as long as the supervisor lives. Of an md that serves its standby takes care.
+
+        It also writes what a full disk has kept out of status.json, as soon as that has room again.
+        """
         pulse = heartbeat.Pulse(self.launch_data.shm_folder)
         while True:
             await asyncio.sleep(HEARTBEAT_S)
@@ -151,6 +155,8 @@ class Group:
                 self._look_for_hangs(pulse)
             except Exception as error:      # noqa: BLE001 (a bug of ours; the watch must go on)
                 self.log.exception("watch for hangs", error)
+            if not self._is_status_written:
+                self.changed()
 
     def _look_for_hangs(self, pulse):
         options = self.launch_data.options
@@ -403,5 +409,8 @@ class Group:
         self.launch_data.notifier.status(self._summary())
         try:
             state.write(self.launch_data.instance, self.record())
+            self._is_status_written = True
         except Failure as error:
-            self.log.event("status_not_written", what=error)
+            if self._is_status_written:     # of many failures in a row the first one says it
+                self.log.event("status_not_written", what=error)
+            self._is_status_written = False

@@ -17,7 +17,7 @@ from . import config, heartbeat, listeners, state
 from .errors import Failure
 from .instance import is_fifo, link_shm_folder, remove_file, remove_run_files, remove_shm_folder
 from .limits import KILL_S, STOP_S
-from .procfs import all_pids, arguments, owner, start_ticks
+from .procfs import all_pids, arguments, name_of, owner, start_ticks
 
 
 class Leftover:
@@ -205,7 +205,7 @@ def _lost(instance, folder, found):
 
 
 def _shm_folder(instance, options):
-    """This instance's own folder of shared memory with a store in it; None if there is none.
+    """This instance's own folder of shared memory with a store in it; None if there is none. Raises Failure if it is another account's.
 
     run/ may have been tidied up by somebody, but the data outlives that: the folder's name says whose it is.
     """
@@ -218,15 +218,23 @@ def _shm_folder(instance, options):
         candidates.insert(0, os.readlink(instance.shm_link))
     except OSError:
         pass
-    return next((path for path in candidates if path and os.path.basename(path) == own and _has_own_store(path)), None)
+    for path in candidates:
+        uid = _owner_of_store(path) if path and os.path.basename(path) == own else None
+        if uid == os.geteuid():
+            return path
+        if uid is not None:
+            raise Failure(f"the data of the group before, in {path}, belongs to the account {name_of(uid)}: start as that account, "
+                          "or 'millrace stop' as that account to give the data up")
+    return None
 
 
-def _has_own_store(path):
+def _owner_of_store(path):
+    """The account (uid) of a folder of shared memory with a store in it; None if this is none."""
     try:
         found = os.lstat(path)
-        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and os.path.exists(os.path.join(path, "store"))
+        return found.st_uid if stat.S_ISDIR(found.st_mode) and os.path.exists(os.path.join(path, "store")) else None
     except OSError:
-        return False
+        return None
 
 
 def _one_for_each_place(found, log):

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from . import check, config, control, detach, heartbeat, leftovers, listeners, privileges, state
+from . import check, config, control, detach, heartbeat, leftovers, listeners, privileges, procfs, state
 from .errors import Failure, Interrupted
 from .eventlog import EventLog, say
 from .instance import (is_locked, link_shm_folder, make_shm_folder, remove_file, remove_made_folder,
@@ -96,7 +96,7 @@ def prepare(launch, log):
     write_whole(instance.pid_file, f"{os.getpid()}\n")
     launch.instance_id = instance.read_or_make_id()
     launch.version = config.version() or "(version unknown)"
-    log.event("start", dir=instance.dir, pid=os.getpid(), version=launch.version, account=privileges.name_of(os.geteuid()))
+    log.event("start", dir=instance.dir, pid=os.getpid(), version=launch.version, account=procfs.name_of(os.geteuid()))
     _say_remark(launch, log)
     _look_for_leftovers(launch, log)
     if launch.adopts:
