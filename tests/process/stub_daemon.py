@@ -11,7 +11,7 @@ each one acts, looked up by "io_conn-1", then "io_conn":
     hang       never says `ready`, nor `standby`
     deaf       serves, and ignores SIGTERM
     die        says `ready` (or `standby`) and dies at once
-    slow       serves, and takes 0.4 s to end
+    slow       serves, and takes 0.4 s to end (`version`: what asks for the version waits for 2 s)
     late       takes 0.4 s to come up
     ask        serves, and asks the supervisor for another number of io_conn; its log has the answer
     fail       an md that says `standby`, then an `error:` sentence instead of taking over
@@ -42,6 +42,8 @@ def main():
         print("the store of the stubs is whole")
         return 0
     if "--version" in sys.argv:
+        if behaviour_of("version", 0) == "slow":
+            time.sleep(2)
         print("millrace 0.1.0")
         return 0
     return daemon(role, Arguments(sys.argv[1:]))

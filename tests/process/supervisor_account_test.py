@@ -370,6 +370,16 @@ class TakenOver(AccountCase):
         self.assertTrue((self.group.shm() / "store").read_text().startswith(first))
         self.stops()
 
+    def test_data_of_a_killed_group_of_the_account_s_is_not_lost_by_another_account_s_start(self):
+        self.start_as()
+        first = (self.group.shm() / "store").read_text()
+        self.kill_all()
+        self.fails(self.group.run("start", "--port", self.group.port, "--set", "user=root", "--daemon"), self.group.shm(), "belongs to the account " + NAME)
+        self.start_as()
+        self.assertTrue((self.group.shm() / "store").read_text().startswith(first))
+        self.assertEqual(self.strangers(), [])
+        self.stops()
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,8 +1,10 @@
 """A start after the supervisor alone, or everything, was killed: what runs goes on under the new one, and the data is kept."""
 
+import json
 import os
 import signal
 import socket
+import time
 import unittest
 
 from harness import is_alive, wait_for
@@ -91,6 +93,74 @@ class Adoption(StubCase):
         self.assertEqual(self.group.status()["state"], "running")
         self.stops()
 
+    def test_a_retired_one_goes_on_draining_also_when_nobody_has_noted_it(self):
+        self.group.limits(stop=0.5)
+        self.group.start("--io", 2)
+        links = [self.group.connect() for _ in range(60)]
+        for link in links:
+            self.group.ask(link)
+        self.group.kill("supervisor")
+        retired = self.group.pids()["io_conn-1"]
+        os.kill(retired, signal.SIGUSR1)
+        self.group.start(whole=False)
+        self.group.wait_until_whole()
+        self.assertEqual([each["pid"] for each in self.group.status()["processes"] if each["state"] == "draining"], [retired])
+        time.sleep(1.0)         # longer than what cannot go on has to end by itself
+        for link in links:
+            self.assertEqual(self.group.ask(link), b"+PONG\r\n")
+            link.close()
+        wait_for(lambda: len(self.group.pids()) == 3, 10, "the retired one to go")
+        self.stops()
+
+    def test_a_start_that_is_broken_off_costs_a_living_group_nothing(self):
+        self.group.start("--io", 2)
+        before = self.group.pids()
+        self.group.kill("supervisor")
+        self.group.behave(version="slow")       # md --version: the start has the lock, and has not looked yet
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            begun = len(self.group.events("start"))
+            process = self.group.begin("start", "--port", self.group.port, "--daemon")
+            wait_for(lambda: (self.group.dir / "run" / "supervisor.pid").read_text() == "%d\n" % process.pid, 10, "the lock to be taken")
+            process.send_signal(number)
+            self.assertEqual(process.wait(10), 1)
+            self.assertIn("the start was broken off by " + number.name, process.stderr.read())
+            self.assertEqual(len(self.group.events("start")), begun)
+        self.assertTrue((self.group.shm() / "store").exists())
+        self.group.behave()
+        self.group.start()
+        self.assertEqual(self.group.pids(), before)
+        self.stops()
+
+    def test_what_others_could_not_join_is_replaced_and_the_data_kept(self):
+        self.group.start("--io", 2)
+        run = self.group.dir / "run"
+        for name in ("effective.conf", "md.fifo", "io_conn-0.fifo", "shm/heartbeats", "shm/control", "shm/roster"):
+            before, data = self.group.pids(), (self.group.shm() / "store").read_text()
+            self.group.kill("supervisor")
+            (run / name).unlink()
+            self.group.start()
+            self.assertFalse(set(before.values()) & set(self.group.pids().values()), name)
+            self.assertTrue((self.group.shm() / "store").read_text().startswith(data), name)
+            self.assertEqual(self.group.run("scale", 3).returncode, 0, name)
+            self.assertEqual(self.group.run("scale", 2).returncode, 0, name)
+            wait_for(lambda: len(self.group.pids()) == 4, 10, "the third io_conn to go")
+        self.stops()
+
+    def test_a_damaged_record_of_the_group_is_no_obstacle(self):
+        self.group.start("--io", 2)
+        before, run = self.group.pids(), self.group.dir / "run"
+        record = json.loads((run / "status.json").read_text())
+        for damaged in ("", "[]", json.dumps({**record, "processes": [1, {"role": 5}]}), json.dumps({**record, "generation": "x"})):
+            self.group.kill("supervisor")
+            (run / "status.json").write_text(damaged)
+            self.group.start()
+            self.assertEqual(self.group.pids(), before)
+        self.group.kill("supervisor")
+        (run / "effective.conf").write_text("what = is this\n")
+        self.group.start()
+        self.assertFalse(set(before.values()) & set(self.group.pids().values()))
+        self.stops()
+
     def test_io_conn_that_do_not_answer_are_replaced(self):
         self.group.start("--io", 2)
         before = self.group.pids()
@@ -166,6 +236,34 @@ class Data(StubCase):
         self.group.start()
         self.assertEqual(self.lines()[:len(first)], first)
         self.stops()
+
+    def test_it_outlives_the_files_in_run(self):
+        self.group.start("--io", 1)
+        for name in ("shm", "effective.conf", "status.json"):
+            data = self.lines()
+            self.kill_all()
+            (self.group.dir / "run" / name).unlink()
+            self.group.start()
+            self.assertEqual(self.lines()[:len(data)], data, name)
+        self.stops()
+
+    def test_a_start_that_fails_with_another_shm_dir_does_not_cost_it(self):
+        self.group.start("--io", 1)
+        first, folder = self.lines(), self.group.shm()
+        other = self.group.root / "other shm"
+        other.mkdir()
+        self.kill_all()
+        with socket.create_server(("127.0.0.1", self.group.port)):
+            self.assertIn("already in use", self.group.run("start", "--port", self.group.port, "--set", "shm-dir=%s" % other).stderr)
+        self.group.behave(md="error")
+        self.assertEqual(self.group.run("start", "--port", self.group.port, "--set", "shm-dir=%s" % other, "--daemon").returncode, 1)
+        self.assertEqual((list(other.iterdir()), self.group.shm(), self.lines()), ([], folder, first))
+        self.group.behave()
+        done = self.group.start("--set", "shm-dir=%s" % other)
+        self.assertIn("is removed as soon as this one serves", done.stdout)
+        wait_for(lambda: not folder.exists(), 5, "the old folder to go")
+        self.stops()
+        self.assertEqual(list(other.iterdir()), [])
 
     def test_stop_removes_it(self):
         self.group.start("--io", 1)

@@ -69,6 +69,21 @@ class Deaths(StubCase):
         self.group.behave()
         wait_for(lambda: self.group.status()["state"] == "running", 10, "the group to run")
 
+    def test_status_is_written_as_soon_as_it_can_be_again(self):
+        self.group.start()
+        obstacle = self.group.dir / "run" / "status.json.new"
+        obstacle.mkdir()
+        for _ in range(2):
+            dead = self.group.status()["processes"][3]["pid"] or self.group.events("child_started")[-1]["pid"]
+            os.kill(int(dead), signal.SIGKILL)
+            wait_for(lambda: any(each["pid"] == str(dead) for each in self.group.events("child_died")), 10, "the death")
+            time.sleep(0.3)
+        self.assertEqual(self.group.status()["state"], "degraded")
+        obstacle.rmdir()
+        self.group.wait_until_whole()
+        self.assertEqual(len(self.group.events("status_not_written")), 1)
+        self.stops()
+
     def test_the_only_io_conn_is_not_waited_for(self):
         self.group.start("--io", 1)
         for _ in range(6):

@@ -8,7 +8,7 @@ import resource
 import subprocess
 import time
 
-from . import cgroup, config, control, listeners, privileges, state
+from . import cgroup, config, control, listeners, privileges, procfs, state
 from .errors import Failure
 from .eventlog import say
 from .instance import is_locked
@@ -30,7 +30,7 @@ def run(args):
     say("ok       configuration: every option is known and in range")
     findings = [
         ("programs", _programs),
-        ("account", lambda: privileges.name_of(os.geteuid()) if running else privileges.examine(options, instance)),
+        ("account", lambda: procfs.name_of(os.geteuid()) if running else privileges.examine(options, instance)),
         ("instance folder", lambda: _folders(instance)),
         ("instance id", lambda: instance.read_id() or "none yet; the first start makes one"),
         ("shared memory", lambda: _shm(options, running)),

@@ -34,6 +34,7 @@ class Group:
         self._generation = launch.first_generation - 1      # of the process that was started last
         self._stopping = False
         self._dirty = False
+        self._is_status_written = True
         self._stir = asyncio.Event()    # something has changed
 
     # --- what the control socket asks for ---------------------------------------------------------------------------
@@ -86,12 +87,9 @@ class Group:
             slot.start_unawaited()
             return
         self.log.event("child_adopted", role=slot.role, index=slot.index, pid=process.pid)
-        slot.retiring = is_draining
         slot.adopt(process)
         if is_draining:
-            slot.give_up()
-            self._limit_draining(slot)
-            slot.ended.add_done_callback(lambda _: self._forget_unless_stopping(slot))
+            self.drains(slot)
 
     async def stop(self):
         """Ends everything in order: first those who talk to clients, then the standby, then md."""
@@ -145,8 +143,11 @@ class Group:
         self.log.event("scaled", io_conns=count)
         return len(self._serving()), len(self._of("io_conn")) - len(self._serving())
 
-    async def watch_for_hangs(self):
-        """Ends what does not turn any more, for as long as the supervisor lives. Of an md that serves its standby takes care."""
+    async def watch(self):
+        """Ends what does not turn any more, for as long as the supervisor lives. Of an md that serves its standby takes care.
+
+        It also writes what a full disk has kept out of status.json, as soon as that has room again.
+        """
         pulse = heartbeat.Pulse(self.launch_data.shm_folder)
         while True:
             await asyncio.sleep(HEARTBEAT_S)
@@ -154,6 +155,8 @@ class Group:
                 self._look_for_hangs(pulse)
             except Exception as error:      # noqa: BLE001 (a bug of ours; the watch must go on)
                 self.log.exception("watch for hangs", error)
+            if not self._is_status_written:
+                self.changed()
 
     def _look_for_hangs(self, pulse):
         options = self.launch_data.options
@@ -207,6 +210,15 @@ class Group:
         else:
             self.log.event("child_ready", role=slot.role, index=slot.index, pid=process.pid)
         self._wake_all()
+
+    def drains(self, slot):
+        """A slot's io_conn was retired by an earlier supervisor, which may have died before it noted that."""
+        slot.retiring = True
+        slot.give_up()
+        self._limit_draining(slot)
+        slot.ended.add_done_callback(lambda _: self._forget_unless_stopping(slot))
+        if not self._serving():
+            self._start_unawaited([self._add("io_conn", self._free_indices()[0])])
 
     def waits(self, slot, process):
         """A slot's md has everything mapped and waits for its turn."""
@@ -401,5 +413,8 @@ class Group:
         self.launch_data.notifier.status(self._summary())
         try:
             state.write(self.launch_data.instance, self.record())
+            self._is_status_written = True
         except Failure as error:
-            self.log.event("status_not_written", what=error)
+            if self._is_status_written:     # of many failures in a row the first one says it
+                self.log.event("status_not_written", what=error)
+            self._is_status_written = False

@@ -201,12 +201,20 @@ def make_shm_folder(instance, instance_id, shm_dir):
     try:
         _remove_own_folder(path)
         os.mkdir(path, 0o700)
-        remove_file(instance.shm_link)
-        os.symlink(path, instance.shm_link)
     except OSError as error:
         raise Failure(f"the shared memory folder {path} cannot be made: {error.strerror}; "
                       "name a folder on a tmpfs with --set shm-dir=FOLDER") from None
+    link_shm_folder(instance, path)
     return path
+
+
+def link_shm_folder(instance, path):
+    """Makes DIR/run/shm point to the shared memory folder. Raises Failure."""
+    try:
+        remove_file(instance.shm_link)
+        os.symlink(path, instance.shm_link)
+    except OSError as error:
+        raise Failure(f"{instance.shm_link} cannot be made: {error.strerror}") from None
 
 
 def _remove_own_folder(path):

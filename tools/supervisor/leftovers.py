@@ -10,13 +10,14 @@ was killed; the folder alone would miss the daemons of an instance that was move
 import os
 import select
 import signal
+import stat
 import time
 
-from . import listeners, state
+from . import config, heartbeat, listeners, state
 from .errors import Failure
-from .instance import remove_file, remove_run_files, remove_shm_folder
+from .instance import is_fifo, link_shm_folder, remove_file, remove_run_files, remove_shm_folder
 from .limits import KILL_S, STOP_S
-from .procfs import all_pids, arguments, owner, start_ticks
+from .procfs import all_pids, arguments, name_of, owner, start_ticks
 
 
 class Leftover:
@@ -157,16 +158,23 @@ class Inheritance:
         self.missing = missing
 
 
-def inherit(instance, log):
+def inherit(instance, options, log):
     """What can be taken over; None if there is nothing, and then nothing is left. REQUIRES: the lock."""
     found = find(instance)
-    folder = _shm_folder(instance)
-    has_store = folder is not None and os.path.exists(os.path.join(folder, "store"))
-    if not has_store or not os.path.exists(instance.effective_conf):
+    folder = _shm_folder(instance, options)
+    if folder is None:
         for each in found:
             os.close(each.pidfd)
         clear(instance, log)
         return None
+    if os.path.realpath(instance.shm_link) != os.path.realpath(folder):
+        link_shm_folder(instance, folder)
+    lost = _lost(instance, folder, found)
+    if lost:
+        log.event("leftovers", pids=",".join(str(each.pid) for each in found),
+                  reason=f"{lost} is lost or damaged: they are replaced, and the data is kept")
+        _end_all(found, log)
+        found = []
     kept = _one_for_each_place(found, log)
     if not kept:
         keep_store(folder)
@@ -179,13 +187,53 @@ def inherit(instance, log):
     return Inheritance(folder, kept, draining, missing)
 
 
-def _shm_folder(instance):
-    """The folder of shared memory that run/shm names, if it is this instance's own."""
+# Without these those that run go on, but nobody could join them.
+_JOINS_A_GROUP = (heartbeat.NAME, "control", "roster")
+
+
+def _lost(instance, folder, found):
+    """What those that run have and others could not open any more; None if they can be guarded."""
+    if not found:
+        return None
     try:
-        path = os.readlink(instance.shm_link)
+        config.Settings.running(instance).options()
+    except Failure:
+        return instance.effective_conf
+    files = [os.path.join(folder, name) for name in _JOINS_A_GROUP] + [instance.effective_conf]
+    fifos = [instance.fifo("io_conn" if each.role == "io_conn" else "md", each.index) for each in found]
+    return next((path for path in files if not os.path.isfile(path)), None) or next((path for path in fifos if not is_fifo(path)), None)
+
+
+def _shm_folder(instance, options):
+    """This instance's own folder of shared memory with a store in it; None if there is none. Raises Failure if it is another account's.
+
+    run/ may have been tidied up by somebody, but the data outlives that: the folder's name says whose it is.
+    """
+    try:
         own = instance.shm_name(instance.read_id() or "none")
-        return path if os.path.basename(path) == own and os.path.isdir(path) and os.stat(path).st_uid == os.geteuid() else None
-    except (OSError, Failure):
+    except Failure:
+        return None
+    candidates = [state.read(instance).get("shm"), os.path.join(options.shm_dir, own)]
+    try:
+        candidates.insert(0, os.readlink(instance.shm_link))
+    except OSError:
+        pass
+    for path in candidates:
+        uid = _owner_of_store(path) if path and os.path.basename(path) == own else None
+        if uid == os.geteuid():
+            return path
+        if uid is not None:
+            raise Failure(f"the data of the group before, in {path}, belongs to the account {name_of(uid)}: start as that account, "
+                          "or 'millrace stop' as that account to give the data up")
+    return None
+
+
+def _owner_of_store(path):
+    """The account (uid) of a folder of shared memory with a store in it; None if this is none."""
+    try:
+        found = os.lstat(path)
+        return found.st_uid if stat.S_ISDIR(found.st_mode) and os.path.exists(os.path.join(path, "store")) else None
+    except OSError:
         return None
 
 
@@ -226,14 +274,18 @@ def clear(instance, log):
     found = find(instance)
     if found:
         log.event("leftovers", pids=",".join(str(each.pid) for each in found))
-        immortal = end(found, log)
-        if immortal:
-            raise Failure(f"process {immortal[0].pid} of the earlier group does not end even after SIGKILL "
-                          "(it waits in the kernel, often for a disk): mend that, then try again")
+        _end_all(found, log)
     content = state.read(instance)
     _remove_sockets(instance)
     remove_shm_folder(instance, also=[content.get("shm")])
     return len(found)
+
+
+def _end_all(found, log):
+    immortal = end(found, log)
+    if immortal:
+        raise Failure(f"process {immortal[0].pid} of the earlier group does not end even after SIGKILL "
+                      "(it waits in the kernel, often for a disk): mend that, then try again")
 
 
 def remove_all(instance, log):

@@ -23,7 +23,7 @@ from .errors import Failure
 from .instance import OURS_IN_RUN
 from .limits import FILES_BESIDE_CLIENTS
 from .notify import FIRST_DESCRIPTOR, given_sockets
-from .procfs import privileged_ports_end
+from .procfs import name_of, privileged_ports_end
 
 DEFAULT_ACCOUNT = os.environ.get("MILLRACE_DEFAULT_USER", "millrace")     # tests, which root may run, stay root with "root"
 
@@ -110,14 +110,6 @@ def examine(options, instance):
     if obstacle:
         raise Failure(f"{account.pw_name} cannot reach {obstacle}: let it pass (chmod o+x), use another --dir, or name another account with 'user'")
     return account.pw_name
-
-
-def name_of(uid):
-    """The account's name; of an account without one, the number."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def become(account):

@@ -1,6 +1,7 @@
 """What /proc tells about a process. A pid alone is never trusted: it may have been given to somebody else."""
 
 import os
+import pwd
 import time
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -74,6 +75,14 @@ def owner(pid):
             return next(int(line.split()[2]) for line in file if line.startswith("Uid:"))
     except (OSError, StopIteration, ValueError, IndexError):
         return None
+
+
+def name_of(uid):
+    """The account's name; of an account without one, the number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def privileged_ports_end():

@@ -36,7 +36,7 @@ class Backoff:
 class Slot:
     """Keeps a process alive in one place of the group.
 
-    host  the Group: launch(slot) starts a process; serves(), waits(), died(), pausing() and changed() hear what happens
+    host  the Group: launch(slot) starts a process; serves(), waits(), drains(), died(), pausing() and changed() hear what happens
     """
 
     def __init__(self, role, index, host):
@@ -127,7 +127,9 @@ class Slot:
 
     def hear(self, process, word):
         """A word of the process on its ready-fd. `status` is true from here on."""
-        if word == "draining" and process is self.process and self.retiring:
+        if word == "draining" and process is self.process:
+            if not self.retiring:
+                self._host.drains(self)
             self._enter("draining")
             self._settle()
         if process is not self.process or self._unwanted.is_set():

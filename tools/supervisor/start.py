@@ -11,10 +11,10 @@ import signal
 import sys
 import time
 
-from . import check, config, control, detach, heartbeat, leftovers, listeners, privileges, state
+from . import check, config, control, detach, heartbeat, leftovers, listeners, privileges, procfs, state
 from .errors import Failure, Interrupted
 from .eventlog import EventLog, say
-from .instance import (is_locked, make_shm_folder, remove_file, remove_made_folder,
+from .instance import (is_locked, link_shm_folder, make_shm_folder, remove_file, remove_made_folder,
                        remove_run_files, remove_shm_folder,
                        take_lock, write_whole)
 from .limits import FILES_BESIDE_CLIENTS, KILL_S
@@ -40,6 +40,8 @@ class Launch:
         self.control_socket = None
         self.listeners = {}
         self.inheritance = None     # what a dead supervisor has left, if it can be used
+        self.owns_files = False     # an earlier life has left nothing that is of use: all that is in run/ and shm-dir is this start's
+        self.left_behind = None     # the shared memory folder of the group before, if this one has it elsewhere
         self.notifier = Notifier()
         self.kept = None            # md's sentence about the data that it has found
 
@@ -94,7 +96,7 @@ def prepare(launch, log):
     write_whole(instance.pid_file, f"{os.getpid()}\n")
     launch.instance_id = instance.read_or_make_id()
     launch.version = config.version() or "(version unknown)"
-    log.event("start", dir=instance.dir, pid=os.getpid(), version=launch.version, account=privileges.name_of(os.geteuid()))
+    log.event("start", dir=instance.dir, pid=os.getpid(), version=launch.version, account=procfs.name_of(os.geteuid()))
     _say_remark(launch, log)
     _look_for_leftovers(launch, log)
     if launch.adopts:
@@ -112,9 +114,7 @@ def _make_anew(launch, log):
     check.shm_room(launch.options)
     inherited = launch.inheritance.shm_folder if launch.inheritance is not None else None
     if inherited is not None and os.path.dirname(inherited) != launch.options.shm_dir:
-        remove_made_folder(inherited)
-        say(f"millrace: shm-dir is {launch.options.shm_dir} now: the data of the group that was killed, in {inherited}, was removed")
-        inherited = None
+        launch.left_behind, inherited = inherited, None
     launch.shm_folder = inherited or make_shm_folder(instance, launch.instance_id, launch.options.shm_dir)
     heartbeat.make(launch.shm_folder)
     write_whole(instance.effective_conf, launch.settings.effective())
@@ -124,6 +124,9 @@ def _make_anew(launch, log):
     launch.listeners = listeners.open_all(launch.options, instance.dir, given)
     listeners.close(item for item in given.items() if item[0] not in launch.listeners)
     listeners.adjust(launch.listeners, launch.options)
+    if launch.left_behind:
+        say(f"millrace: shm-dir is {launch.options.shm_dir} now: the data of the group that was killed, in {launch.left_behind}, "
+            "is removed as soon as this one serves")
 
 
 def _adopt(launch, log):
@@ -150,6 +153,7 @@ def supervise(launch, log, on_ready):
     """Runs the group until it is told to stop; gives the exit status. Raises Failure if it did not come up."""
     def ready():
         launch.ready = True
+        remove_made_folder(launch.left_behind)
         launch.notifier.ready()
         launch.notifier.keep(listeners.tcp_of(launch.listeners))
         on_ready()
@@ -169,11 +173,17 @@ def release(launch):
     group before: the next one finds all that this one has found."""
     if launch.lock_fd is None:
         return
-    if launch.inheritance is None or launch.ready:
+    if launch.owns_files or launch.ready:
         listeners.close(launch.listeners.items())
         remove_made_folder(launch.shm_folder)   # by its path: DIR, which knows it too, may have been deleted meanwhile
         remove_shm_folder(launch.instance)
         remove_run_files(launch.instance)
+    elif launch.left_behind:
+        remove_made_folder(launch.shm_folder)
+        link_shm_folder(launch.instance, launch.left_behind)
+    elif launch.inheritance is None:    # broken off before anybody has looked: a living group may have all the rest
+        remove_file(launch.instance.pid_file)
+        remove_file(launch.instance.lock)
     if launch.control_socket is not None:
         launch.control_socket.close()
     os.close(launch.lock_fd)
@@ -201,7 +211,8 @@ def _look_for_leftovers(launch, log):
     """What an earlier life of this instance left, and the generation from which this one counts."""
     known = state.read(launch.instance)
     launch.first_generation = max(int(time.time() * 1000), int(known.get("generation", 0)) + 1)
-    launch.inheritance = leftovers.inherit(launch.instance, log)
+    launch.inheritance = leftovers.inherit(launch.instance, launch.options, log)
+    launch.owns_files = launch.inheritance is None
     if launch.adopts:
         pids = [str(each.pid) for each in launch.inheritance.processes]
         log.event("adopting", pids=",".join(pids))

@@ -43,7 +43,18 @@ def read(instance):
         return {}
     if not isinstance(content, dict) or content.get("folder") != instance.identity():
         return {}
-    return content
+    return content if _is_whole(content) else {}
+
+
+def _is_whole(content):
+    """Whether what others rely on has the shape that record() gives it."""
+    processes = content.get("processes")
+    return (isinstance(processes, list) and isinstance(content.get("sockets"), list) and type(content.get("generation")) is int
+            and isinstance(content.get("shm"), (str, type(None)))
+            and all(isinstance(each, dict) and isinstance(each.get("role"), str) and isinstance(each.get("state"), str)
+                    and type(each.get("index")) is int and type(each.get("restarts")) is int
+                    and all(isinstance(each.get(name), (int, type(None))) for name in ("pid", "ticks"))
+                    for each in processes))
 
 
 def _seen(process):

@@ -64,7 +64,7 @@ class Supervisor:
             await self._unless_stopped(self._group.adopt(inheritance) if adopts else self._group.start())
             self._log.event("serving", pid=self._launch.supervisor_pid)
             self._on_ready()
-            tasks = [asyncio.create_task(self._group.watch_for_hangs()), asyncio.create_task(self._feed_watchdog())]
+            tasks = [asyncio.create_task(self._group.watch()), asyncio.create_task(self._feed_watchdog())]
             await self._stop.wait()
             self._launch.notifier.stopping()
             for task in tasks:
