@@ -153,6 +153,17 @@ class Adoption(StubCase):
             wait_for(lambda: len(self.group.pids()) == 4, 10, "the third io_conn to go")
         self.stops()
 
+    def test_what_cannot_be_heard_is_replaced_by_one_each(self):
+        for name in ("md-0.words", "md-1.words", "io_conn-0.words"):
+            self.group.start("--io", 2)
+            self.group.kill("supervisor")
+            (self.group.dir / "run" / name).unlink()
+            self.group.start()
+            self.assertEqual((len(self.group.pids()), len(self.group.events("not_adopted"))), (4, 1), name)
+            self.assertEqual(len(self.group.events("child_started")), 5, name)
+            self.stops()
+            (self.group.dir / "log" / "supervisor.log").unlink()
+
     def test_a_damaged_record_of_the_group_is_no_obstacle(self):
         self.group.start("--io", 2)
         before, run = self.group.pids(), self.group.dir / "run"
