@@ -7,10 +7,13 @@
 //          are the exception to "one writer": client ids, `changes` and `orders`, and the numbers of what is noted
 //          (diagnostics.h), are taken with fetch_add by any process, so that they rise over all of them; a word lost or set by a
 //          faulty io_conn costs numbering, nothing else.
-// Order when an io_conn joins: make rings-<i> (channel.h) -> line: park, state -> generation (release) -> changes
+// Order when an io_conn joins: generation = 0 -> make rings-<i> (channel.h) -> line: life, park, state -> generation (release) -> changes
 // (fetch_add, release) -> wake md. md reads `changes` (acquire) once a turn and looks at the lines when it moved.
+// An io_conn holds the robust mutex `life` for its whole life. The kernel marks it before it closes the dead process's sockets: a client that sees its
+// connection end may go on elsewhere, and md executes nothing any more of what it had sent before (owner_lives).
 #pragma once
 
+#include <linux/futex.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -68,6 +71,25 @@ struct RosterLine {
     std::atomic<uint32_t> yielding;  ///< 1: it has left a waiting connection to a process with fewer (io_conn/acceptor.h)
     std::atomic<uint64_t> reading;   ///< number of a commit since which it reads the store directly; 0: it does not (T9)
     std::atomic<uint64_t> pause_followed;  ///< word of CLIENT PAUSE that it follows (io_conn/server_pause.cc, U1)
+    pthread_mutex_t life;
+
+    /// Takes `life`. Only for the io_conn whose line this is, while its generation is 0.
+    void begin_life() {
+        pthread_mutexattr_t attributes;
+        pthread_mutexattr_init(&attributes);
+        pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+        pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+        pthread_mutex_init(&life, &attributes);
+        pthread_mutexattr_destroy(&attributes);
+        pthread_mutex_lock(&life);
+    }
+
+    /// Whether the io_conn that has made the channel of this generation has not died. The order of the two looks matters: a successor takes the
+    /// generation away before it makes `life` anew.
+    bool owner_lives(uint64_t of_generation) {
+        const auto word = static_cast<unsigned>(std::atomic_ref<int>(life.__data.__lock).load(std::memory_order_acquire));
+        return (word & FUTEX_OWNER_DIED) == 0 && generation.load(std::memory_order_acquire) == of_generation;
+    }
 };
 static_assert(sizeof(RosterLine) == kCacheLineDistance);
 
@@ -82,9 +104,9 @@ struct Roster {
     RosterLine lines[kMaxIoConns];
 };
 inline constexpr uint64_t kRosterLayout =
-    layout_hash("roster-5", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, orders), offsetof(Roster, lines), kMaxIoConns,
+    layout_hash("roster-6", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, orders), offsetof(Roster, lines), kMaxIoConns,
                              offsetof(RosterLine, turns), offsetof(RosterLine, pid), offsetof(RosterLine, state),
                              offsetof(RosterLine, park), offsetof(RosterLine, connections),
-                             offsetof(RosterLine, yielding), offsetof(RosterLine, reading), offsetof(RosterLine, pause_followed)});
+                             offsetof(RosterLine, yielding), offsetof(RosterLine, reading), offsetof(RosterLine, pause_followed), offsetof(RosterLine, life), sizeof(pthread_mutex_t)});
 
 }  // namespace millrace

@@ -108,6 +108,7 @@ void Server::turn() {
     take_replies();
     if (look_for_lost_) send_lost_again();
     send_dirty();
+    if (!condemned_.empty()) close_condemned();
 }
 
 bool Server::idle() {

@@ -63,6 +63,7 @@ class Server {
     static constexpr size_t kQueuedLocalMax = 1000;        ///< commands of a transaction that io_conn answers: their replies are all held
     static constexpr int kPatienceMs = 5;                  ///< between looks for the end of a pause
     static constexpr uint64_t kPeerPatienceUs = 1'000'000; ///< for other io_conn to close connections, or to follow a pause
+    static constexpr uint64_t kCondemnedPatienceUs = 1'000'000;
     static constexpr int kStopPatienceMs = 1000;           ///< for owed replies, when the process is told to end
 
     explicit Server(Daemon& daemon);
@@ -125,6 +126,8 @@ class Server {
     void close_connection(Connection& connection);
     void close_if_done(Connection& connection);
     void set_socket_options(int fd);
+    void close_when_executed(Connection& connection);
+    void close_condemned();
     void close_idle_connections();
     void on_supervisor_answer(ConnectionId who, const SupervisorAnswer& answer);
 
@@ -242,6 +245,12 @@ class Server {
     std::unique_ptr<Acceptor> acceptor_;
     std::unique_ptr<SupervisorLink> supervisor_;
     RespDecoder decoder_;
+    /// One that CLIENT KILL closes as soon as md has executed what it had been handed.
+    struct Condemned {
+        ConnectionId who;
+        uint64_t close_at_us;
+    };
+    std::vector<Condemned> condemned_;
     std::vector<Connection*> ready_, ready_now_, dirty_, dirty_now_, ring_waiters_, patient_;
     std::vector<ConnectionId> to_forget_;
     std::vector<uint64_t> to_release_;   ///< reply records

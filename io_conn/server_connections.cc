@@ -274,8 +274,28 @@ void Server::close_clients(std::span<const uint64_t> clients, const Connection* 
         Connection& connection = connections_.at(slot);
         if (!connection.open() || !std::ranges::binary_search(wanted, connection.client_id)) continue;
         if (&connection == except) connection.close_after_replies = true;
-        else close_connection(connection);
+        else if (connection.sent == connection.arrived || connection.outgoing != nullptr) close_connection(connection);
+        else close_when_executed(connection);
     }
+}
+
+/// A client that sees its connection closed may go on elsewhere: nothing that it had sent before may be executed after that. Of an md that does not
+/// answer this cannot be waited for without end.
+void Server::close_when_executed(Connection& connection) {
+    connection.close_after_replies = true;
+    condemned_.push_back({connection.id(), now_us_ + kCondemnedPatienceUs});
+    look_again_soon();
+}
+
+void Server::close_condemned() {
+    std::erase_if(condemned_, [this](const Condemned& each) {
+        Connection* const connection = connections_.find(each.who);
+        if (connection == nullptr) return true;
+        if (connection->sent != connection->arrived && now_us_ < each.close_at_us) return false;
+        close_connection(*connection);
+        return true;
+    });
+    if (!condemned_.empty()) look_again_soon();
 }
 
 void Server::close_idle_connections() {

@@ -212,6 +212,11 @@ bool Loop::serve_channels() {
     for (unsigned turn = 0, i = next_; turn < highest_; ++turn, i = i + 1 == highest_ ? 0 : i + 1) {
         ChannelServer* channel = channels_[i].get();
         if (channel == nullptr) continue;
+        if (!roster_->lines[i].owner_lives(channel->generation())) {
+            refused_generation_[i] = channel->generation();  // nothing more of it is executed
+            channels_[i].reset();
+            continue;
+        }
         const ChannelServer::Turn result = channel->serve(turn_began_us_ + kTurnBudgetUs);
         worked |= result == ChannelServer::Turn::worked;
         if (result != ChannelServer::Turn::faulty) continue;

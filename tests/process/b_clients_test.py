@@ -7,6 +7,7 @@ import time
 import unittest
 
 from compare import CompareCase, start_sides, stop_sides
+from counting_load import server_of
 from harness import FreshInstanceCase, all_up, needs_millrace, wait_for
 from wire import WireClosed, encode
 
@@ -125,6 +126,64 @@ class Clients(FreshInstanceCase):
         wire = self.instance.wire()
         self.addCleanup(wire.close)
         wait_for(lambda: not set(self.ids[:6]) & set(self.lines(wire)), 10, "the ordered ends of connections")
+
+    def closed_after(self, wires):
+        """Reads what the wires still get, to their ends. Gives the seconds that this took."""
+        began = time.monotonic()
+        for wire in wires:
+            with self.assertRaises(WireClosed):
+                while True:
+                    wire.reply()
+        return time.monotonic() - began
+
+    def by_io_conn(self):
+        """{pid: wires} of those whose io_conn is not the killer's."""
+        port, pids = self.instance.port, self.instance.pids("io_conn")
+        places = {}
+        for _ in range(16):
+            wire = self.instance.wire()
+            self.addCleanup(wire.close)
+            wire.command("PING")
+            places.setdefault(server_of(port, wire.socket.getsockname()[1], pids), []).append(wire)
+        places.pop(server_of(port, self.killer.socket.getsockname()[1], pids), None)
+        return places
+
+    def end_what_md_has_to_do(self, end):
+        """end(pid, its wires) while md has much of theirs to do: none of it is done after their clients have seen their ends."""
+        self.assertEqual(self.killer.command("SET", "some", "x" * 400_000), b"+OK\r\n")
+        places = self.by_io_conn()
+        victim, *others = places
+        for wire in places[victim]:
+            wire.send((encode("BITCOUNT", "some") + encode("SET", "late", "old")) * 100)
+        time.sleep(0.02)
+        end(victim, places[victim])
+        self.closed_after(places[victim])
+        self.assertEqual(places[others[0]][0].command("SET", "late", "new"), b"+OK\r\n")
+        time.sleep(1.0)
+        self.assertEqual(places[others[0]][0].command("GET", "late"), b"$3\r\nnew\r\n")
+
+    def test_nothing_of_a_killed_client_is_executed_after_its_end(self):
+        def end(_, wires):
+            for wire in wires:
+                address = "%s:%d" % wire.socket.getsockname()
+                self.assertEqual(self.killer.command("CLIENT", "KILL", address), b"+OK\r\n")
+        self.end_what_md_has_to_do(end)
+
+    def test_nothing_of_a_killed_io_conn_is_executed_after_its_end(self):
+        for _ in range(3):
+            self.end_what_md_has_to_do(lambda pid, _: os.kill(pid, signal.SIGKILL))
+            wait_for(lambda: all_up(self.instance), 20, "the io_conn's successor")
+
+    def test_a_killed_client_does_not_wait_long_for_an_md_that_does_not_answer(self):
+        serving = self.instance.pids("md")[0]
+        os.kill(serving, signal.SIGSTOP)
+        try:
+            self.wires[0].send(encode("SET", "a", "1"))
+            wait_for(lambda: self.lines()[self.ids[0]]["cmd"] == "set", 5, "the request to be read")
+            self.assertEqual(self.killer.command("CLIENT", "KILL", "ID", str(self.ids[0])), b":1\r\n")
+            self.assertLess(self.closed_after(self.wires[:1]), 2.5)
+        finally:
+            os.kill(serving, signal.SIGCONT)
 
     def test_an_io_conn_that_was_restarted_takes_part(self):
         victim = self.instance.processes("io_conn")[1]["pid"]

@@ -16,6 +16,17 @@ class Adoption(StubCase):
         self.group.kill("supervisor")
         return self.group.start(*arguments, **options)
 
+    def connect_to_the_last_one(self):
+        """Connections to io_conn 1, which scale ends first."""
+        other = self.group.pids()["io_conn-0"]
+        os.kill(other, signal.SIGSTOP)
+        links = [self.group.connect() for _ in range(5)]
+        for link in links:
+            self.assertEqual(self.group.ask(link), b"+PONG\r\n")
+            self.addCleanup(link.close)
+        os.kill(other, signal.SIGCONT)
+        return links
+
     def test_nothing_is_restarted(self):
         self.group.start("--io", 2)
         before, old = self.group.pids(), self.group.status()["supervisor_pid"]
@@ -79,9 +90,7 @@ class Adoption(StubCase):
 
     def test_a_retired_one_goes_on_draining(self):
         self.group.start("--io", 2)
-        links = [self.group.connect() for _ in range(60)]
-        for link in links:
-            self.group.ask(link)
+        links = self.connect_to_the_last_one()
         self.assertEqual(self.group.run("scale", 1).returncode, 0)
         draining = [each["pid"] for each in self.group.status()["processes"] if each["state"] == "draining"]
         self.assertEqual(len(draining), 1)
@@ -96,9 +105,7 @@ class Adoption(StubCase):
     def test_a_retired_one_goes_on_draining_also_when_nobody_has_noted_it(self):
         self.group.limits(stop=0.5)
         self.group.start("--io", 2)
-        links = [self.group.connect() for _ in range(60)]
-        for link in links:
-            self.group.ask(link)
+        links = self.connect_to_the_last_one()
         self.group.kill("supervisor")
         retired = self.group.pids()["io_conn-1"]
         os.kill(retired, signal.SIGUSR1)
@@ -145,6 +152,17 @@ class Adoption(StubCase):
             self.assertEqual(self.group.run("scale", 2).returncode, 0, name)
             wait_for(lambda: len(self.group.pids()) == 4, 10, "the third io_conn to go")
         self.stops()
+
+    def test_what_cannot_be_heard_is_replaced_by_one_each(self):
+        for name in ("md-0.words", "md-1.words", "io_conn-0.words"):
+            self.group.start("--io", 2)
+            self.group.kill("supervisor")
+            (self.group.dir / "run" / name).unlink()
+            self.group.start()
+            self.assertEqual((len(self.group.pids()), len(self.group.events("not_adopted"))), (4, 1), name)
+            self.assertEqual(len(self.group.events("child_started")), 5, name)
+            self.stops()
+            (self.group.dir / "log" / "supervisor.log").unlink()
 
     def test_a_damaged_record_of_the_group_is_no_obstacle(self):
         self.group.start("--io", 2)

@@ -84,7 +84,8 @@ class Group:
             self.log.event("not_adopted", role=slot.role, index=slot.index, pid=leftover.pid, cause=error)
             leftover.send(signal.SIGKILL)
             os.close(leftover.pidfd)
-            slot.start_unawaited()
+            if slot.role == "io_conn":      # an empty place of md is seen by adopt(): started here too, it would have two processes
+                slot.start_unawaited()
             return
         self.log.event("child_adopted", role=slot.role, index=slot.index, pid=process.pid)
         slot.adopt(process)
