@@ -71,10 +71,13 @@ struct RosterLine {
     std::atomic<uint32_t> yielding;  ///< 1: it has left a waiting connection to a process with fewer (io_conn/acceptor.h)
     std::atomic<uint64_t> reading;   ///< number of a commit since which it reads the store directly; 0: it does not (T9)
     std::atomic<uint64_t> pause_followed;  ///< word of CLIENT PAUSE that it follows (io_conn/server_pause.cc, U1)
-    pthread_mutex_t life;
+    // On a line of its own: md looks at it in every turn, and the owner writes `turns` in each of its own.
+    alignas(kCacheLineDistance) pthread_mutex_t life;
+    std::atomic<uint64_t> life_generation;  ///< of the process that has taken `life`; 0 while that changes
 
     /// Takes `life`. Only for the io_conn whose line this is, while its generation is 0.
-    void begin_life() {
+    void begin_life(uint64_t own_generation) {
+        life_generation.store(0, std::memory_order_release);
         pthread_mutexattr_t attributes;
         pthread_mutexattr_init(&attributes);
         pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
@@ -82,16 +85,17 @@ struct RosterLine {
         pthread_mutex_init(&life, &attributes);
         pthread_mutexattr_destroy(&attributes);
         pthread_mutex_lock(&life);
+        life_generation.store(own_generation, std::memory_order_release);
     }
 
     /// Whether the io_conn that has made the channel of this generation has not died. The order of the two looks matters: a successor takes the
     /// generation away before it makes `life` anew.
     bool owner_lives(uint64_t of_generation) {
         const auto word = static_cast<unsigned>(std::atomic_ref<int>(life.__data.__lock).load(std::memory_order_acquire));
-        return (word & FUTEX_OWNER_DIED) == 0 && generation.load(std::memory_order_acquire) == of_generation;
+        return (word & FUTEX_OWNER_DIED) == 0 && life_generation.load(std::memory_order_acquire) == of_generation;
     }
 };
-static_assert(sizeof(RosterLine) == kCacheLineDistance);
+static_assert(sizeof(RosterLine) == 2 * kCacheLineDistance);
 
 struct Roster {
     alignas(kCacheLineDistance) std::atomic<uint64_t> next_client_id;
@@ -107,6 +111,6 @@ inline constexpr uint64_t kRosterLayout =
     layout_hash("roster-6", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, orders), offsetof(Roster, lines), kMaxIoConns,
                              offsetof(RosterLine, turns), offsetof(RosterLine, pid), offsetof(RosterLine, state),
                              offsetof(RosterLine, park), offsetof(RosterLine, connections),
-                             offsetof(RosterLine, yielding), offsetof(RosterLine, reading), offsetof(RosterLine, pause_followed), offsetof(RosterLine, life), sizeof(pthread_mutex_t)});
+                             offsetof(RosterLine, yielding), offsetof(RosterLine, reading), offsetof(RosterLine, pause_followed), offsetof(RosterLine, life), sizeof(pthread_mutex_t), offsetof(RosterLine, life_generation)});
 
 }  // namespace millrace

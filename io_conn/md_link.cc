@@ -29,7 +29,7 @@ MdLink::MdLink(const Daemon& daemon) {
     line_->yielding.store(0, std::memory_order_relaxed);
     line_->reading.store(0, std::memory_order_relaxed);  // what a killed predecessor had published (T9)
     line_->pause_followed.store(0, std::memory_order_relaxed);
-    line_->begin_life();
+    line_->begin_life(arguments.generation);
     line_->pid.store(static_cast<uint32_t>(getpid()), std::memory_order_relaxed);
     line_->state.store(static_cast<uint32_t>(IoConnState::serving), std::memory_order_relaxed);
     line_->generation.store(arguments.generation, std::memory_order_release);
