@@ -216,7 +216,7 @@ def _look_for_leftovers(launch, log):
     if launch.adopts:
         pids = [str(each.pid) for each in launch.inheritance.processes]
         log.event("adopting", pids=",".join(pids))
-        say(f"millrace: an earlier supervisor had died: its {len(pids)} daemon{'s' if len(pids) > 1 else ''} go on under this one")
+        say(f"millrace: an earlier supervisor had died: its {len(pids)} daemon{'s go' if len(pids) > 1 else ' goes'} on under this one")
     else:
         remove_file(launch.instance.status_file)
 
