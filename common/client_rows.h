@@ -18,7 +18,6 @@
 
 namespace millrace {
 
-/// What CLIENT LIST tells of a connection, but for what changes all the time.
 /// An end of a connection; a Unix socket has none.
 struct ClientAddress {
     uint8_t family = 0;  ///< 4, 6, or 0: none
@@ -30,6 +29,7 @@ struct ClientAddress {
     std::string text() const;
 };
 
+/// What CLIENT LIST tells of a connection, but for what changes all the time.
 struct ClientInfo {
     static constexpr size_t kNameBytes = 64;
     static constexpr size_t kLibraryBytes = 32;

@@ -1,9 +1,7 @@
 // See heartbeat.h. Runs in every daemon.
 #include "common/heartbeat.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <boost/interprocess/file_mapping.hpp>
 

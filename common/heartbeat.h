@@ -18,7 +18,7 @@
 
 namespace millrace {
 
-inline constexpr unsigned kHeartbeatPlaces = 2 + kMaxIoConns;
+inline constexpr unsigned kHeartbeatPlaces = kMdPlaces + kMaxIoConns;
 inline constexpr uint64_t kHeartbeatBytes = kHeartbeatPlaces * kCacheLineDistance;
 
 class Heartbeat {

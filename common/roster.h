@@ -36,6 +36,16 @@ void for_each_place(Visit&& visit) {
     for (unsigned index = 0; index < kMaxIoConns; ++index) visit("io_conn", index);
 }
 
+/// A mutex between processes, which the kernel marks when its holder dies.
+inline void make_robust_mutex(pthread_mutex_t& mutex) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
 struct Control {
     alignas(kCacheLineDistance) std::atomic<uint64_t> md_epoch;  ///< number of md that have served in this segment's life
     std::atomic<uint32_t> md_pid;
@@ -78,12 +88,7 @@ struct RosterLine {
     /// Takes `life`. Only for the io_conn whose line this is, while its generation is 0.
     void begin_life(uint64_t own_generation) {
         life_generation.store(0, std::memory_order_release);
-        pthread_mutexattr_t attributes;
-        pthread_mutexattr_init(&attributes);
-        pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-        pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-        pthread_mutex_init(&life, &attributes);
-        pthread_mutexattr_destroy(&attributes);
+        make_robust_mutex(life);
         pthread_mutex_lock(&life);
         life_generation.store(own_generation, std::memory_order_release);
     }

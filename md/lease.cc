@@ -22,15 +22,6 @@ namespace millrace::md {
 
 namespace {
 
-void make_mutex(pthread_mutex_t& mutex) {
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    pthread_mutex_init(&mutex, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-}
-
 /// Whether a process is on its way out: the kernel's flag for that in proc(5).
 bool is_exiting(uint32_t pid) {
     constexpr unsigned kExitingFlag = 0x4;
@@ -52,7 +43,7 @@ Lease::Lease(Daemon& daemon) : daemon_(daemon), live_(daemon.options()) {
         control_segment_ = Segment::attach(spec, Access::read_write);
     } else {
         control_segment_ = Segment::create(spec);
-        make_mutex(control_segment_.payload<Control>()->lease);
+        make_robust_mutex(control_segment_.payload<Control>()->lease);
         control_segment_.publish();
     }
     control_ = control_segment_.payload<Control>();

@@ -56,15 +56,15 @@ def wait_for(condition, seconds, what):
         time.sleep(0.01)
 
 
-def free_port():
-    for port in random.SystemRandom().sample(range(FIRST_PORT, LAST_PORT), 200):
+def free_port(ports=range(FIRST_PORT, LAST_PORT)):
+    for port in random.SystemRandom().sample(ports, min(len(ports), 200)):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
                 return port
             except OSError:
                 continue
-    raise Failed("no free port between %d and %d" % (FIRST_PORT, LAST_PORT))
+    raise Failed("no free port in %r" % ports)
 
 
 def new_folder(kind):

@@ -11,9 +11,10 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from harness import CONTROL, is_alive, wait_for
+from harness import CONTROL, free_port, is_alive, wait_for
 from supervisor_case import STUB, StubCase
 
+PRIVILEGED_PORTS = range(600, 1024)     # only root may listen on them
 NAME = "nobody"         # there is one on every Debian, and nothing is its
 
 
@@ -29,18 +30,6 @@ def why_not():
         if subprocess.run(["/usr/bin/test", "-r", path], user=account.pw_uid, group=account.pw_gid, extra_groups=[], check=False).returncode:
             return "the account %s cannot read %s" % (NAME, path)
     return ""
-
-
-def privileged_port():
-    """A free port that only root may listen on."""
-    for port in range(1023, 600, -1):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
-    raise AssertionError("no free port below 1024")
 
 
 def identity(pid):
@@ -183,7 +172,7 @@ class Running(AccountCase):
 
 class Ports(AccountCase):
     def test_one_of_root_s(self):
-        self.group.port = privileged_port()
+        self.group.port = free_port(PRIVILEGED_PORTS)
         self.start_as("--set", "bind=127.0.0.1 -127.0.0.2")
         self.assert_runs_as_account()
         self.assertEqual(self.group.ping(), b"+PONG\r\n")
@@ -201,13 +190,13 @@ class Ports(AccountCase):
         self.assertEqual(self.group.run("start", "--daemon").returncode, 0)
         self.group.wait_until_whole()
         before = self.pids()
-        (self.group.dir / "millrace.conf").write_text("port = %d\nuser = %s\n" % (privileged_port(), NAME))
+        (self.group.dir / "millrace.conf").write_text("port = %d\nuser = %s\n" % (free_port(PRIVILEGED_PORTS), NAME))
         self.fails(self.group.run("restart"), "may not be used by this account", "start it as root")
         self.assertEqual((self.pids(), self.group.ping()), (before, b"+PONG\r\n"))
         self.stops()
 
     def test_one_that_is_in_use(self):
-        port = privileged_port()
+        port = free_port(PRIVILEGED_PORTS)
         with socket.create_server(("127.0.0.1", port)):
             self.fails(self.group.run("start", "--port", port, "--set", "user=" + NAME, "--daemon"), "127.0.0.1:%d is already in use" % port)
         self.assertEqual(self.group.left_over(), [])

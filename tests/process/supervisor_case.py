@@ -99,6 +99,12 @@ class StubGroup:
             wait_for(lambda: not is_alive(pid), 10, "%s to die" % name)
         return pid
 
+    def kill_together(self, pids):
+        """SIGKILL to several, and waits for all their ends."""
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not any(is_alive(pid) for pid in pids), 10, "%d deaths" % len(pids))
+
     def ping(self):
         with self.connect() as link:
             return self.ask(link)

@@ -57,10 +57,10 @@ class Group:
             self._add("md", index)
         for each in sorted(inheritance.processes, key=lambda leftover: (leftover.role, leftover.index)):
             role = "io_conn" if each.role == "io_conn" else "md"
-            slot = self._slots.get((role, each.index)) or self._add(role, each.index)
+            slot = self._place(role, each.index)
             slot.restarts = each.restarts
             self._take_over(slot, each, (role, each.index) in inheritance.draining)
-        missing = [self._slots.get(("io_conn", index)) or self._add("io_conn", index) for index in inheritance.missing]
+        missing = [self._place("io_conn", index) for index in inheritance.missing]
         idle = [slot for slot in self._of("md") if slot.process is None]
         for slot in missing + idle[:1]:
             slot.restarts += 1
@@ -216,8 +216,7 @@ class Group:
         """A slot's io_conn was retired by an earlier supervisor, which may have died before it noted that."""
         slot.retiring = True
         slot.give_up()
-        self._limit_draining(slot)
-        slot.ended.add_done_callback(lambda _: self._forget_unless_stopping(slot))
+        self._let_drain(slot)
         if not self._serving():
             self._start_unawaited([self._add("io_conn", self._free_indices()[0])])
 
@@ -281,6 +280,10 @@ class Group:
             self._pair.slots.append(slot)
         return slot
 
+    def _place(self, role, index):
+        """That place, made if there is none."""
+        return self._slots.get((role, index)) or self._add(role, index)
+
     def _forget(self, slot):
         """Removes an io_conn's place and all files that only it used. REQUIRES: its process has ended."""
         self._slots.pop((slot.role, slot.index), None)
@@ -340,16 +343,16 @@ class Group:
         slot.retiring = True
         if slot.state == "up":
             slot.retire()
-            self._limit_draining(slot)
-            slot.ended.add_done_callback(lambda _: self._forget_unless_stopping(slot))
+            self._let_drain(slot)
         else:
             await slot.stop()
             self._forget(slot)
 
-    def _limit_draining(self, slot):
-        """An io_conn that drains does not do so for ever, if the operator does not want that."""
+    def _let_drain(self, slot):
+        """An io_conn that drains does not do so for ever, if the operator does not want that; its place goes when it has ended."""
         if self.launch_data.options.drain_timeout:
             asyncio.get_running_loop().call_later(self.launch_data.options.drain_timeout, slot.process.send, signal.SIGTERM)
+        slot.ended.add_done_callback(lambda _: self._forget_unless_stopping(slot))
 
     def _forget_unless_stopping(self, slot):
         if self._slots.get((slot.role, slot.index)) is slot:
