@@ -171,10 +171,12 @@ class FullSharedMemory(FreshInstanceCase):
             self.assertGreater(stored, KEY_COUNT)
             # What was refused may have wanted room in the index only: keys that need none there take the chunks that are left.
             further = refused = 0
-            while refused < REFUSALS_OF_FULL_MEMORY:
-                reply = wire.command("SET", "further%d" % (further + refused), VALUE)
+            for number in range(KEY_COUNT):
+                if refused == REFUSALS_OF_FULL_MEMORY:
+                    break
+                reply = wire.command("SET", "further%d" % number, VALUE)
                 further, refused = (further + 1, 0) if reply == b"+OK\r\n" else (further, refused + 1)
-                self.assertLess(further, KEY_COUNT, "the memory never became full")
+            self.assertEqual(refused, REFUSALS_OF_FULL_MEMORY, "the memory never became full")
             # Small and large, new and old: every write is told, nothing is lost by it.
             for command in (("SET", "large", "x" * 900_000), ("APPEND", "k0", VALUE), ("MSET", "a", VALUE, "b", VALUE)):
                 reply = wire.command(*command)
