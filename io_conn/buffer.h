@@ -41,13 +41,18 @@ class BufferPool {
         held_ -= bytes;
         if (bytes == kBlockBytes && free_.size() < kBlocksKept) free_.push_back(block);
         else if (bytes == kSmallBlockBytes && free_small_.size() < kSmallBlocksKept) free_small_.push_back(block);
-        else std::free(block);
+        else {
+            freed_ += bytes;
+            std::free(block);
+        }
     }
     uint64_t held_bytes() const { return held_; }
+    /// Bytes given to malloc again, ever. What malloc does with them is for the owner to see to.
+    uint64_t freed_bytes() const { return freed_; }
 
   private:
     std::vector<char*> free_, free_small_;
-    uint64_t held_ = 0;
+    uint64_t held_ = 0, freed_ = 0;
 };
 
 class Buffer {

@@ -2,7 +2,6 @@
 #include "io_conn/direct_commands.h"
 
 #include <algorithm>
-#include <array>
 
 #include "common/byte_range.h"
 #include "common/clock.h"
@@ -78,21 +77,16 @@ DirectOutcome time_left(const DirectCall& call, int64_t unit_ms) {
 DirectOutcome ttl(const DirectCall& call) { return time_left(call, 1000); }
 DirectOutcome pttl(const DirectCall& call) { return time_left(call, 1); }
 
+constexpr std::array<DirectCommand, kCommandCount> make_direct_commands() {
+    std::array<DirectCommand, kCommandCount> commands{};
+    const auto set = [&commands](CommandId id, DirectHandler handler, bool uses_its_keys) { commands[static_cast<unsigned>(id)] = {handler, uses_its_keys}; };
+    set(CommandId::get, get, true), set(CommandId::mget, mget, true), set(CommandId::getrange, getrange, true), set(CommandId::strlen, strlen, true);
+    set(CommandId::exists, exists, false), set(CommandId::type, type, false), set(CommandId::ttl, ttl, false), set(CommandId::pttl, pttl, false);
+    return commands;
+}
+
 }  // namespace
 
-DirectHandler direct_handler(CommandId id) {
-    static constexpr auto kHandlers = []() {
-        std::array<DirectHandler, kCommandCount> handlers{};
-        const auto set = [&handlers](CommandId command, DirectHandler handler) { handlers[static_cast<unsigned>(command)] = handler; };
-        set(CommandId::get, get), set(CommandId::mget, mget), set(CommandId::getrange, getrange), set(CommandId::exists, exists);
-        set(CommandId::strlen, strlen), set(CommandId::type, type), set(CommandId::ttl, ttl), set(CommandId::pttl, pttl);
-        return handlers;
-    }();
-    return kHandlers[static_cast<unsigned>(id)];
-}
-
-bool uses_its_keys(CommandId id) {
-    return id == CommandId::get || id == CommandId::mget || id == CommandId::getrange || id == CommandId::strlen;
-}
+constinit const std::array<DirectCommand, kCommandCount> kDirectCommands = make_direct_commands();
 
 }  // namespace millrace::io_conn

@@ -1,6 +1,7 @@
 // The commands that io_conn can answer by reading the store itself (direct_reader.h). Runs in io_conn.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string_view>
 
@@ -24,9 +25,13 @@ enum class DirectOutcome { answered, changed, not_here };
 /// Writes the answer, which counts only if the reader validates it afterwards.
 using DirectHandler = DirectOutcome (*)(const DirectCall&);
 
-/// Null for commands that only md answers.
-DirectHandler direct_handler(CommandId id);
-/// Whether the command uses its keys, as eviction sees it, or only asks about them.
-bool uses_its_keys(CommandId id);
+struct DirectCommand {
+    DirectHandler handler;  ///< null for commands that only md answers
+    bool uses_its_keys;     ///< as eviction sees it; otherwise it only asks about them
+};
+
+extern const std::array<DirectCommand, kCommandCount> kDirectCommands;
+
+inline const DirectCommand& direct_command(CommandId id) { return kDirectCommands[static_cast<unsigned>(id)]; }
 
 }  // namespace millrace::io_conn

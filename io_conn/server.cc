@@ -1,6 +1,8 @@
 // The turn of the loop and its housekeeping; see server.h. Runs in io_conn.
 #include "io_conn/server.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <ctime>
 #include <utility>
@@ -156,6 +158,7 @@ void Server::on_second(int, short, void* server) {
     self.meter_.adjust();
     self.publish_rates();
     self.close_idle_connections();
+    self.give_memory_back();
 }
 
 void Server::on_patience(int, short, void* server) { static_cast<Server*>(server)->patience_over_ = true; }
@@ -220,6 +223,16 @@ void Server::publish_memory() {
     const ResidentMemory::Bytes bytes = memory_.read();
     counters_.set(IoCounter::resident_bytes, bytes.all);
     counters_.set(IoCounter::resident_shared_bytes, bytes.shared);
+}
+
+/// What a burst of clients took for its buffers goes back to the system once it is over: malloc itself keeps every page below the
+/// highest one in use.
+void Server::give_memory_back() {
+    const uint64_t freed = input_pool_.freed_bytes() + output_pool_.freed_bytes();
+    const bool is_over = freed - std::exchange(freed_a_second_ago_, freed) < kCalmBytes;
+    if (!is_over || freed - given_back_ < kGiveBackFromBytes) return;
+    given_back_ = freed;
+    malloc_trim(0);
 }
 
 void Server::on_md_change() {

@@ -7,6 +7,8 @@
 //   3. publish the requests, once; wake md if it is parked
 //   4. take md's replies (bounded), encode them into the connections' output
 //   5. send the output of connections that have some: one system call each
+//   When kUnsentMax connections more have output, 3 and 5 are done in between: the memory of the output stays small, its bytes in the
+//   caches, and clients need not wait for all others.
 // Invariants:
 //   N1  Replies leave in the order of the requests: a reply made here waits (deferred) for md's earlier ones.
 //   N2  A connection with more than kOutputLimit unsent, with kWindow requests in md, or with a large request under way
@@ -57,10 +59,13 @@ class Server {
     static constexpr size_t kReplyBytesPerTurn = 2 * 1024 * 1024;
     static constexpr size_t kReadRecordBelow = 64 * 1024;  ///< unsent bytes below which more of a long reply is read
     static constexpr size_t kSendBytesPerTurn = 1024 * 1024;
+    static constexpr size_t kUnsentMax = 256;              ///< connections whose output grows before any of it is sent
     static constexpr size_t kDirectReadsAhead = 16;        ///< requests of a pipeline read together
     static constexpr size_t kDirectKeysMax = 4096;         ///< requests with more keys go to md
     static constexpr size_t kWatchedKeysMax = 10'000;      ///< of a connection
     static constexpr size_t kQueuedLocalMax = 1000;        ///< commands of a transaction that io_conn answers: their replies are all held
+    static constexpr uint64_t kGiveBackFromBytes = 1024 * 1024;  ///< freed by buffers before malloc is asked for it
+    static constexpr uint64_t kCalmBytes = 64 * 1024;            ///< freed in a second at most when a burst is over
     static constexpr int kPatienceMs = 5;                  ///< between looks for the end of a pause
     static constexpr uint64_t kPeerPatienceUs = 1'000'000; ///< for other io_conn to close connections, or to follow a pause
     static constexpr uint64_t kCondemnedPatienceUs = 1'000'000;
@@ -197,7 +202,9 @@ class Server {
     void go_on_with_waiting(Connection& connection);
     void drop_reply(uint32_t frame_kind, std::span<const std::byte> reply);
     void answered_one(Connection& connection);
+    void give_memory_back();
     void send_dirty();
+    bool must_send() const { return dirty_.size() >= send_from_; }
     void send_output(Connection& connection);
     void release_output(Connection& connection);
 
@@ -252,6 +259,8 @@ class Server {
     };
     std::vector<Condemned> condemned_;
     std::vector<Connection*> ready_, ready_now_, dirty_, dirty_now_, ring_waiters_, patient_;
+    uint64_t freed_a_second_ago_ = 0, given_back_ = 0;  ///< of what the pools have freed, bytes
+    size_t send_from_ = kUnsentMax;  ///< length of dirty_ from which on it is sent at once
     std::vector<ConnectionId> to_forget_;
     std::vector<uint64_t> to_release_;   ///< reply records
     bool look_for_lost_ = false;         ///< another md has taken over, and its replies have not all been taken yet

@@ -28,8 +28,10 @@ bool may_read_directly(const Connection& connection) {
 /// False: the request is not for direct reading, or not now (N5). `begin`: where it begins in the input.
 bool Server::queue_direct(Connection& connection, const CommandRow& row, Arguments words, size_t begin) {
     if (paused_all_) return false;
-    const DirectHandler handler = direct_handler(row.id);
-    if (handler == nullptr || !row.accepts(words.size()) || !may_read_directly(connection)) return false;
+    const DirectHandler handler = direct_command(row.id).handler;
+    if (handler == nullptr || !row.accepts(words.size())) return false;
+    // While reads are only collected nothing changes that may_read_directly() looks at.
+    if (pending_reads_.empty() && !may_read_directly(connection)) return false;
     const Arguments arguments = words.subspan(1);
     const size_t keys = keys_of(row, arguments.size());
     if (keys > kDirectKeysMax) return false;
@@ -47,14 +49,14 @@ size_t Server::run_direct(Connection& connection, size_t end) {
     direct_.begin();
     direct_.find(pending_keys_);
     size_t done = end;
-    bool all_direct = true;  // then only the output has grown since consume() has asked
+    bool all_direct = true;  // then only the output has grown since consume() and queue_direct() have asked
     for (PendingRead& read : pending_reads_) {
         if ((!all_direct || connection.output.size() > kOutputLimit / 2) && !may_execute(connection)) {
             done = read.begin;
             break;
         }
         // Once one has gone to md the others follow it: no read may overtake an earlier one.
-        read.answered = may_read_directly(connection) && answer_direct(connection, read);
+        read.answered = (all_direct || may_read_directly(connection)) && answer_direct(connection, read);
         if (read.answered) continue;
         all_direct = false;
         const Executed executed = execute_in_md(connection, *read.row, std::span(pending_arguments_).subspan(read.first_argument, read.arguments));
@@ -118,7 +120,7 @@ bool Server::answer_direct(Connection& connection, const PendingRead& read) {
         if (outcome == DirectOutcome::answered && direct_.validate(keys)) {
             uint64_t hits = 0;
             for (const DirectLookup& key : keys) hits += key.item != 0;
-            if (uses_its_keys(read.row->id) && (connection.flags & client_flag::no_touch) == 0) direct_.use(keys);
+            if (direct_command(read.row->id).uses_its_keys && (connection.flags & client_flag::no_touch) == 0) direct_.use(keys);
             direct_hits_ += hits;
             direct_misses_ += keys.size() - hits;
             ++direct_answers_;

@@ -83,6 +83,9 @@ void Server::serve_ready() {
         serve_input(*connection);
         if (!connection->open()) continue;
         note_activity(*connection);
+        if (!must_send()) continue;
+        publish();
+        send_dirty();
     }
     ready_now_.clear();
 }

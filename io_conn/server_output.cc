@@ -21,6 +21,7 @@ void Server::take_replies() {
         Connection* connection = open_message(frame, message) ? connections_.find(message.id) : nullptr;
         if (connection != nullptr) take_reply(*connection, frame.kind, message.bytes);
         else drop_reply(frame.kind, message.bytes);
+        if (must_send()) send_dirty();
     }
     if (taken == 0) return;
     counters_.add(IoCounter::replies_received, taken);
@@ -128,6 +129,7 @@ void Server::send_dirty() {
         if (connection->open()) send_output(*connection);
     }
     dirty_now_.clear();
+    send_from_ = dirty_.size() + kUnsentMax;  // some have more to send than a turn allows
 }
 
 void Server::release_output(Connection& connection) {

@@ -13,6 +13,7 @@ from harness import PROGRAMS, FreshInstanceCase, needs_millrace, wait_for
 from wire import encode
 
 MEGABYTE = 1_000_000
+BURST_CLIENTS, BURST_KEY_BYTES = 700, 15_000
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -90,6 +91,29 @@ class Memory(FreshInstanceCase):
         answers = [sender.up_to(4)[0] for sender in senders]
         self.assertIn(b"+OK\r\n", answers)
         self.assertTrue(all(answer.startswith((b"+OK", b"-OOM", b"-ERR")) for answer in answers), answers)
+
+
+    @unittest.skipIf("/san-" in str(PROGRAMS), "a sanitizer's malloc gives nothing back")
+    def test_memory_of_a_burst_goes_back_to_the_system_while_its_clients_stay(self):
+        instance = self.start(io=1)
+        process = instance.pids("io_conn")[0]
+        request = encode("GET", "k" * BURST_KEY_BYTES)
+        clients = []
+        for _ in range(BURST_CLIENTS):      # each buffer beside its connection, so that no page is free as a whole by chance
+            clients.append(socket.create_connection(("127.0.0.1", instance.port)))
+            clients[-1].sendall(request[:-10])
+        wait_for(lambda: sum(instance.counters("io_conn", "connected_clients")) == BURST_CLIENTS, 20, "all to be there")
+        taken = wait_for(lambda: (now := resident(process)) > BURST_CLIENTS * BURST_KEY_BYTES and now, 20, "half a request of each to be kept")
+        for client in clients:
+            client.sendall(request[-10:])
+        for client in clients:
+            client.settimeout(10)
+            self.assertEqual(client.recv(100), b"$-1\r\n")
+        wait_for(lambda: resident(process) < taken // 2, 20, "the memory to go back")
+        for client in clients:
+            client.sendall(request)
+            self.assertEqual(client.recv(100), b"$-1\r\n")
+            client.close()
 
 
 @needs_millrace

@@ -18,8 +18,8 @@ SLACK = 40                      # instructions; timers strike now and then
 # Instructions a request in io_conn and in md, in pipelines of 16 on one connection, keys of 16 bytes, values of 64. g++ 12, -O2.
 # A change that makes one of them smaller is recorded here as well, so that the next one is measured against it.
 RECORDED = {
-    "GET hit": (1473, 0),
-    "GET miss": (1371, 0),
+    "GET hit": (1400, 0),
+    "GET miss": (1325, 0),
     "SET new": (1119, 4973),
     "SET overwrite": (1119, 3186),
 }
