@@ -16,6 +16,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -34,6 +35,23 @@ template <class Visit>
 void for_each_place(Visit&& visit) {
     for (unsigned index = 0; index < kMdPlaces; ++index) visit("md", index);
     for (unsigned index = 0; index < kMaxIoConns; ++index) visit("io_conn", index);
+}
+
+/// What `read` gives of all places' segments at `path_of(role, index)`. An md that takes over moves the file of its predecessor to its own
+/// place: who reads one place after the other meanwhile may find that file twice or not at all, and reads again.
+template <class PathOf, class Read>
+auto read_while_places_stand(const PathOf& path_of, const Read& read) {
+    const auto inodes = [&path_of] {
+        std::array<uint64_t, kMdPlaces> inodes;
+        for (unsigned index = 0; index < kMdPlaces; ++index) inodes[index] = Segment::inode_at(path_of("md", index));
+        return inodes;
+    };
+    constexpr int kTries = 8;  // md change places 50 times a second at most
+    for (int attempt = 1;; ++attempt) {
+        const auto before = inodes();
+        auto result = read();
+        if (attempt == kTries || inodes() == before) return result;
+    }
 }
 
 /// A mutex between processes, which the kernel marks when its holder dies.

@@ -146,14 +146,11 @@ Segment Segment::attach(const SegmentSpec& spec, Access access) {
     return segment;
 }
 
-bool Segment::is_current() const {
-    struct stat info;
-    return stat(name_to_open(path_), &info) == 0 && info.st_ino == inode_;
-}
+bool Segment::is_current() const { return inode_ != 0 && inode_at(path_) == inode_; }
 
-bool Segment::is_there(const std::string& path) {
+uint64_t Segment::inode_at(const std::string& path) {
     struct stat info;
-    return stat(name_to_open(path), &info) == 0;
+    return stat(name_to_open(path), &info) == 0 ? info.st_ino : 0;
 }
 
 void Segment::prepare_to_grow() {

@@ -4,6 +4,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "common/paths.h"
 #include "tests/unit/folder.h"
 #include "tests/unit/unit.h"
@@ -108,6 +112,23 @@ TEST_CASE("slow log: the newest come first, over all processes, and those before
     one.note_slow(command_of("after"));
     REQUIRE(fixture.slow().size() == 1);
     CHECK(fixture.slow()[0].number == 10);
+}
+
+TEST_CASE("diagnostics: each process counts once, while an md takes its predecessor's file over") {
+    Fixture fixture;
+    Diagnostics md = fixture.open();
+    for (int i = 0; i < 10; ++i) md.note_slow(command_of(std::to_string(i)));
+    std::atomic<bool> over = false;
+    std::jthread mover([&] {
+        for (unsigned at = 0; !over; at = 1 - at) {
+            std::filesystem::rename(paths::diagnostics(fixture.dir, "md", at), paths::diagnostics(fixture.dir, "md", 1 - at));
+            std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        }
+    });
+    size_t wrong = 0;
+    for (int i = 0; i < 3000; ++i) wrong += fixture.slow().size() != 10;
+    over = true;
+    CHECK(wrong == 0);
 }
 
 TEST_CASE("slow log: a process keeps a bounded number, and its successor goes on") {
