@@ -50,7 +50,7 @@ LINEAR := $(TESTS)/linear_client
 HOT_KEYS := $(TESTS)/hot_keys
 INJECT := $(TESTS)/inject_syscall
 CRASH := $(TESTS)/store_steps_stress
-CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o \
+CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o $(OBJ)/common/effects.o \
     $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog marks store store_options store_check))
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
 DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))

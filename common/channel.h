@@ -16,13 +16,15 @@ namespace millrace {
 
 struct ChannelControl {
     uint64_t capacity;  ///< bytes of each ring's data
-    uint64_t reserved[15];
+    uint64_t reserved[7];
+    std::atomic<uint64_t> replies_oplog;  ///< by md: the oplog's tail when it published the replies (log_words.h, D3)
+    uint64_t reserved_too[7];
     RingControl requests;
     RingControl replies;
 };
 static_assert(sizeof(ChannelControl) <= kPageSize && offsetof(ChannelControl, requests) == kCacheLineDistance);
 inline constexpr uint64_t kChannelLayout =
-    layout_hash("channel-3", {sizeof(ChannelControl), sizeof(RingControl), sizeof(FrameHeader), kFrameAlignment,
+    layout_hash("channel-4", {sizeof(ChannelControl), sizeof(RingControl), sizeof(FrameHeader), kFrameAlignment,
                               offsetof(ChannelControl, requests), offsetof(ChannelControl, replies)});
 
 /// A mapped channel: both rings, as seen from either side.
@@ -34,6 +36,7 @@ class Channel {
     /// Maps an io_conn's channel (md). Throws Error if it is missing, damaged or of another generation.
     static Channel attach(const std::string& path, uint64_t instance, uint64_t generation);
 
+    ChannelControl& control() const { return *segment_.payload<ChannelControl>(); }
     RingView requests() const { return requests_; }
     RingView replies() const { return replies_; }
     bool open() const { return segment_.mapped(); }

@@ -25,10 +25,12 @@ inline constexpr std::array kLiveOptions{OptionId::maxmemory, OptionId::maxmemor
                                          OptionId::tcp_keepalive, OptionId::maxclients, OptionId::loglevel,
                                          OptionId::proto_max_bulk_len, OptionId::md_hang_timeout, OptionId::assembly_memory,
                                          OptionId::protected_mode, OptionId::slowlog_log_slower_than, OptionId::slowlog_max_len,
-                                         OptionId::latency_tracking, OptionId::latency_monitor_threshold};
+                                         OptionId::latency_tracking, OptionId::latency_monitor_threshold, OptionId::appendonly, OptionId::appendfsync,
+                                         OptionId::rdbcompression, OptionId::stop_writes, OptionId::auto_aof_rewrite_percentage,
+                                         OptionId::auto_aof_rewrite_min_size, OptionId::log_compression, OptionId::snapshot_rate};
 static_assert(kLiveOptions.size() <= store::kLiveWords);
 /// Those that are texts, in the order of their places.
-inline constexpr std::array kLiveTextOptions{OptionId::requirepass};
+inline constexpr std::array kLiveTextOptions{OptionId::requirepass, OptionId::save};
 static_assert(kLiveTextOptions.size() <= store::kLiveTexts);
 
 /// The place of an option's word; empty for one that cannot be changed, or is a text.

@@ -21,6 +21,10 @@ inline std::string io_conn_fifo(const std::string& dir, unsigned index) {
     return fifo(dir, "io_conn-" + std::to_string(index));
 }
 
+inline std::string md_log_fifo(const std::string& dir) { return fifo(dir, "md_log"); }
+
+inline std::string data_folder(const std::string& dir) { return dir + "/data"; }
+inline std::string log_words(const std::string& dir) { return shm_folder(dir) + "/log"; }
 inline std::string control(const std::string& dir) { return shm_folder(dir) + "/control"; }
 inline std::string store(const std::string& dir) { return shm_folder(dir) + "/store"; }
 inline std::string marks(const std::string& dir) { return shm_folder(dir) + "/marks"; }

@@ -35,7 +35,7 @@
 //   T5  The channels' cursors in the root are the truth; the indices that the peers see lag behind and are written
 //       again after recovery.
 //   T6  A list's number is in the list and in `committed`: an older list is never taken for it.
-//   T7  Each chunk in use is reached exactly once: from a slot, a directory, a route, a garbage list or a channel's records.
+//   T7  Each chunk in use is reached exactly once: from a slot, a directory, a route, a garbage list, a channel's records or the oplog's.
 //   T8  Readers (io_conn/direct_reader.h) may read any of this at any time. A bucket whose version is even, and is of a commit that
 //       the reader knew to be finished before it looked for the bucket, has not changed since and is nobody's to build on. A route
 //       word changes whenever its directory does, and never repeats soon: it counts its changes. Both are stored whole, as is
@@ -191,10 +191,11 @@ struct ReplyRecord {
     uint64_t next_record;      ///< of the channel's list
     uint64_t previous_record;
     uint64_t first_chunk;      ///< ReplyChunk, 0 = none
-    uint64_t owner;            ///< the channel's index + 1
+    uint64_t owner;            ///< the channel's index + 1; kOplogOwner: the oplog refers to it
 };
 static_assert(sizeof(ReplyRecord) == 48 && offsetof(ReplyRecord, garbage_next) == offsetof(LargeItem, garbage_next));
-/// `bytes` of the reply (reply_format.h) follow; then, if there is an `item`, come the first bytes of that item's value.
+inline constexpr uint64_t kOplogOwner = kMaxIoConns + 1;
+/// `bytes` of the reply (reply_format.h), or of an operation's effects (oplog_ring.h), follow; then, if there is an `item`, come the first bytes of that item's value.
 struct ReplyChunk {
     uint64_t next_chunk;
     uint64_t bytes;
@@ -365,7 +366,7 @@ inline constexpr double kIndexWorst = 13.1;
 inline constexpr double kDirectory = 2 * sizeof(uint32_t) / (kBuckets * kSlots * kFillAtSplit / 2);
 /// Page 0, the journal, the oplog ring; and beside the store two rings of the default size for each of two io_conn, counters
 /// and client rows.
-inline constexpr double kFixed = (2.0 * kPageBytes + 256 * 1024 + 2 * 2 * 1024 * 1024 + 256 * 1024) / kKeys;
+inline constexpr double kFixed = (2.0 * kPageBytes + 512 * 1024 + 2 * 2 * 1024 * 1024 + 256 * 1024) / kKeys;
 /// Pages taken from the system ahead of need, at most 16, and the eight of the reserve.
 inline constexpr double kAhead = 24.0 * kPageBytes / kKeys;
 inline constexpr double kWorst = kHeader + kRounding + kPageShare + kIndexWorst + kDirectory + kFixed + kAhead;
@@ -430,7 +431,11 @@ struct Root {
     uint64_t holes;                                          ///< the same
     uint64_t used_bytes;                                     ///< chunks and whole pages in use
     uint64_t garbage;                                        ///< reference of the first in the garbage list
-    uint64_t oplog_tail;                                     ///< bytes ever written to the oplog
+    uint64_t oplog_tail;                                     ///< bytes ever written to the oplog (oplog_ring.h), these five
+    uint64_t oplog_released;                                 ///< position before which nobody reads any more
+    uint64_t oplog_on;                                       ///< 1: somebody follows
+    uint64_t oplog_started;                                  ///< position at which it was switched on last
+    uint64_t oplog_records;                                  ///< reference of the first record that the ring refers to
     std::array<DatabaseWords, kDatabases> databases;
     std::array<uint64_t, kClasses> partial;                  ///< first page of each class that has room
     std::array<ChannelWords, kMaxIoConns> channels;
@@ -442,6 +447,8 @@ struct Root {
     uint64_t index_pages;  ///< pages of index segments
     uint64_t pause;        ///< PauseWord
     uint64_t statistics_resets;  ///< times that CONFIG RESETSTAT was called
+    uint64_t routed_at;       ///< number of the last commit that emptied or swapped databases
+    uint64_t swapped_at;      ///< number of the last commit that swapped databases
     uint64_t expiry_is_off;  ///< 1: keys whose time is over lie until somebody meets them (DEBUG SET-ACTIVE-EXPIRE)
 };
 inline constexpr uint64_t kPauseAt = kRootAt + offsetof(Root, pause);
@@ -471,7 +478,7 @@ inline constexpr uint64_t kJournalEntries = (kPageBytes - sizeof(JournalHeader))
 inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
-    layout_hash("store-7", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
+    layout_hash("store-8", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
                             offsetof(Root, partial), offsetof(Root, channels), offsetof(Root, live), offsetof(Root, live_texts), sizeof(LargeItem), sizeof(ReplyRecord),
                             sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt,
                             kDirectoryChunkDepthMax, DirectoryPage::kPageBits});

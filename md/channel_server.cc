@@ -83,6 +83,7 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
             starved = true;
             break;
         }
+        if (!engine_.log.has_room(engine_.store)) break;  // the disk is behind
         const RingRead read = requests_.next(frame);
         if (read == RingRead::empty) break;
         if (read == RingRead::corrupt) {
@@ -128,6 +129,7 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
 void ChannelServer::publish_gauges() { engine_.counters.set(MdCounter::assembly_bytes, engine_.assembly_budget.used); }
 
 bool ChannelServer::publish() {
+    channel_.control().replies_oplog.store(engine_.store.memory().root().oplog_tail, std::memory_order_relaxed);  // D3: before the ring's tail
     const bool published = replies_.publish();
     const bool freed = requests_.publish();
     if (!published && !freed) return false;
@@ -144,6 +146,7 @@ void ChannelServer::wake_always() {
 }
 
 bool ChannelServer::has_work() {
+    if (!engine_.log.has_room(engine_.store)) return false;
     if (replies_.wants_space()) return replies_.has_room(message_frame_bytes(room_wanted_));
     return requests_.has_more();
 }
@@ -239,13 +242,13 @@ ChannelServer::Taken ChannelServer::take_fragment(ConnectionId connection, std::
 
 namespace {
 
-/// Whether one of EXEC's requests is of a command that may need memory.
-bool queues_what_needs_memory(std::span<const std::string_view> requests) {
-    return std::ranges::any_of(requests, [](std::string_view request) {
+/// Whether one of EXEC's requests is of a command with this flag.
+bool queues(std::span<const std::string_view> requests, uint32_t flag) {
+    return std::ranges::any_of(requests, [flag](std::string_view request) {
         RequestHeader header;
         if (request.size() < sizeof header) return false;
         std::memcpy(&header, request.data(), sizeof header);
-        return header.command < kCommandCount && command_row(static_cast<CommandId>(header.command)).is(command_flag::denyoom);
+        return header.command < kCommandCount && command_row(static_cast<CommandId>(header.command)).is(flag);
     });
 }
 
@@ -254,10 +257,14 @@ bool queues_what_needs_memory(std::span<const std::string_view> requests) {
 /// Evicts for a command that needs memory. False: there is more than maxmemory, and nothing that may go.
 bool ChannelServer::make_room(const CommandRow& row) {
     Evictor& evictor = engine_.evictor;
-    if (!evictor.over_limit() || (row.id == CommandId::exec ? !queues_what_needs_memory(arguments_) : !row.is(command_flag::denyoom))) return true;
+    if (!evictor.over_limit() || (row.id == CommandId::exec ? !queues(arguments_, command_flag::denyoom) : !row.is(command_flag::denyoom))) return true;
     const bool possible = evictor.make_room(evictor.far_over_limit() ? kEvictFarUs : kEvictUs) != Evictor::Outcome::nothing_left;
     publish_evictions(engine_);
     return possible;
+}
+
+bool ChannelServer::writes(const CommandRow& row) const {
+    return row.id == CommandId::exec ? queues(arguments_, command_flag::write) : row.is(command_flag::write);
 }
 
 namespace {
@@ -295,6 +302,11 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     if (header.database >= kDatabases || (row.id != CommandId::exec && !row.accepts(arguments_.size() + 1)))
         return fail("a request's database or number of arguments is out of range");
     if (first_enqueued_us_ == 0) first_enqueued_us_ = header.enqueued_us;
+    if (const std::string_view refusal = engine_.log.refusal(); !refusal.empty() && writes(row)) {
+        engine_.diagnostics.reject(row.id);
+        refuse(connection, row.id == CommandId::exec ? "EXECABORT Transaction discarded because of: " + std::string(refusal) : std::string(refusal));
+        return Taken::done;
+    }
     if (!make_room(row)) {
         engine_.diagnostics.reject(row.id);
         refuse(connection, row.id == CommandId::exec ? "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'."
@@ -456,6 +468,7 @@ void ChannelServer::count_batch(unsigned requests, uint64_t started_us, uint64_t
     counters.add(MdCounter::keyspace_hits, statistics.hits);
     counters.add(MdCounter::keyspace_misses, statistics.misses);
     counters.add(MdCounter::expired_keys, statistics.expired);
+    if (statistics.changes != 0) counters.add(MdCounter::changes, statistics.changes);
     if (statistics.databases_changed != 0) publish_keyspace(engine_, statistics.databases_changed);
     statistics = {};
 }

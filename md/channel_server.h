@@ -24,6 +24,7 @@
 #include "common/wakeup.h"
 #include "md/assembly.h"
 #include "md/evictor.h"
+#include "md/log_link.h"
 #include "md/plan.h"
 #include "md/poison.h"
 #include "md/reply_writer.h"
@@ -41,6 +42,7 @@ struct Engine {
     Plan plan;
     Poison poison;
     Evictor evictor;
+    LogLink log;
     AssemblyBudget assembly_budget;
     Counters<MdCounter> counters;
     Diagnostics diagnostics;
@@ -106,6 +108,7 @@ class ChannelServer {
     Taken take_fragment(ConnectionId connection, std::span<const std::byte> body);
     Taken release(std::span<const std::byte> body);
     bool make_room(const CommandRow& row);
+    bool writes(const CommandRow& row) const;
     void note_one_of_several(const CommandRow& row);
     void end_shared();
     void note(const CommandRow& row, std::span<const std::string_view> arguments, uint32_t slot);

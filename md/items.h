@@ -39,6 +39,7 @@ class Items {
     /// Frees up to `limit` extents of an item taken from the garbage list; true when it does not belong there any more.
     bool free_large(uint64_t reference, unsigned limit);
 
+    bool is_large(uint64_t reference) const { return (header_of(reference).flags & st::kLarge) != 0; }
     bool key_equals(uint64_t reference, std::string_view key) const;
     /// The hash of an item's key.
     uint64_t hash_of(uint64_t reference, uint64_t seed) const;
@@ -68,7 +69,6 @@ class Items {
     /// Bytes of a value that is overwritten where it lies: up to here its words in the list cost less than another chunk.
     static constexpr uint64_t kOverwriteBytesMax = 128;
 
-    bool is_large(uint64_t reference) const { return (header_of(reference).flags & st::kLarge) != 0; }
     st::ItemHeader header_of(uint64_t reference) const {
         return st::ItemHeader::from(set_.read(reference));
     }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cstdio>
 #include <ctime>
 
@@ -32,6 +33,13 @@ bool was_hung(const Control& control) {
     return epoch != 0 && control.killed_by_watchdog.load(std::memory_order_relaxed) == epoch;
 }
 
+/// Of a store that is made.
+uint64_t oplog_bytes(const Options& options) {
+    const auto configured = static_cast<uint64_t>(options.number(OptionId::oplog_size));
+    if (configured != 0) return std::bit_ceil(std::max(configured, StoreSegment::kOplogBytesMin));
+    return options.number(OptionId::appendonly) != 0 ? StoreSegment::kOplogBytesWithLog : StoreSegment::kOplogBytes;
+}
+
 uint64_t thread_cpu_us() {
     timespec now;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -43,7 +51,7 @@ uint64_t thread_cpu_us() {
 Loop::Loop(Daemon& daemon, Lease& lease)
     : daemon_(daemon),
       store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation,
-                     was_hung(*lease.control_segment().payload<Control>()), lease.take_store()),
+                     oplog_bytes(daemon.options()), was_hung(*lease.control_segment().payload<Control>()), lease.take_store()),
       marks_segment_(paths::marks(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation, store_segment_.bytes()),
       engine_(store_segment_.memory(), marks_segment_.marks(daemon.arguments().generation)),
       live_(daemon.options()) {
@@ -58,6 +66,7 @@ Loop::Loop(Daemon& daemon, Lease& lease)
     use_options();
     control_ = lease.control_segment().payload<Control>();
     open_roster();
+    engine_.log = LogLink(daemon.dir(), arguments.instance, arguments.generation, store_segment_.generation());
     engine_.dir = daemon.dir();
     engine_.instance = arguments.instance;
     engine_.diagnostics = Diagnostics(paths::diagnostics(daemon.dir(), "md", arguments.index), arguments.instance, arguments.generation, *roster_);
@@ -128,10 +137,12 @@ void Loop::turn() {
     daemon_.beat();
     daemon_.answer_roll_call();
     look_at_roster();
+    const bool releases = engine_.log.follow(engine_.store);
     const bool served = serve_channels();
+    engine_.log.publish(engine_.store);
     const bool busy = keep_house();
     end_turn();
-    if (!served && !busy) park();
+    if (!served && !busy && !releases) park();
 }
 
 void Loop::begin_turn() {
@@ -242,7 +253,7 @@ bool Loop::keep_house() {
     if (due) engine_.meter.adjust();
     if (due || freed_all) {
         while (store.fill_reserve_some()) {}
-        if (due) store.drop_empty_index();
+        if (due && engine_.log.has_room(store)) store.drop_empty_index();
         publish_keyspace(engine_, ~0u);
         engine_.counters.set(MdCounter::store_bytes, store.taken_bytes());
         engine_.counters.set(MdCounter::commits, store.memory().root().number);
@@ -263,7 +274,7 @@ bool Loop::keep_house() {
 
 /// True when there is more to evict at once.
 bool Loop::evict() {
-    if (!engine_.evictor.over_limit() || engine_.store.policy() == EvictionPolicy::noeviction) return false;
+    if (!engine_.log.has_room(engine_.store) || !engine_.evictor.over_limit() || engine_.store.policy() == EvictionPolicy::noeviction) return false;
     const uint64_t began_us = monotonic_us();
     const Evictor::Outcome outcome = engine_.evictor.make_room(kEvictUs);
     engine_.meter.note_cycle(engine_.diagnostics, LatencyEvent::eviction_cycle, monotonic_us() - began_us);
@@ -280,7 +291,7 @@ bool Loop::tend_marks(bool due) {
 
 /// A slice of expiry; true when another is to follow at once.
 bool Loop::expire() {
-    if (expiry_left_us_ == 0 || !engine_.store.expiry_is_on()) return false;
+    if (expiry_left_us_ == 0 || !engine_.store.expiry_is_on() || !engine_.log.has_room(engine_.store)) return false;
     const uint64_t began_us = monotonic_us();
     const unsigned expired = engine_.store.expire_some(wall_ms(), kExpirySliceWork);
     engine_.meter.note_cycle(engine_.diagnostics, LatencyEvent::expire_cycle, monotonic_us() - began_us);
@@ -302,6 +313,7 @@ bool Loop::anything_to_do() {
 }
 
 void Loop::park() {
+    engine_.log.want_room(!engine_.log.has_room(engine_.store));
     parker_.begin_park();
     if (!anything_to_do()) {
         engine_.counters.add(MdCounter::parks);

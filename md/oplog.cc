@@ -3,21 +3,37 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
 
+#include "common/store_layout.h"
 #include "md/seeded_bugs.h"
 
 namespace millrace::md {
 
 void Oplog::begin() {
+    on_ = is_on();
+    any_ = spilled_ = false;
+    if (!parts_.empty()) parts_.clear();
+    part_bytes_ = 0;
     start_ = set_.read(&memory_.root().oplog_tail);
     at_ = start_ + sizeof(OplogRecord);
-    effects_ = 0;
+    limit_ = start_ + capacity() / kOplogRecordShare;
+    full_ = on_ && room() < capacity() / kOplogRecordShare;
 }
 
 void Oplog::put(const void* bytes, uint64_t count) {
-    if (count == 0) return;
     const auto* from = static_cast<const char*>(bytes);
+    if (spilled_) {
+        part_bytes_ += count;
+        for (; count > 0;) {
+            if (parts_.back().item != 0 || parts_.back().fields.size() >= kPartBytes) parts_.emplace_back();
+            std::string& fields = parts_.back().fields;
+            const uint64_t piece = std::min<uint64_t>(count, kPartBytes - fields.size());
+            fields.append(from, piece);
+            from += piece;
+            count -= piece;
+        }
+        return;
+    }
     while (count > 0) {
         const uint64_t within = at_ & (capacity() - 1);
         const uint64_t piece = std::min(count, capacity() - within);
@@ -28,36 +44,89 @@ void Oplog::put(const void* bytes, uint64_t count) {
     }
 }
 
-void Oplog::add_set(unsigned database, std::string_view key, const Value& value) {
-    const uint64_t bytes = sizeof(EffectHeader) + key.size() + value.length() + 8;
-    const bool fits = value.large == 0 && at_ - start_ + bytes <= capacity() / 8;
-    add(fits ? EffectKind::set : EffectKind::set_by_reference, database, key, value);
+void Oplog::copy_out(uint64_t position, void* out, uint64_t count) const {
+    const uint64_t within = position & (capacity() - 1), piece = std::min(count, capacity() - within);
+    std::memcpy(out, memory_.at(st::kOplogAt + within), piece);
+    std::memcpy(static_cast<char*>(out) + piece, memory_.at(st::kOplogAt), count - piece);
 }
 
-void Oplog::add(EffectKind kind, unsigned database, std::string_view key, const Value& value, unsigned other) {
-    const bool with_value = kind == EffectKind::set;
-    const uint64_t bytes = sizeof(EffectHeader) + key.size() + (with_value ? value.length() : 0) + 8;
-    if (at_ - start_ + bytes > capacity() / 2) return;  // what no ring can hold: the record says less than happened
-    const EffectHeader header{kind, static_cast<uint8_t>(database), static_cast<uint16_t>(other), static_cast<uint32_t>(key.size()), value.length(),
-                              value.expire_at_ms};
+/// What is in the ring of this record goes on as parts.
+void Oplog::spill() {
+    spilled_ = true;
+    parts_.emplace_back();
+    const uint64_t end = at_;
+    at_ = start_ + sizeof(OplogRecord);
+    for (uint64_t from = at_; from < end;) {
+        const uint64_t within = from & (capacity() - 1);
+        const uint64_t piece = std::min(end - from, capacity() - within);
+        put(memory_.at(st::kOplogAt + within), piece);
+        from += piece;
+    }
+}
+
+void Oplog::begin_effect(EffectHeader& header, std::string_view key, uint64_t value_bytes) {
+    header.key_length = static_cast<uint32_t>(key.size());
+    if (!spilled_ && at_ + sizeof header + round_up(key.size() + value_bytes, 8) > limit_) spill();
     put(&header, sizeof header);
     put(key.data(), key.size());
-    if (with_value) {
-        put(value.small, value.stored_length);
-        put(value.rest.data(), value.rest.size());
-    }
-    static constexpr char kPadding[8] = {};
-    put(kPadding, round_up(at_, 8) - at_);
-    ++effects_;
 }
 
-void Oplog::end(uint64_t number) {
-    if (effects_ == 0) return;
-    const OplogRecord record{static_cast<uint32_t>(at_ - start_), effects_, number};
-    const uint64_t end = std::exchange(at_, start_);
-    put(&record, sizeof record);
+void Oplog::end_effect() {
+    static constexpr char kPadding[8] = {};
+    const uint64_t bytes = spilled_ ? part_bytes_ : at_;
+    put(kPadding, round_up(bytes, 8) - bytes);
+}
+
+void Oplog::add(EffectHeader header, std::string_view key, std::string_view value, std::string_view more) {
+    any_ = true;
+    if (!on_ || full_) return;
+    header.value_length = value.size() + more.size();
+    begin_effect(header, key, header.value_length);
+    put(value.data(), value.size());
+    put(more.data(), more.size());
+    end_effect();
+}
+
+void Oplog::add_set(unsigned database, std::string_view key, const Value& value, uint64_t item) {
+    any_ = true;
+    if (!on_ || full_) return;
+    EffectHeader header{EffectKind::set, narrow(database), 0, 0, 0, value.expire_at_ms};
+    if ((st::ItemHeader::from(set_.read(item)).flags & st::kLarge) == 0) {
+        return add(header, key, {value.small, value.stored_length}, value.rest);
+    }
+    header.value_length = value.length();
+    if (!spilled_) spill();
+    begin_effect(header, key, 0);
+    if (parts_.back().item != 0) parts_.emplace_back();
+    parts_.back().item = item;
+    parts_.back().item_length = value.length();
+    part_bytes_ += value.length();
+    end_effect();
+}
+
+void Oplog::add_range(unsigned database, std::string_view key, uint64_t offset, std::string_view bytes) {
+    add({EffectKind::write_range, narrow(database), 0, 0, 0, static_cast<int64_t>(offset)}, key, bytes);
+}
+
+void Oplog::add_expiry(unsigned database, std::string_view key, int64_t expire_at_ms) {
+    add({EffectKind::set_expiry, narrow(database), 0, 0, 0, expire_at_ms}, key, {});
+}
+
+bool Oplog::end(uint64_t number, uint64_t record) {
+    if (!on_ || !any_) return true;
+    if (full_) return false;
+    const OplogReference reference{record, part_bytes_};
+    if (spilled_) {
+        spilled_ = false;
+        put(&reference, sizeof reference);
+    }
+    const OplogRecord header{static_cast<uint32_t>(at_ - start_), record != 0, number};
+    const uint64_t end = at_;
+    at_ = start_;
+    put(&header, sizeof header);
     if constexpr (kSeededBug == SeededBug::oplog_tail_direct) memory_.store(memory_.offset_of(&memory_.root().oplog_tail), end);
     else set_.write_first(&memory_.root().oplog_tail, end);
+    return true;
 }
 
 }  // namespace millrace::md

@@ -1,62 +1,76 @@
-// The oplog: what operations did, as effects with absolute values, in a ring in the store segment. Runs in md.
+// The oplog: writes what operations did into the ring (common/oplog_ring.h: layout and invariants). Runs in md.
 //
-// A record is one operation: u32 length of the whole record (a multiple of 8), u32 effects, u64 number of the commit, then the
-// effects: u8 kind, u8 database, u16 0, u32 key length, u64 value length, i64 expiry, key, value, padded to 8 bytes.
-// A value that would make the record longer than an eighth of the ring is not in it: kind set_by_reference says so, and the
-// value is found under its key in the store while the bucket has the record's number.
-// The record is written beyond `oplog_tail`, where no reader looks, and the tail moves in the operation's commit (T1).
-// There is no consumer yet that the ring would have to wait for: old records are written over.
+// The effects of an operation are written behind the tail as they come. Once they are more than a record may have, or one has a value that lies
+// in extents, what is there moves into parts, which end() leaves to the store to make a record by reference of.
 #pragma once
 
+#include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "common/effects.h"
+#include "common/oplog_ring.h"
 #include "md/value.h"
 #include "md/write_set.h"
 
 namespace millrace::md {
 
-enum class EffectKind : uint8_t { set = 1, erase = 2, clear_database = 3, set_by_reference = 4, swap_databases = 5 };
-
-struct EffectHeader {
-    EffectKind kind;
-    uint8_t database;
-    uint16_t other;  ///< of swap_databases, the second one
-    uint32_t key_length;
-    uint64_t value_length;
-    int64_t expire_at_ms;
+/// A piece of a reply, or of an operation's effects, that does not go through a ring: bytes, then those of a value in extents.
+struct ReplyPart {
+    std::string fields;
+    uint64_t item = 0;  ///< reference of a large item; 0 = none
+    uint64_t item_length = 0;
 };
-static_assert(sizeof(EffectHeader) == 24);
-
-struct OplogRecord {
-    uint32_t bytes;
-    uint32_t effects;
-    uint64_t number;
-};
-static_assert(sizeof(OplogRecord) == 16);
 
 class Oplog {
   public:
     Oplog(const StoreMemory& memory, WriteSet& set) : memory_(memory), set_(set) {}
 
+    /// Whether anybody follows; else everything here does nothing.
+    bool is_on() const { return memory_.root().oplog_on != 0; }
     /// Starts the record of an operation.
     void begin();
-    void add_set(unsigned database, std::string_view key, const Value& value);
-    void add_erase(unsigned database, std::string_view key) { add(EffectKind::erase, database, key, {}); }
-    void add_clear(unsigned database) { add(EffectKind::clear_database, database, {}, {}); }
-    void add_swap(unsigned database, unsigned other) { add(EffectKind::swap_databases, database, {}, {}, other); }
-    /// Ends the record; the tail moves with the commit that has this number. Nothing if there were no effects.
-    void end(uint64_t number);
+    /// `item`: where the value lies now; its extents are referred to if it is a large one.
+    void add_set(unsigned database, std::string_view key, const Value& value, uint64_t item);
+    void add_range(unsigned database, std::string_view key, uint64_t offset, std::string_view bytes);
+    void add_expiry(unsigned database, std::string_view key, int64_t expire_at_ms);
+    void add_erase(unsigned database, std::string_view key) { add({EffectKind::erase, narrow(database), 0, 0, 0, kNoExpiry}, key, {}); }
+    void add_clear(unsigned database) { add({EffectKind::clear_database, narrow(database), 0, 0, 0, kNoExpiry}, {}, {}); }
+    void add_swap(unsigned database, unsigned other) { add({EffectKind::swap_databases, narrow(database), static_cast<uint16_t>(other), 0, 0, kNoExpiry}, {}, {}); }
+
+    /// The effects as parts, if they do not go into the ring themselves; else empty.
+    std::span<const ReplyPart> parts() const { return parts_; }
+    uint64_t part_bytes() const { return part_bytes_; }
+    /// Ends the record; the tail moves with the commit that has this number. Nothing if there were no effects. `record`: what the parts
+    /// have become. False: the ring has no room.
+    bool end(uint64_t number, uint64_t record = 0);
 
     uint64_t capacity() const { return memory_.root().oplog_bytes; }
+    /// Copies bytes of the ring from a position on.
+    void copy_out(uint64_t position, void* out, uint64_t count) const;
+    /// Bytes that may be written now.
+    uint64_t room() const { return capacity() - (set_.read(&memory_.root().oplog_tail) - set_.read(&memory_.root().oplog_released)); }
 
   private:
-    void add(EffectKind kind, unsigned database, std::string_view key, const Value& value, unsigned other = 0);
+    /// A part's bytes fit a chunk.
+    static constexpr size_t kPartBytes = 16 * 1024;
+
+    static uint8_t narrow(unsigned database) { return static_cast<uint8_t>(database); }
+    void add(EffectHeader header, std::string_view key, std::string_view value) { add(header, key, value, {}); }
+    void add(EffectHeader header, std::string_view key, std::string_view value, std::string_view more);
+    void begin_effect(EffectHeader& header, std::string_view key, uint64_t value_bytes);
+    void end_effect();
+    void spill();
     void put(const void* bytes, uint64_t count);
 
     const StoreMemory& memory_;
     WriteSet& set_;
-    uint64_t start_ = 0, at_ = 0;
-    uint32_t effects_ = 0;
+    uint64_t start_ = 0, at_ = 0, limit_ = 0;  ///< positions; what is longer goes into parts
+    bool on_ = false, any_ = false, spilled_ = false;
+    bool full_ = false;  ///< there is no room for any record: end() will say so
+    std::vector<ReplyPart> parts_;
+    uint64_t part_bytes_ = 0;
 };
 
 }  // namespace millrace::md

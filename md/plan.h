@@ -34,7 +34,7 @@ using Arguments = std::span<const std::string_view>;
 
 /// Counts of what plans did, for md's counters.
 struct PlanStatistics {
-    uint64_t hits = 0, misses = 0, expired = 0;
+    uint64_t hits = 0, misses = 0, expired = 0, changes = 0;
     uint32_t databases_changed = 0;  ///< a bit for each
 };
 

@@ -147,13 +147,13 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
     if (found && value.stored_length != 0 && value.patch.empty() && expires == expired_before &&
         items_.expiry_of(found->content.reference) == value.expire_at_ms && items_.append_in_place(found->content.reference, value)) {
         set_.touch_bucket(found->bucket_at);
-        oplog_.add_set(database, key, value);
+        oplog_.add_range(database, key, value.stored_length, value.rest);
         return Put::done;
     }
     if (found && !value.patch.empty() && expires == expired_before && items_.expiry_of(found->content.reference) == value.expire_at_ms &&
         items_.patch_in_place(found->content.reference, value)) {
         set_.touch_bucket(found->bucket_at);
-        oplog_.add_set(database, key, value);
+        oplog_.add_range(database, key, value.patch_at, value.patch);
         return Put::done;
     }
     if (found && items_.is_value_of(found->content.reference, value) && items_.set_expiry(found->content.reference, value.expire_at_ms)) {
@@ -163,7 +163,7 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
         } else {
             set_.touch_bucket(found->bucket_at);
         }
-        oplog_.add_set(database, key, value);
+        oplog_.add_expiry(database, key, value.expire_at_ms);
         return Put::done;
     }
     if constexpr (kSeededBug == SeededBug::write_in_place) {
@@ -174,7 +174,7 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
     }
     if (found && items_.overwrite(found->content.reference, value, set_.may_be_touched(found->bucket_at))) {
         set_.touch_bucket(found->bucket_at);
-        oplog_.add_set(database, key, value);
+        oplog_.add_set(database, key, value, found->content.reference);
         return Put::done;
     }
     const uint64_t item = items_.build(key, value);
@@ -190,8 +190,14 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
     }
     if (expires != expired_before)
         set_.add(&root().databases[database].expires, uint64_t{expires} - uint64_t{expired_before});
-    oplog_.add_set(database, key, value);
+    log_put(database, key, value, item);
     return Put::done;
+}
+
+void Store::log_put(unsigned database, std::string_view key, const Value& value, uint64_t item) {
+    // What has come out of extents into a small item is read where it is now.
+    if (value.large != 0 && oplog_.is_on() && !items_.is_large(item)) oplog_.add_set(database, key, items_.value_of(item), item);
+    else oplog_.add_set(database, key, value, item);
 }
 
 void Store::erase_slot(unsigned database, const FoundSlot& found) {
@@ -224,6 +230,7 @@ bool Store::clear(unsigned database) {
     set_.write(&words.route, route.next(0, 0).word());
     set_.write(&words.keys, 0);
     set_.write(&words.expires, 0);
+    set_.write(&root().routed_at, committer_.next_number());
     oplog_.add_clear(database);
     return true;
 }
@@ -232,8 +239,7 @@ bool Store::drop_empty_index() {
     for (unsigned database = 0; database < kDatabases; ++database) {
         if (keys(database) != 0 || index_.route_of(database).depth == 0) continue;
         oplog_.begin();
-        if (!clear(database)) return abandon(), false;
-        oplog_.end(committer_.next_number());
+        if (!clear(database) || !end_record()) return abandon(), false;
         return commit();
     }
     return false;
@@ -251,6 +257,8 @@ void Store::swap_databases(unsigned one, unsigned other) {
         set_.write(&(first.*field), set_.read(&(second.*field)));
         set_.write(&(second.*field), before);
     }
+    set_.write(&root().routed_at, committer_.next_number());
+    set_.write(&root().swapped_at, committer_.next_number());
     oplog_.add_swap(one, other);
 }
 
@@ -263,7 +271,10 @@ void Store::set_cursors(unsigned channel, uint64_t request_head, uint64_t reply_
     set_.write_first(&words.reply_tail, reply_tail);
 }
 
-uint64_t Store::add_record(unsigned channel, std::span<const ReplyPart> parts) {
+uint64_t Store::add_record(unsigned channel, std::span<const ReplyPart> parts) { return build_record(root().channels[channel].records, channel + 1, parts); }
+
+/// A chain of chunks, first in the list whose first word is `head`.
+uint64_t Store::build_record(const uint64_t& head, uint64_t owner, std::span<const ReplyPart> parts) {
     const uint64_t record = allocator_.allocate(sizeof(st::ReplyRecord), Allocator::Need::urgent);
     if (record == 0) return 0;
     set_.write(record, record_word(false));
@@ -284,8 +295,7 @@ uint64_t Store::add_record(unsigned channel, std::span<const ReplyPart> parts) {
     auto& body = *memory_.as<st::ReplyRecord>(record);
     memory_.store(&body.first_chunk, next);
     memory_.store(&body.previous_record, 0);
-    memory_.store(&body.owner, channel + 1);
-    const uint64_t& head = root().channels[channel].records;
+    memory_.store(&body.owner, owner);
     const uint64_t old_first = set_.read(&head);
     memory_.store(&body.next_record, old_first);
     if (old_first != 0) set_.write(&memory_.as<st::ReplyRecord>(old_first)->previous_record, record);
@@ -293,19 +303,19 @@ uint64_t Store::add_record(unsigned channel, std::span<const ReplyPart> parts) {
     return record;
 }
 
-void Store::unlink_record(unsigned channel, uint64_t record) {
+void Store::unlink_record(const uint64_t& head, uint64_t record) {
     const auto& body = *memory_.as<st::ReplyRecord>(record);
     const uint64_t next = set_.read(&body.next_record), previous = set_.read(&body.previous_record);
     if (next != 0) set_.write(&memory_.as<st::ReplyRecord>(next)->previous_record, previous);
     if (previous != 0) set_.write(&memory_.as<st::ReplyRecord>(previous)->next_record, next);
-    else set_.write(&root().channels[channel].records, next);
+    else set_.write(&head, next);
     set_.write(record, record_word(true));
     items_.push_garbage(record);
 }
 
-/// Whether a reference, which comes from a ring, is that of a record of this channel: a chunk in use of its class whose
+/// Whether a reference, which comes from a ring, is that of a record of this owner: a chunk in use of its class whose
 /// first word and owner say so. No other chunk begins like one.
-bool Store::is_record(unsigned channel, uint64_t reference) const {
+bool Store::is_record(uint64_t owner, uint64_t reference) const {
     const uint64_t page = reference >> st::kPageShift;
     if (reference % 8 != 0 || page == 0 || page >= set_.read(&root().frontier) || page % st::kRegionPages == 0) return false;
     const auto state = st::PageState::from(set_.read(st::descriptor_at(page)));
@@ -313,12 +323,12 @@ bool Store::is_record(unsigned channel, uint64_t reference) const {
     if (state.kind != st::PageKind::slab || state.size_class != kClass) return false;
     const uint64_t within = reference % st::kPageBytes;
     if (within % st::class_bytes(kClass) != 0 || within / st::class_bytes(kClass) >= state.bump) return false;
-    return set_.read(reference) == record_word(false) && set_.read(&memory_.as<st::ReplyRecord>(reference)->owner) == channel + 1;
+    return set_.read(reference) == record_word(false) && set_.read(&memory_.as<st::ReplyRecord>(reference)->owner) == owner;
 }
 
 bool Store::release_record(unsigned channel, uint64_t record) {
-    if (!is_record(channel, record)) return false;
-    unlink_record(channel, record);
+    if (!is_record(channel + 1, record)) return false;
+    unlink_record(root().channels[channel].records, record);
     return true;
 }
 
@@ -326,7 +336,56 @@ void Store::reset_channel(unsigned channel, uint64_t generation) {
     const st::ChannelWords& words = root().channels[channel];
     set_.write(&words.generation, generation);
     set_cursors(channel, 0, 0);
-    while (const uint64_t record = set_.read(&words.records)) unlink_record(channel, record);
+    while (const uint64_t record = set_.read(&words.records)) unlink_record(words.records, record);
+}
+
+// --- the oplog --------------------------------------------------------------------------------------------------------
+
+bool Store::end_record() {
+    uint64_t record = 0;
+    if (!oplog_.parts().empty() && (record = build_record(root().oplog_records, st::kOplogOwner, oplog_.parts())) == 0) return false;
+    return oplog_.end(committer_.next_number(), record);
+}
+
+void Store::set_oplog_on(bool on) {
+    if (on == oplog_.is_on()) return;
+    const uint64_t tail = root().oplog_tail;
+    while (const uint64_t record = set_.read(&root().oplog_records)) unlink_record(root().oplog_records, record);
+    set_.write(&root().oplog_on, on ? 1 : 0);
+    set_.write(&root().oplog_released, tail);
+    if (on) set_.write(&root().oplog_started, tail);
+    commit();
+}
+
+bool Store::release_oplog(uint64_t position) {
+    const uint64_t released = root().oplog_released;
+    if (position > root().oplog_tail || position <= released) return false;
+    if (root().oplog_records != 0) return release_referred(position);
+    if (position - released < oplog_.capacity() / 16 && position != root().oplog_tail) return false;
+    set_.write(&root().oplog_released, position);
+    commit();
+    return false;
+}
+
+/// Goes through the records, and lets go of what they refer to.
+bool Store::release_referred(uint64_t position) {
+    uint64_t at = root().oplog_released;
+    unsigned let_go = 0;
+    while (at < position && let_go < kReleaseRecords) {
+        OplogRecord record;
+        oplog_.copy_out(at, &record, sizeof record);
+        CHECK(record.bytes >= sizeof record && record.bytes <= position - at);
+        if (record.by_reference != 0) {
+            OplogReference reference;
+            oplog_.copy_out(at + sizeof record, &reference, sizeof reference);
+            CHECK(is_record(st::kOplogOwner, reference.record));
+            unlink_record(root().oplog_records, reference.record);
+            ++let_go;
+        }
+        at += record.bytes;
+    }
+    set_.write(&root().oplog_released, at);
+    return commit() && at < position;
 }
 
 // --- the commit -------------------------------------------------------------------------------------------------------
@@ -387,7 +446,7 @@ unsigned Store::expire_some(int64_t now_ms, unsigned work) {
             erase_slot(expire_database_, {at, slot, content});
         }
         if (here != 0) {
-            oplog_.end(committer_.next_number());
+            if (!end_record()) return abandon(), removed;
             if (!commit()) return removed;
             removed += here;
         }
@@ -436,7 +495,7 @@ bool Store::evict(unsigned database, const FoundSlot& found) {
     oplog_.begin();
     oplog_.add_erase(database, items_.key_of(found.content.reference));
     erase_slot(database, found);
-    oplog_.end(committer_.next_number());
+    if (!end_record()) return abandon(), false;
     return commit();
 }
 

@@ -29,13 +29,6 @@ inline constexpr unsigned kExpirySliceWork = 4096;
 inline constexpr unsigned kFreeSliceEntries = 32;
 inline constexpr unsigned kGiveBackSlicePages = 1;
 
-/// A piece of a large reply: encoded fields, then the bytes of a value that lies in extents.
-struct ReplyPart {
-    std::string fields;
-    uint64_t item = 0;  ///< reference of a large item; 0 = none
-    uint64_t item_length = 0;
-};
-
 class Store {
   public:
     /// Lays a fresh store out in zeroed memory whose first pages are backed. `oplog_bytes`: a power of two.
@@ -129,9 +122,16 @@ class Store {
     void set_cursors(unsigned channel, uint64_t request_head, uint64_t reply_tail);
     const st::ChannelWords& channel(unsigned channel) const { return root().channels[channel]; }
 
-    /// Starts and ends the oplog's record of the operation.
+    /// Starts and ends the oplog's record of the operation. False: there is no memory, or no room, for it, and the operation is to be given up.
     void begin_record() { oplog_.begin(); }
-    void end_record() { oplog_.end(committer_.next_number()); }
+    bool end_record();
+    /// Switches the oplog on or off, as a commit of its own. REQUIRES: no operation.
+    void set_oplog_on(bool on);
+    /// Nobody reads the oplog before this position any more: a commit of its own, if it is worth one. Takes at most kReleaseRecords records by
+    /// reference; true when there are more. REQUIRES: no operation.
+    bool release_oplog(uint64_t position);
+    /// Whether the oplog can take what any operation may write into it.
+    bool oplog_has_room() const { return !oplog_.is_on() || oplog_.room() >= oplog_.capacity() / 2; }
     /// Makes the operation real. False: there was no memory for its list, and nothing has happened.
     bool commit();
     void abandon();
@@ -195,12 +195,16 @@ class Store {
         return index_.find(database, place, [&](uint64_t item) { return items_.key_equals(item, key); });
     }
     bool end_marks();
-    bool is_record(unsigned channel, uint64_t reference) const;
+    bool is_record(uint64_t owner, uint64_t reference) const;
     void erase_slot(unsigned database, const FoundSlot& found);
+    void log_put(unsigned database, std::string_view key, const Value& value, uint64_t item);
     void prefetch_expiring(uint64_t bucket_at) const;
     bool free_database_slice(uint64_t garbage, unsigned limit);
     bool free_record_slice(uint64_t garbage, unsigned limit);
-    void unlink_record(unsigned channel, uint64_t record);
+    uint64_t build_record(const uint64_t& head, uint64_t owner, std::span<const ReplyPart> parts);
+    void unlink_record(const uint64_t& head, uint64_t record);
+    bool release_referred(uint64_t position);
+    static constexpr unsigned kReleaseRecords = 16;
 
     StoreMemory memory_;
     Readers readers_;

@@ -34,7 +34,8 @@ class Walk {
         page_list(root().holes, st::PageKind::hole, report_.holes, "holes");
         for (unsigned database = 0; database < st::kDatabases; ++database) walk_database(database);
         walk_garbage();
-        for (unsigned channel = 0; channel < kMaxIoConns; ++channel) walk_records(channel);
+        for (unsigned channel = 0; channel < kMaxIoConns; ++channel) walk_records(fmt::format("channel {}", channel), root().channels[channel].records);
+        walk_records("the oplog", root().oplog_records);
         compare_pins();
         compare_pages();
         return std::move(report_);
@@ -285,13 +286,13 @@ class Walk {
         }
         return true;
     }
-    void walk_records(unsigned channel) {
+    void walk_records(const std::string& whose, uint64_t first) {
         uint64_t previous = 0;
-        for (uint64_t at = root().channels[channel].records; at != 0;) {
+        for (uint64_t at = first; at != 0;) {
             if (!reach_record(at)) return;
             ++report_.records;
             const auto& record = *memory_.as<st::ReplyRecord>(at);
-            if (record.previous_record != previous) fault("channel {}: the list of its records is broken at {}", channel, at);
+            if (record.previous_record != previous) fault("{}: the list of its records is broken at {}", whose, at);
             previous = at;
             at = record.next_record;
         }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstdio>
 
@@ -27,12 +28,14 @@ uint64_t random_seed() {
 }
 
 /// What md cannot begin with, as the rest of a sentence; empty if there is nothing. Only words that it would follow at once.
-std::string fault_of(const StoreMemory& memory, uint64_t oplog_bytes) {
+std::string fault_of(const StoreMemory& memory, uint64_t oplog_bytes_min, uint64_t oplog_bytes_max) {
     const st::Root& root = memory.root();
     const auto& list = *memory.as<st::JournalHeader>(st::kJournalAt);
     const uint64_t committed = root.committed.load(std::memory_order_acquire);
-    if (root.oplog_bytes != oplog_bytes) return "the size of its oplog is not what it can be";
-    if (root.frontier < Store::fixed_pages(oplog_bytes) || root.frontier > memory.pages()) return "its frontier is out of range";
+    if (!std::has_single_bit(root.oplog_bytes) || root.oplog_bytes < oplog_bytes_min || root.oplog_bytes > oplog_bytes_max)
+        return "the size of its oplog is not what it can be";
+    if (root.oplog_released > root.oplog_tail || root.oplog_tail - root.oplog_released > root.oplog_bytes) return "its oplog's positions are out of range";
+    if (root.frontier < Store::fixed_pages(root.oplog_bytes) || root.frontier > memory.pages()) return "its frontier is out of range";
     const uint64_t entries_max = memory.pages() * st::kOverflowEntries;
     if (committed != 0 && (list.number != committed || list.buckets > entries_max || list.words > entries_max))
         return "the commit that was under way has no list";
@@ -45,7 +48,7 @@ void StoreSegment::attach_or_make(const SegmentSpec& spec, bool predecessor_hung
     if (access(spec.path.c_str(), F_OK) == 0) {
         try {
             segment_ = watched.mapped() && watched.is_current() ? std::move(watched) : Segment::attach(spec, Access::read_write);
-            if (const std::string fault = fault_of(memory(), kOplogBytes); !fault.empty())
+            if (const std::string fault = fault_of(memory(), kOplogBytesMin, kOplogBytesWithLog); !fault.empty())
                 throw Error("the segment " + spec.path + " is damaged: " + fault);
             Poison poison(memory().root());
             poison.take_over(predecessor_hung);
@@ -79,11 +82,11 @@ Segment StoreSegment::make(SegmentSpec spec) {
     }
 }
 
-StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, bool predecessor_hung, Segment watched) {
+StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, uint64_t oplog_bytes, bool predecessor_hung, Segment watched) {
     attach_or_make({path, st::kStoreLayout, instance, generation, st::kReserveBytesDefault,
-                    Store::fixed_pages(kOplogBytes) << st::kPageShift}, predecessor_hung, std::move(watched));
+                    Store::fixed_pages(oplog_bytes) << st::kPageShift}, predecessor_hung, std::move(watched));
     if (!found_) {
-        Store::format(memory(), random_seed(), kOplogBytes);
+        Store::format(memory(), random_seed(), oplog_bytes);
         segment_.publish();
     }
     Poison(memory().root()).install_handlers();

@@ -11,13 +11,15 @@ namespace millrace::md {
 
 class StoreSegment {
   public:
-    static constexpr uint64_t kOplogBytes = 256 * 1024;
+    static constexpr uint64_t kOplogBytes = 512 * 1024, kOplogBytesWithLog = 8 * 1024 * 1024;
+    static constexpr uint64_t kOplogBytesMin = 64 * 1024;
 
     /// Maps the store at `path`. One that is missing is made; one that is refused (another build, another instance, damaged, or
     /// one on which md after md has failed) is put aside as PATH.refused with a warning, and an empty one takes its place. From here
     /// on our own fatal signals are marked in it (poison.h). `watched`: the mapping of a standby, which is used as it is, with the pages
     /// that it has mapped, if the store is still the same. Throws Error.
-    StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, bool predecessor_hung, Segment watched = {});
+    /// `oplog_bytes`: of one that is made.
+    StoreSegment(const std::string& path, uint64_t instance, uint64_t generation, uint64_t oplog_bytes, bool predecessor_hung, Segment watched = {});
     /// Maps an existing store without changing anything (a standby). Throws Error.
     static std::unique_ptr<StoreSegment> watch(const std::string& path, uint64_t instance);
     /// The mapping alone; this object is of no use after it.
@@ -34,6 +36,8 @@ class StoreSegment {
     uint64_t bytes() const { return segment_.size(); }
     /// Whether it was there already.
     bool found() const { return found_; }
+    /// Which of the stores that this instance has had.
+    uint64_t generation() const { return segment_.header().generation; }
 
   private:
     StoreSegment() = default;

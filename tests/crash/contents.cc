@@ -7,12 +7,16 @@
 #include <algorithm>
 #include <cstring>
 
-#include "md/oplog.h"
+#include "common/effects.h"
+#include "common/oplog_ring.h"
 
 namespace millrace::crash {
 
 using md::StoreMemory;
 namespace st = md::st;
+
+Replayed::Replayed(std::string of, int64_t expire_at_ms)
+    : bytes(std::make_shared<const std::string>(std::move(of))), value{bytes->size(), hash_of(*bytes), expire_at_ms} {}
 
 uint64_t hash_of(std::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 
@@ -114,21 +118,22 @@ std::vector<uint64_t> reachable_segments(const StoreMemory& memory) {
 
 namespace {
 
-void read_database(const StoreMemory& memory, unsigned database, Contents& contents) {
-    const st::Route route = st::Route::from(memory.root().databases[database].route);
-    if (route.directory == 0) return;
-    uint64_t last = 0;
-    for (uint64_t entry = 0; entry < 1ull << route.depth; ++entry) {
-        const uint64_t segment = segment_at(memory, route, entry);
-        if (std::exchange(last, segment) == segment) continue;
-        for (unsigned bucket = 0; bucket < st::kBuckets; ++bucket)
-            for (unsigned slot = 0; slot < st::kSlots; ++slot) {
-                const auto found = st::Slot::from(memory.as<st::Bucket>(segment + bucket * st::kBucketBytes)->slot_bits(slot));
-                if (found.reference == 0) continue;
-                auto item = read_item(memory, found.reference);
-                if (!item) item = RawItem{fmt::format("(unreadable item at {})", found.reference), {}, false};
-                contents.keys[{database, item->key}] = item->value;
-            }
+/// Visits (database, reference) of every item.
+template <class Visit>
+void for_each_item(const StoreMemory& memory, const Visit& visit) {
+    for (unsigned database = 0; database < st::kDatabases; ++database) {
+        const st::Route route = st::Route::from(memory.root().databases[database].route);
+        if (route.directory == 0) continue;
+        uint64_t last = 0;
+        for (uint64_t entry = 0; entry < 1ull << route.depth; ++entry) {
+            const uint64_t segment = segment_at(memory, route, entry);
+            if (std::exchange(last, segment) == segment) continue;
+            for (unsigned bucket = 0; bucket < st::kBuckets; ++bucket)
+                for (unsigned slot = 0; slot < st::kSlots; ++slot) {
+                    const auto found = st::Slot::from(memory.as<st::Bucket>(segment + bucket * st::kBucketBytes)->slot_bits(slot));
+                    if (found.reference != 0) visit(database, found.reference);
+                }
+        }
     }
 }
 
@@ -151,7 +156,11 @@ uint64_t read_record(const StoreMemory& memory, uint64_t record) {
 
 Contents read_contents(const StoreMemory& memory) {
     Contents contents;
-    for (unsigned database = 0; database < st::kDatabases; ++database) read_database(memory, database, contents);
+    for_each_item(memory, [&](unsigned database, uint64_t reference) {
+        auto item = read_item(memory, reference);
+        if (!item) item = RawItem{fmt::format("(unreadable item at {})", reference), {}, false};
+        contents.keys[{database, item->key}] = item->value;
+    });
     for (unsigned channel = 0; channel < kMaxIoConns; ++channel) {
         const st::ChannelWords& words = memory.root().channels[channel];
         ChannelContents found{words.generation, words.request_head, words.reply_tail, {}};
@@ -184,67 +193,113 @@ T take(std::string_view& bytes) {
     return value;
 }
 
-/// A value that is not in its record: it is the one in the store as long as the key's bucket has the record's number.
-Val by_reference(const StoreMemory& memory, const Contents& store, const Contents::Key& key, const md::EffectHeader& effect, uint64_t number) {
-    const st::KeyPlace place{XXH3_64bits_withSeed(key.second.data(), key.second.size(), memory.root().hash_seed)};
-    const st::Route route = st::Route::from(memory.root().databases[key.first].route);
-    const uint64_t segment = route.directory == 0 ? 0 : segment_at(memory, route, place.entry(route.depth));
-    const auto version = [&](unsigned bucket) { return memory.load(segment + bucket * st::kBucketBytes); };
-    const bool same = segment != 0 && (version(place.first()) == 2 * number || version(place.second()) == 2 * number);
-    const auto found = store.keys.find(key);
-    return {effect.value_length, same && found != store.keys.end() ? found->second.hash : 0, effect.expire_at_ms};
+/// The effects of a record by reference: the chain's bytes with the values that it refers to. Nothing if it does not lie in chunks in use.
+std::optional<std::string> referred_bytes(const StoreMemory& memory, const OplogReference& reference) {
+    if (room_at(memory, reference.record) < sizeof(st::ReplyRecord)) return std::nullopt;
+    std::string bytes;
+    for (uint64_t chunk = memory.as<st::ReplyRecord>(reference.record)->first_chunk; chunk != 0;) {
+        if (room_at(memory, chunk) < sizeof(st::ReplyChunk)) return std::nullopt;
+        const auto& body = *memory.as<st::ReplyChunk>(chunk);
+        if (body.bytes > room_at(memory, chunk) - sizeof body) return std::nullopt;
+        bytes.append(memory.as<char>(chunk + sizeof body), body.bytes);
+        if (body.item != 0) {
+            const auto& item = *memory.as<st::LargeItem>(body.item);
+            const auto content = large_bytes(memory, body.item, item.key_length + item.value_length);
+            if (!content || item.value_length < body.item_length) return std::nullopt;
+            bytes += content->substr(item.key_length, body.item_length);
+        }
+        chunk = body.next_chunk;
+    }
+    return bytes.size() == reference.bytes ? std::optional(bytes) : std::nullopt;
 }
 
-std::string apply_effect(const StoreMemory& memory, std::string_view& body, uint64_t number, const Contents& store,
-                         std::map<Contents::Key, Val>& keys) {
-    if (body.size() < sizeof(md::EffectHeader)) return "an effect is cut off";
-    const auto effect = take<md::EffectHeader>(body);
-    const uint64_t value_bytes = effect.kind == md::EffectKind::set ? effect.value_length : 0;
-    const uint64_t length = round_up(effect.key_length + value_bytes, 8);
-    if (length > body.size() || effect.database >= st::kDatabases) return "an effect is longer than its record";
-    const Contents::Key key{effect.database, std::string(body.substr(0, effect.key_length))};
-    const std::string_view value = body.substr(effect.key_length, value_bytes);
-    switch (effect.kind) {
-        case md::EffectKind::set: keys[key] = {value.size(), hash_of(value), effect.expire_at_ms}; break;
-        case md::EffectKind::erase:
+std::string apply_effect(const Effect& effect, ReplayedKeys& keys) {
+    const EffectHeader& header = effect.header;
+    const Contents::Key key{header.database, std::string(effect.key)};
+    switch (header.kind) {
+        case EffectKind::set: keys[key] = Replayed(std::string(effect.value), header.expire_at_ms); break;
+        case EffectKind::erase:
             if (keys.erase(key) == 0) return "a key is erased that is not there: " + key.second;
             break;
-        case md::EffectKind::clear_database: std::erase_if(keys, [&](const auto& each) { return each.first.first == effect.database; }); break;
-        case md::EffectKind::swap_databases: {
-            std::map<Contents::Key, Val> swapped;
+        case EffectKind::clear_database: std::erase_if(keys, [&](const auto& each) { return each.first.first == header.database; }); break;
+        case EffectKind::swap_databases: {
+            ReplayedKeys swapped;
             for (const auto& [name, each] : keys) {
-                const unsigned to = name.first == effect.database ? effect.other : name.first == effect.other ? effect.database : name.first;
+                const unsigned to = name.first == header.database ? header.other : name.first == header.other ? header.database : name.first;
                 swapped[{to, name.second}] = each;
             }
             keys = std::move(swapped);
             break;
         }
-        case md::EffectKind::set_by_reference: keys[key] = by_reference(memory, store, key, effect, number); break;
-        default: return fmt::format("an effect has kind {}", static_cast<unsigned>(effect.kind));
+        case EffectKind::write_range: {
+            const auto found = keys.find(key);
+            if (found == keys.end() || header.offset() > found->second.bytes->size()) return "a part of a value is written that is not there: " + key.second;
+            std::string bytes = *found->second.bytes;
+            bytes.resize(std::max<uint64_t>(bytes.size(), header.offset() + effect.value.size()));
+            bytes.replace(header.offset(), effect.value.size(), effect.value);
+            found->second = Replayed(std::move(bytes), found->second.value.expire_at_ms);
+            break;
+        }
+        case EffectKind::set_expiry: {
+            const auto found = keys.find(key);
+            if (found == keys.end()) return "a key gets an expiry that is not there: " + key.second;
+            found->second.value.expire_at_ms = header.expire_at_ms;
+            break;
+        }
     }
-    body.remove_prefix(length);
     return "";
 }
 
 }  // namespace
 
-std::string replay(const StoreMemory& memory, uint64_t tail, const Contents& store, std::map<Contents::Key, Val>& keys) {
+std::string replay(const StoreMemory& memory, uint64_t tail, ReplayedKeys& keys) {
     const uint64_t end = memory.root().oplog_tail;
     if (end < tail || end - tail > memory.root().oplog_bytes) return fmt::format("the tail went from {} to {}", tail, end);
     for (uint64_t number = 0; tail < end;) {
-        md::OplogRecord record;
+        OplogRecord record;
         std::memcpy(&record, ring_bytes(memory, tail, sizeof record).data(), sizeof record);
         if (record.bytes < sizeof record || record.bytes > end - tail || record.bytes % 8 != 0) return fmt::format("a record of {} bytes", record.bytes);
         if (record.number <= number || record.number > memory.root().number) return fmt::format("a record has number {} after {}", record.number, number);
         number = record.number;
-        const std::string bytes = ring_bytes(memory, tail + sizeof record, record.bytes - sizeof record);
-        std::string_view body = bytes;
-        for (uint32_t i = 0; i < record.effects; ++i)
-            if (const std::string wrong = apply_effect(memory, body, number, store, keys); !wrong.empty()) return wrong;
-        if (!body.empty()) return "a record is longer than its effects";
+        std::string bytes = ring_bytes(memory, tail + sizeof record, record.bytes - sizeof record);
+        if (record.by_reference != 0) {
+            OplogReference reference;
+            if (bytes.size() != sizeof reference) return "a record by reference has another length";
+            std::memcpy(&reference, bytes.data(), sizeof reference);
+            const auto referred = referred_bytes(memory, reference);
+            if (!referred) return "what a record refers to is not there";
+            bytes = *referred;
+        }
+        EffectReader reader(bytes);
+        for (Effect effect; reader.next(effect);)
+            if (const std::string wrong = apply_effect(effect, keys); !wrong.empty()) return wrong;
+        if (reader.faulty()) return "a record's effects do not parse";
         tail += record.bytes;
     }
     return "";
+}
+
+ReplayedKeys read_values(const StoreMemory& memory) {
+    ReplayedKeys values;
+    for_each_item(memory, [&](unsigned database, uint64_t reference) {
+        const auto item = read_item(memory, reference);
+        if (!item) return;
+        std::string bytes;
+        if (item->large) {
+            bytes = *large_bytes(memory, reference, item->key.size() + item->value.length);
+        } else {
+            const uint64_t start = sizeof(st::ItemHeader) + (item->value.expire_at_ms == -1 ? 0 : 8);
+            bytes.assign(memory.as<char>(reference + start), item->key.size() + item->value.length);
+        }
+        values[{database, item->key}] = Replayed(bytes.substr(item->key.size()), item->value.expire_at_ms);
+    });
+    return values;
+}
+
+std::map<Contents::Key, Val> without_bytes(const ReplayedKeys& keys) {
+    std::map<Contents::Key, Val> values;
+    for (const auto& [key, each] : keys) values.emplace_hint(values.end(), key, each.value);
+    return values;
 }
 
 namespace {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -55,9 +56,23 @@ std::vector<uint64_t> reachable_segments(const md::StoreMemory& memory);
 /// REQUIRES: check_store() has found nothing.
 Contents read_contents(const md::StoreMemory& memory);
 
-/// Applies the oplog's records from byte `tail` on to the keys of `before`. `store` is where values that are not in their
-/// records are looked up. Empty, or what is wrong with the records.
-std::string replay(const md::StoreMemory& memory, uint64_t tail, const Contents& store, std::map<Contents::Key, Val>& keys);
+/// A value with its bytes, as replaying needs it.
+struct Replayed {
+    std::shared_ptr<const std::string> bytes;
+    Val value;
+    Replayed() = default;
+    Replayed(std::string of, int64_t expire_at_ms);
+};
+using ReplayedKeys = std::map<Contents::Key, Replayed>;
+
+/// What replaying starts from. REQUIRES: check_store() has found nothing.
+ReplayedKeys read_values(const md::StoreMemory& memory);
+
+/// Applies the oplog's records from byte `tail` on to `keys`. Empty, or what is wrong with the records.
+std::string replay(const md::StoreMemory& memory, uint64_t tail, ReplayedKeys& keys);
+
+/// The same without the bytes.
+std::map<Contents::Key, Val> without_bytes(const ReplayedKeys& keys);
 
 /// The first difference as a sentence.
 std::string difference(const Contents& expected, const Contents& found);

@@ -15,7 +15,7 @@ using md::StoreMemory;
 namespace st = md::st;
 
 Judge::Judge(const Scenario& scenario, const Arena& arena, std::vector<Contents> states, Tally& tally)
-    : scenario_(scenario), arena_(arena), states_(std::move(states)), tally_(tally), oplog_tail_(arena.live().root().oplog_tail) {
+    : scenario_(scenario), arena_(arena), states_(std::move(states)), tally_(tally), oplog_tail_(arena.live().root().oplog_tail), values_(read_values(arena.live())) {
     for (const auto& group : scenario.watched) {
         readers_.emplace_back(group, kHashSeed, states_);
         direct_readers_.emplace_back(group, arena.live(), states_, direct_readers_.size() + 1);
@@ -131,9 +131,9 @@ std::string Judge::look_at_store(Store& store, const Change& change) {
                            difference(states_[after], contents));
     }
     state_ = state;
-    auto keys = states_.front().keys;
-    if (const std::string wrong = replay(memory, oplog_tail_, contents, keys); !wrong.empty()) return "oplog: " + wrong;
-    if (keys != contents.keys) return "the oplog tells another story: " + difference(contents, {keys, contents.channels});
+    ReplayedKeys replayed = values_;
+    if (const std::string wrong = replay(memory, oplog_tail_, replayed); !wrong.empty()) return "oplog: " + wrong;
+    if (const auto keys = without_bytes(replayed); keys != contents.keys) return "the oplog tells another story: " + difference(contents, {keys, contents.channels});
     if (const std::string wrong = find_each(store, contents); !wrong.empty()) return wrong;
     if (const std::string wrong = look_at_versions(memory); !wrong.empty()) return "recovered: " + wrong;
     if (!store.recovered()) return "";

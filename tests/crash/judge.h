@@ -56,6 +56,7 @@ class Judge {
     std::vector<Readers> readers_;
     std::vector<DirectReaders> direct_readers_;
     uint64_t oplog_tail_;
+    ReplayedKeys values_;  ///< then
     unsigned state_ = 0;            ///< of the last image, recovered
     uint64_t committed_ = 0;        ///< in the last image
     uint64_t last_offset_ = 0, run_ = 0, until_next_ = 0;

@@ -33,7 +33,7 @@ std::string text(uint64_t length, char mark) {
 void request(Store& store, const std::function<void()>& changes) {
     store.begin_record();
     changes();
-    store.end_record();
+    CHECK(store.end_record());
     const st::ChannelWords& channel = store.channel(kChannel);
     store.set_cursors(kChannel, channel.request_head + 48, channel.reply_tail + 16);
     CHECK(store.commit());
@@ -432,7 +432,7 @@ void add_overflow(std::vector<Scenario>& all) {
                           CHECK(store.make_room(kDatabase, places));
                           store.begin_record();
                           for (unsigned i = 0; i < kKeys; ++i) put(store, kDatabase, fmt::format("many{}", i), Value::of(fmt::format("v{}", i), kNoExpiry));
-                          store.end_record();
+                          CHECK(store.end_record());
                           toggle_stepping();
                           CHECK(store.commit());
                           toggle_stepping();
@@ -440,12 +440,12 @@ void add_overflow(std::vector<Scenario>& all) {
     scenario.image_every = 20;
     scenario.steps_all = false;
     scenario.nested_max = 0;
-    scenario.oplog_bytes = 256 * 1024;
+    scenario.oplog_bytes = 512 * 1024;
     all.push_back(scenario);
 
     // The same with no memory but free pages: the list goes into those that the operation leaves alone.
     scenario.name = "list_in_free_pages";
-    scenario.pages = 96;
+    scenario.pages = 100;
     scenario.prepare = [](Store& store) {
         for (unsigned i = 0; i < kKeys; ++i) set(kDatabase, fmt::format("many{}", i), fmt::format("v{}", i))(store);
         const std::string bytes(3 * st::kPageBytes, 'x');
@@ -456,7 +456,7 @@ void add_overflow(std::vector<Scenario>& all) {
             store.begin_record();
             full = store.put(0, key, store.place_of(key), Value::of(bytes, kNoExpiry)) != Store::Put::done;
             if (full) store.abandon();
-            else store.end_record(), CHECK(store.commit());
+            else CHECK(store.end_record() && store.commit());
         }
         CHECK(fillers > 3);
         for (const char* key : {"filler0", "filler1"}) del(0, key)(store);
@@ -465,7 +465,7 @@ void add_overflow(std::vector<Scenario>& all) {
     scenario.operations = {[](Store& store) {
         store.begin_record();
         for (unsigned i = 0; i < kKeys; ++i) erase(store, kDatabase, fmt::format("many{}", i));
-        store.end_record();
+        CHECK(store.end_record());
         toggle_stepping();
         CHECK(store.commit());
         toggle_stepping();

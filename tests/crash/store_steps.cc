@@ -47,6 +47,7 @@ void prepare(const Scenario& scenario, const Arena& arena) {
     md::Store store(arena.live());
     base(store);
     scenario.prepare(store);
+    store.set_oplog_on(true);
 }
 
 /// What the store holds before and after each operation, from a run without steps.

@@ -46,7 +46,7 @@ const std::vector<std::string> kNoExamples{"exec", "watch"};
 const std::vector<std::string> kAlone{"swapdb", "pfselftest", "debug|populate", "debug|sleep"};
 
 struct Replayer {
-    explicit Replayer(unsigned seed) : random(seed), crowd(8192) {}
+    explicit Replayer(unsigned seed) : random(seed), crowd(8192) { engine().store.set_oplog_on(true); }
 
     unsigned below(unsigned count) { return static_cast<unsigned>(random() % count); }
     std::string key() { return below(8) == 0 ? "" : "key" + std::to_string(below(9)); }
@@ -112,14 +112,16 @@ struct Replayer {
         if (!engine().plan.build() || !engine().store.commit()) return "there was no memory for it";
         crowd.collect();
         contents = crash::read_contents(memory);
-        if (std::string wrong = crash::replay(memory, tail, contents, keys); !wrong.empty()) return wrong;
-        if (keys != contents.keys) return crash::difference(crash::Contents{contents.keys, {}}, crash::Contents{keys, {}});
+        if (std::string wrong = crash::replay(memory, tail, keys); !wrong.empty()) return wrong;
+        while (engine().store.release_oplog(memory.root().oplog_tail)) {}
+        const auto replayed = crash::without_bytes(keys);
+        if (replayed != contents.keys) return crash::difference(crash::Contents{contents.keys, {}}, crash::Contents{replayed, {}});
         return {};
     }
 
     std::mt19937_64 random;
     Group crowd;
-    std::map<crash::Contents::Key, crash::Val> keys;
+    crash::ReplayedKeys keys;
     crash::Contents contents;
     unsigned database = 0;
     int64_t now = kNow;

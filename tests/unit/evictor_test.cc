@@ -87,6 +87,7 @@ TEST_CASE("evictor: every policy makes room, and what it removes is in the oplog
         CAPTURE(policy);
         Fixture fixture(static_cast<EvictionPolicy>(policy));
         fixture.fill(0, 3000, kLater);
+        fixture.store->set_oplog_on(true);
         const uint64_t oplog = fixture.store.root().oplog_tail;
         REQUIRE(fixture.shrink_to(0.6) == Evictor::Outcome::enough);
         const unsigned left = fixture.left(0, 3000);

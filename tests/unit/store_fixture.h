@@ -176,6 +176,11 @@ class TestStore {
         value.rest = bytes;
         return set(key, value, database);
     }
+    bool set_expiry(std::string_view key, int64_t expire_at_ms, unsigned database = 0) {
+        md::Value value = find(key, database).value();
+        value.expire_at_ms = expire_at_ms;
+        return set(key, value, database);
+    }
     /// False also when there is no such key.
     bool erase(std::string_view key, unsigned database = 0) {
         return operation([&] { return store_->erase(database, key, store_->place_of(key)); });
@@ -186,13 +191,14 @@ class TestStore {
     /// Runs `change` as one operation with its record in the oplog; abandons it when `change` says false.
     template <class Change>
     bool operation(const Change& change) {
-        store_->oplog().begin();
-        if (!change()) {
+        store_->begin_record();
+        if (!change() || !store_->end_record()) {
             store_->abandon();
             return false;
         }
-        store_->oplog().end(next_number());
-        return store_->commit();
+        if (!store_->commit()) return false;
+        if (store_->oplog().room() < store_->oplog().capacity() / 2) store_->release_oplog(root().oplog_tail);
+        return true;
     }
 
     std::optional<md::Value> find(std::string_view key, unsigned database = 0) const {
