@@ -22,10 +22,10 @@ OPTIMISE := -O2 -g -fno-omit-frame-pointer
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(findstring thread,$(SAN)),-Wno-tsan)
 CPPFLAGS += -I. -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL
 CXXFLAGS += $(CXXSTD) $(OPTIMISE) $(WARNINGS) $(SANFLAGS)
-LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -llzf -lseccomp -lpthread
+LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -llzf -lisal -llz4 -lzstd -lseccomp -lpthread
 
 # Packages, each with its reason in README.md.
-PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev liblzf-dev libseccomp-dev python3
+PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev liblzf-dev libisal-dev liblz4-dev libzstd-dev libseccomp-dev python3
 PACKAGES_TEST := doctest-dev redis-tools python3-redis valgrind
 PACKAGES_BENCH := redis-tools memcached util-linux
 PACKAGES_DEB := dpkg-dev binutils
@@ -34,7 +34,7 @@ PACKAGES_FUZZ := clang libclang-rt-14-dev
 sources = $(filter-out $(2),$(wildcard $(1)/*.cc))
 objects = $(patsubst %.cc,$(OBJ)/%.o,$(1))
 
-COMMON := $(call objects,$(wildcard common/*.cc))
+COMMON := $(call objects,$(wildcard common/*.cc common/disk/*.cc))
 MD := $(call objects,$(call sources,md,md/check_main.cc))
 IO_CONN := $(call objects,$(wildcard io_conn/*.cc))
 VIEWSTATS := $(call objects,$(wildcard tools/viewstats/*.cc))
