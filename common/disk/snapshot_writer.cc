@@ -63,7 +63,8 @@ bool SnapshotWriter::add(uint8_t database, std::string_view key, std::string_vie
 }
 
 bool SnapshotWriter::begin_item(uint8_t database, std::string_view key, uint64_t value_length, int64_t expire_at_ms, uint64_t stamp) {
-    CHECK(value_left_ == 0 && key.size() <= kItemPartMax && value_length <= kItemPartMax && database < kEffectDatabases);
+    if (error_ != 0) return false;
+    CHECK(begun_ && value_left_ == 0 && key.size() <= kItemPartMax && value_length <= kItemPartMax && database < kEffectDatabases);
     const ItemHeader header{database, {}, static_cast<uint32_t>(key.size()), value_length, stamp, expire_at_ms};
     value_left_ = value_length;
     ++items_;
@@ -71,6 +72,7 @@ bool SnapshotWriter::begin_item(uint8_t database, std::string_view key, uint64_t
 }
 
 bool SnapshotWriter::add_bytes(std::string_view bytes) {
+    if (error_ != 0) return false;
     CHECK(bytes.size() <= value_left_);
     value_left_ -= bytes.size();
     return put(bytes);
@@ -83,7 +85,7 @@ bool SnapshotWriter::put(std::string_view bytes) {
         bytes.remove_prefix(count);
         if (raw_.size() == kBlockBytesMax && !write_block()) return false;
     }
-    return error_ == 0;
+    return true;
 }
 
 /// Packs the raw bytes into stored_. False: they would not become smaller.
@@ -100,8 +102,8 @@ bool SnapshotWriter::write_block() {
     BlockHeader block{0, BlockKind::raw, raw_.size(), raw_.size()};
     const char* const bytes = pack(block) ? stored_.data() : raw_.data();
     block.crc = crc32c({bytes, block.stored_bytes}, crc_of(block, seed_));
-    iovec parts[] = {{&block, sizeof block}, {const_cast<char*>(bytes), block.stored_bytes}, {const_cast<char*>(kZeros), block_bytes(block.stored_bytes) - sizeof block - block.stored_bytes}};
-    if (error_ != 0) return false;
+    const uint64_t zeros = block_bytes(block.stored_bytes) - sizeof block - block.stored_bytes;
+    iovec parts[] = {{&block, sizeof block}, {const_cast<char*>(bytes), block.stored_bytes}, {const_cast<char*>(kZeros), zeros}};
     if (!write_at(fd_.get(), parts, 3, at_)) return fail("write", errno);
     at_ += block_bytes(block.stored_bytes);
     raw_.clear();
@@ -109,7 +111,6 @@ bool SnapshotWriter::write_block() {
 }
 
 bool SnapshotWriter::write(const void* bytes, uint64_t count) {
-    if (error_ != 0) return false;
     if (!write_at(fd_.get(), static_cast<const char*>(bytes), count, at_)) return fail("write", errno);
     at_ += count;
     return true;
@@ -125,8 +126,9 @@ bool SnapshotWriter::sync_now_and_then() {
 }
 
 bool SnapshotWriter::finish(uint64_t end) {
+    if (error_ != 0) return false;
     CHECK(value_left_ == 0 && begun_);
-    if (error_ != 0 || (!raw_.empty() && !write_block())) return false;
+    if (!raw_.empty() && !write_block()) return false;
     struct {
         BlockHeader block;
         SnapshotEnd end;

@@ -1,5 +1,5 @@
 // Writes a snapshot (snapshot_format.h). Runs in the process that makes it; never throws: a failure is a return value, error() (errno) and
-// sentence(), and only discard() comes after it.
+// sentence(), and all that comes after it fails as well.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,5 @@
 // The log's files: what was written is read, through as many files as there are, however records are put into them; and how a
 // writer that cannot write leaves them. log_damage_test.cc has what happens to files that were changed.
-#include <sys/resource.h>
-
 #include "common/disk/file_io.h"
 #include "tests/unit/log_fixture.h"
 #include "tests/unit/unit.h"

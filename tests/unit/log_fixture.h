@@ -1,7 +1,11 @@
 // A log for unit tests: writes records into a folder, and reads back what a reader makes of it. Include it behind all headers of the project.
 #pragma once
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -20,6 +24,15 @@ inline std::string content_of(const std::string& path) {
     std::stringstream content;
     content << file.rdbuf();
     return std::move(content).str();
+}
+
+/// Gives a file another content. It is not cut to nothing before: some file systems make such a file durable when it is closed.
+inline void rewrite(const std::string& path, const std::string& content) {
+    {
+        std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+        file << content;
+    }
+    std::filesystem::resize_file(path, content.size());
 }
 
 /// What a record of this number says in the tests: SET key<number> <length bytes>.
@@ -44,6 +57,60 @@ struct ReadRecord {
     uint64_t number;
     std::string effects;
     bool operator==(const ReadRecord&) const = default;
+};
+
+/// A frame of a file that is whole, for what is to be expected when it is not any more.
+struct KnownFrame {
+    uint64_t begin, end;     ///< offsets
+    uint64_t meaningful;     ///< where the zeros behind the body begin
+    uint64_t last_number;    ///< of the last record up to its end
+    uint64_t synced;         ///< of a mark, else 0
+};
+
+inline std::vector<KnownFrame> frames_of(const std::string& path) {
+    const std::string content = content_of(path);
+    disk::LogFileReader reader;
+    std::vector<KnownFrame> frames;
+    if (reader.open(path) != disk::LogFileReader::Opened::yes) return frames;
+    uint64_t number = reader.header().after;
+    for (disk::LogFileReader::Outcome outcome; (outcome = reader.next()) <= disk::LogFileReader::Outcome::mark;) {
+        const bool mark = outcome == disk::LogFileReader::Outcome::mark;
+        if (!mark) number = reader.number();
+        uint64_t body;
+        content.copy(reinterpret_cast<char*>(&body), sizeof body, reader.offset() + offsetof(disk::FrameHeader, bytes));
+        if (!frames.empty() && frames.back().begin == reader.offset()) frames.pop_back();  // one more record of a packed frame
+        frames.push_back({reader.offset(), reader.end_offset(), reader.offset() + sizeof(disk::FrameHeader) + body, number, mark ? reader.mark().synced : 0});
+    }
+    return frames;
+}
+
+/// Calls `action` in a process that may take so much memory more than it has, and says whether it came to its end.
+template <class Survives, class Action>
+bool survives_with(uint64_t bytes, Survives survives, Action action) {
+    return survives([&] {
+        uint64_t pages = 0;
+        std::ifstream("/proc/self/statm") >> pages;
+        const rlim_t limit = pages * 4096 + bytes;
+        const rlimit both{limit, limit};
+        setrlimit(RLIMIT_AS, &both);
+        action();
+    });
+}
+
+/// No file can become longer than this while it lives: writes are short, then fail with EFBIG.
+class FileSizeLimit {
+  public:
+    explicit FileSizeLimit(uint64_t bytes) {
+        signal(SIGXFSZ, SIG_IGN);
+        getrlimit(RLIMIT_FSIZE, &before_);
+        const rlimit limit{bytes, before_.rlim_max};
+        setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    ~FileSizeLimit() { setrlimit(RLIMIT_FSIZE, &before_); }
+    FileSizeLimit(const FileSizeLimit&) = delete;
+
+  private:
+    rlimit before_{};
 };
 
 /// All that a reader gives, up to an end that is one.
