@@ -22,10 +22,10 @@ OPTIMISE := -O2 -g -fno-omit-frame-pointer
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(findstring thread,$(SAN)),-Wno-tsan)
 CPPFLAGS += -I. -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL
 CXXFLAGS += $(CXXSTD) $(OPTIMISE) $(WARNINGS) $(SANFLAGS)
-LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -llzf -lseccomp -lpthread
+LDLIBS := -lspdlog -lfmt -levent_core -lxxhash -llzf -lisal -llz4 -lzstd -lseccomp -lpthread
 
 # Packages, each with its reason in README.md.
-PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev liblzf-dev libseccomp-dev python3
+PACKAGES_RUN := g++ pkg-config libevent-dev libboost-dev libcli11-dev libspdlog-dev libfmt-dev libxxhash-dev liblzf-dev libisal-dev liblz4-dev libzstd-dev libseccomp-dev python3
 PACKAGES_TEST := doctest-dev redis-tools python3-redis valgrind
 PACKAGES_BENCH := redis-tools memcached util-linux
 PACKAGES_DEB := dpkg-dev binutils
@@ -34,13 +34,14 @@ PACKAGES_FUZZ := clang libclang-rt-14-dev
 sources = $(filter-out $(2),$(wildcard $(1)/*.cc))
 objects = $(patsubst %.cc,$(OBJ)/%.o,$(1))
 
-COMMON := $(call objects,$(wildcard common/*.cc))
+COMMON := $(call objects,$(wildcard common/*.cc common/disk/*.cc))
 MD := $(call objects,$(call sources,md,md/check_main.cc))
 IO_CONN := $(call objects,$(wildcard io_conn/*.cc))
 VIEWSTATS := $(call objects,$(wildcard tools/viewstats/*.cc))
+OPLOGDUMP := $(call objects,$(wildcard tools/oplogdump/*.cc))
 BENCH := $(call objects,$(call sources,tools/bench,tools/bench/epoll_floor.cc))
 # What unit tests link: everything but the files that hold a main().
-UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(BENCH))
+UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(OPLOGDUMP) $(BENCH))
 UNIT := $(call objects,$(wildcard tests/unit/*.cc) tests/linear/history.cc tests/crash/contents.cc)
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
 RING_BENCH := $(TESTS)/ring_bench
@@ -55,7 +56,7 @@ CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/chec
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
 DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
-PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
+PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
 .PHONY: all deps deps-test deps-bench deps-deb deps-fuzz run test tests bench bench-ring bench-slices soak fuzz fuzzers install deb clean
 .DEFAULT_GOAL := all
@@ -68,6 +69,7 @@ $(BIN)/md: $(MD) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
 $(BIN)/store-check: $(OBJ)/md/check_main.o $(filter-out %/main.o,$(MD)) $(COMMON)
 $(BIN)/viewstats: $(VIEWSTATS) $(COMMON)
+$(BIN)/oplogdump: $(OPLOGDUMP) $(COMMON)
 $(BIN)/millrace-conf: $(OBJ)/tools/millrace_conf.o $(COMMON)
 $(BIN)/millrace-bench: $(BENCH) $(COMMON)
 $(BIN)/millrace-epoll-floor: $(OBJ)/tools/bench/epoll_floor.o $(COMMON)
@@ -151,7 +153,7 @@ install: all
 	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(LIBDIR)/supervisor" "$(DESTDIR)$(UNITDIR)" \
 	    "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(EXAMPLEDIR)" \
 	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
-	install tools/millrace $(BIN)/viewstats $(BIN)/millrace-bench "$(DESTDIR)$(BINDIR)"
+	install tools/millrace $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-bench "$(DESTDIR)$(BINDIR)"
 	install $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/millrace-conf "$(DESTDIR)$(LIBEXECDIR)"
 	install -m 644 tools/supervisor/*.py "$(DESTDIR)$(LIBDIR)/supervisor"
 	install -m 644 tools/man/*.1 "$(DESTDIR)$(MANDIR)/man1"
@@ -159,6 +161,7 @@ install: all
 	{ cat tools/man/millrace.conf.5.in; $(BIN)/millrace-conf --man; cat tools/man/millrace.conf.5.tail; } \
 	    > "$(DESTDIR)$(MANDIR)/man5/millrace.conf.5"
 	install -m 644 tools/completion/millrace.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/millrace"
+	install -m 644 tools/completion/oplogdump.bash "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/oplogdump"
 	install -m 644 etc/millrace.conf "$(DESTDIR)$(EXAMPLEDIR)/millrace.conf"
 	install -m 644 etc/millrace.logrotate "$(DESTDIR)$(EXAMPLEDIR)/millrace.logrotate"
 	sed 's|@BINDIR@|$(BINDIR)|' etc/supervisord.conf > "$(DESTDIR)$(EXAMPLEDIR)/supervisord.conf"

@@ -1,56 +1,65 @@
-// Effects: what operations did, with absolute values. One encoding for the oplog ring, the log on disk, and replicas.
+// Effects: what operations did to the data, as bytes. One codec for md's oplog, the log on disk and replicas.
 //
-// An operation's effects follow each other, each padded with zeros to 8 bytes: EffectHeader, key, value. Done again in their order on
-// what was before, they give what was after; done again on anything between, they give the same, because
-//   X1  `set`, `erase`, `clear_database` and `set_expiry` say what is then, not how it came about;
-//   X2  `write_range` replaces bytes and lengthens, and follows in the log on what it was made on; a chunk that moves is logged whole;
-//   X3  `swap_databases` is the one that must not be done twice: a snapshot during which one happens begins anew.
+// The effects of one operation stand one after the other: EffectHeader, key, value, and zeros up to a multiple of 8 bytes.
+// Invariants:
+//   E1  An effect is absolute: it says what is there afterwards and not what to do with what was there. So effects may be applied
+//       twice, and from any point of the data that has all effects before them.
+//   E2  The lengths in a header are input. EffectReader gives an effect only if all of it lies in the bytes, and nothing behind one that
+//       does not.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
-
-#include "common/layout.h"
 
 namespace millrace {
 
 enum class EffectKind : uint8_t {
-    set = 1,
-    erase = 2,
-    clear_database = 3,
-    swap_databases = 5,
-    write_range = 6,  ///< of the value bytes from `offset` on become these; it grows if they end behind it; expiry stays
-    set_expiry = 7,   ///< the value stays
+    set = 1,             ///< the key has this value and this expiry
+    erase = 2,           ///< the key is not there
+    clear_database = 3,  ///< the database has no keys
+    swap_databases = 5,  ///< `database` and `other` have each other's keys
+    write_range = 6,     ///< bytes [offset, offset + value_length) of the key's value are these; the value grows if they end behind it; the expiry stays
 };
 
 struct EffectHeader {
     EffectKind kind;
     uint8_t database;
-    uint16_t other;         ///< of swap_databases, the second one
-    uint32_t key_length;    ///< bytes
-    uint64_t value_length;  ///< bytes
-    int64_t expire_at_ms;   ///< -1 = none; of write_range, the offset
-
-    uint64_t offset() const { return static_cast<uint64_t>(expire_at_ms); }
+    uint16_t other;  ///< of swap_databases, the second one; else 0
+    uint32_t key_length;
+    uint64_t value_length;
+    int64_t expire_at_ms;  ///< ms since the Unix epoch, -1: none; of write_range the offset, which is at most the length that the value had
 };
 static_assert(sizeof(EffectHeader) == 24);
 
-/// One effect; views into the bytes that it was read from.
 struct Effect {
     EffectHeader header;
     std::string_view key, value;
 };
 
-/// Reads an operation's effects. Lengths are input: what does not fit is a fault and ends it.
+inline constexpr unsigned kEffectDatabases = 16;
+inline constexpr uint64_t kEffectBytesMax = 512ull * 1024 * 1024;  ///< of a key, of a value, and of what a write_range makes of a value
+
+/// Bytes of an effect with its header and the zeros behind it.
+constexpr uint64_t effect_bytes(uint64_t key_length, uint64_t value_length) {
+    return (sizeof(EffectHeader) + key_length + value_length + 7) / 8 * 8;
+}
+
+/// Appends an effect; the lengths in `header` are put in here.
+void append_effect(std::string& bytes, EffectHeader header, std::string_view key, std::string_view value);
+
+/// Gives the effects of one operation in order. Keys and values point into the bytes that it was made with, which may have any alignment.
 class EffectReader {
   public:
-    explicit EffectReader(std::string_view bytes) : left_(bytes) {}
-    /// False at the end, and at a fault.
+    explicit EffectReader(std::string_view bytes) : rest_(bytes) {}
+
+    /// False at the end or at a fault (E2).
     bool next(Effect& effect);
+    /// Whether the bytes are not only effects: one is cut short, of an unknown kind, or has impossible numbers.
     bool faulty() const { return faulty_; }
 
   private:
-    std::string_view left_;
+    std::string_view rest_;
     bool faulty_ = false;
 };
 
