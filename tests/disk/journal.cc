@@ -153,7 +153,8 @@ void open_control(const char* name) {
     page = static_cast<Control*>(mapped);
     if (page->magic != kControlMagic) make_lock(page->lock);
     page->magic = kControlMagic;
-    real().close(fd);  // and with it goes the flock
+    flock(fd, LOCK_UN);  // the mapping would keep it
+    real().close(fd);
 }
 
 }  // namespace

@@ -351,6 +351,27 @@ class Seen(DiskCase):
         self.whole(shim)
         self.assertEqual(sum(record.kind == "E" for record in records(shim.journal)), 360)
 
+    def test_several_programs_at_a_time(self):
+        shim = self.shim()
+        code = """if True:
+            import os, sys
+            log = os.open(sys.argv[1] + "/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            print("ready", flush=True)
+            sys.stdin.readline()
+            for i in range(200):
+                os.write(log, sys.argv[2].encode() * i)
+        """
+        started = [self.start(shim, "-c", code, self.folder, name, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for name in "abc"]
+        self.assertEqual([process.stdout.readline() for process in started], ["ready\n"] * 3)
+        for process in started:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in started:
+            process.communicate()
+            self.assertEqual(process.returncode, 0)
+        self.whole(shim)
+        self.assertEqual((self.folder / "log").stat().st_size, 3 * sum(range(200)))
+
     def test_killed_at_any_time_and_started_again(self):
         """J4: what a successor finds is in the journal."""
         shim, choice = self.shim(), random.Random(SEED)
