@@ -10,7 +10,8 @@
 //
 // CALL is write, sync (fsync and fdatasync of a file, sync, syncfs), dirsync (fsync of a folder), open (with O_CREAT), rename, truncate, allocate,
 // unlink (and rmdir) or mkdir. WHAT is the name of an error (the call is not made), short (half of the bytes are written), slow:MS (before the
-// call), kill-before, kill-after, or kill-inside (SIGKILL to itself; inside means: after the operation and before its record, see J4). A standing order is "CALL WHAT, ..." in the control file.
+// call), kill-before, kill-after, or kill-inside (SIGKILL to itself; inside means: after the operation and before its record, see J4). A standing
+// order is "CALL WHAT, ..." in the control file, at a place of its own (journal_format.h).
 //
 // Invariants:
 //   J1  An operation that has succeeded is in the journal before its caller learns of it; one that has failed is not. A record is written by one
@@ -227,7 +228,11 @@ ssize_t write_noted(int fd, const Descriptor& to, const iovec* parts, int count,
     if (written <= 0)
         turn.failed();
     else
-        turn.done(Kind::write, {.id = to.id, .offset = offset, .flags = to.durable ? kDurable : 0, .parts = parts, .bytes = static_cast<size_t>(written)});
+        turn.done(Kind::write, {.id = to.id,
+                                .offset = offset,
+                                .flags = to.durable ? kDurable : 0,
+                                .parts = parts,
+                                .bytes = static_cast<size_t>(written)});
     return written;
 }
 

@@ -36,7 +36,8 @@ int deadly_fd = -1, timer_fd = -1;
 constexpr struct {
     const char* name;
     int number;
-} kErrors[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EROFS", EROFS}, {"EDQUOT", EDQUOT}, {"EACCES", EACCES}, {"EMFILE", EMFILE}, {"EINTR", EINTR}, {"EFBIG", EFBIG}};
+} kErrors[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO},       {"EROFS", EROFS}, {"EDQUOT", EDQUOT},
+               {"EACCES", EACCES}, {"EMFILE", EMFILE}, {"EINTR", EINTR}, {"EFBIG", EFBIG}};
 
 /// A piece of a text that ends at any of `ends`; the text goes on behind it.
 struct Word {
@@ -86,7 +87,8 @@ bool take_fault(const char*& text, Fault& fault) {
 
 /// CALL:N:WHAT[:COUNT]
 bool take_rule(const char*& text, Rule& rule) {
-    if (!take_call(text, ":", rule.call) || *text++ != ':' || !take_number(text, rule.first) || *text++ != ':' || !take_fault(text, rule.fault)) return false;
+    if (!take_call(text, ":", rule.call) || *text++ != ':') return false;
+    if (!take_number(text, rule.first) || *text++ != ':' || !take_fault(text, rule.fault)) return false;
     uint64_t count = 1;
     if (*text == ':') {
         ++text;
@@ -151,7 +153,8 @@ void make_deadly_pipe() {
     const int input = keep_descriptor(ends[0]);
     deadly_fd = keep_descriptor(ends[1]);
     const int flags = real().fcntl64(input, F_GETFL);
-    if (real().fcntl64(input, F_SETOWN, getpid()) != 0 || real().fcntl64(input, F_SETSIG, SIGKILL) != 0 || real().fcntl64(input, F_SETFL, flags | O_ASYNC) != 0)
+    if (real().fcntl64(input, F_SETOWN, getpid()) != 0 || real().fcntl64(input, F_SETSIG, SIGKILL) != 0 ||
+        real().fcntl64(input, F_SETFL, flags | O_ASYNC) != 0)
         give_up("no pipe that kills");
 }
 

@@ -56,8 +56,17 @@ class Adler {
 
 void write_record(Kind kind, const Entry& entry) {
     const size_t path = std::strlen(entry.path), other = std::strlen(entry.other);
-    RecordHead head{kRecordMagic, 0, static_cast<uint32_t>(sizeof head + path + other + entry.bytes), static_cast<uint32_t>(kind), entry.id, entry.offset, entry.token,
-                    entry.flags, static_cast<uint32_t>(pid), static_cast<uint32_t>(path), static_cast<uint32_t>(other)};
+    RecordHead head{.magic = kRecordMagic,
+                    .check = 0,
+                    .bytes = static_cast<uint32_t>(sizeof head + path + other + entry.bytes),
+                    .kind = static_cast<uint32_t>(kind),
+                    .id = entry.id,
+                    .offset = entry.offset,
+                    .token = entry.token,
+                    .flags = entry.flags,
+                    .pid = static_cast<uint32_t>(pid),
+                    .path_bytes = static_cast<uint32_t>(path),
+                    .other_bytes = static_cast<uint32_t>(other)};
     size_t count = 0;
     record_parts[count++] = {&head, sizeof head};
     if (path > 0) record_parts[count++] = {const_cast<char*>(entry.path), path};
@@ -73,7 +82,8 @@ void write_record(Kind kind, const Entry& entry) {
     adler.add(&head.bytes, sizeof head - offsetof(RecordHead, bytes));
     for (size_t i = 1; i < count; ++i) adler.add(record_parts[i].iov_base, record_parts[i].iov_len);
     head.check = adler.value();
-    if (real().writev(journal_fd, record_parts, static_cast<int>(count)) != static_cast<ssize_t>(head.bytes)) give_up("the journal cannot be written");
+    const ssize_t written = real().writev(journal_fd, record_parts, static_cast<int>(count));
+    if (written != static_cast<ssize_t>(head.bytes)) give_up("the journal cannot be written");
 }
 
 /// The file at a path of the folder, for looking only; -1 when there is none.

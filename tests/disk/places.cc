@@ -124,7 +124,8 @@ Descriptor* note_descriptor(int fd, int flags, const char* below, const char* ab
     if (!file && !S_ISDIR(state.st_mode)) return nullptr;
     if (fd >= kDescriptors) give_up("more descriptors than the shim's table has");
     Descriptor& made = descriptors[fd];
-    if (std::snprintf(made.path, sizeof made.path, "%s", file ? below : absolute) >= static_cast<int>(sizeof made.path)) give_up("a path is too long");
+    const int length = std::snprintf(made.path, sizeof made.path, "%s", file ? below : absolute);
+    if (length >= static_cast<int>(sizeof made.path)) give_up("a path is too long");
     made.appends = (flags & O_APPEND) != 0;
     made.durable = (flags & O_DSYNC) != 0;
     made.id = state.st_ino;

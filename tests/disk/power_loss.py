@@ -4,9 +4,9 @@
     power_loss.py --base FOLDER --journal FILE --out FOLDER --seed N [--keep none|random|all] [--upto BYTES]
     power_loss.py --base FOLDER --journal FILE --check FOLDER
 
-The base is a copy of the folder as it was when the journal began; what is in it is durable. --upto loses the power earlier, when the journal had that
-many bytes: whoever notes the journal's size at an acknowledgement knows which points come after it. --check says whether the journal explains
-the folder as it is now: only then has the shim seen everything.
+The base is a copy of the folder as it was when the journal began; what is in it is durable. --upto loses the power earlier, when the journal
+had that many bytes: whoever notes the journal's size at an acknowledgement knows which points come after it. --check says whether the
+journal explains the folder as it is now: only then has the shim seen everything.
 
 What is sure is there (disk_model.py). What is not:
 
