@@ -10,8 +10,8 @@ journal explains the folder as it is now: only then has the shim seen everything
 
 What is sure is there (disk_model.py). What is not:
 
-  L1  Each sector of 512 bytes of a file has any one of the contents that it had from its last sure change on; the sectors of a page are mostly written
-      together. The size is any that the file had since its last sure change; what lies below it and was not written is zeros.
+  L1  Each sector of 512 bytes of a file has any one of the contents that it had from its last sure change on; the sectors of a page are mostly
+      written together. The size is any that the file had since its last sure change; what lies below it and was not written is zeros.
   L2  Each change of a name is there or not, by itself, in the order in which they were made. A rename is never half there: a file has one name.
   L3  "none" keeps only what is sure, "all" everything; "random" draws for each outcome how much is likely to be kept, so that extremes occur.
 """
