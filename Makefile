@@ -53,6 +53,9 @@ INJECT := $(TESTS)/inject_syscall
 CRASH := $(TESTS)/store_steps_stress
 CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o $(OBJ)/common/effects.o \
     $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog marks store store_options store_check))
+# For LD_PRELOAD into programs that are not built with sanitizers.
+DISK_SHIM := $(TESTS)/disk_shim.so
+DISK_SHIM_OBJECTS := $(call objects,$(wildcard tests/disk/*.cc))
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
 DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
@@ -63,7 +66,7 @@ PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/
 
 all: $(PROGRAMS)
 # The crash test handles the signals itself that sanitizers need.
-tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(LINEAR) $(HOT_KEYS) $(INJECT) $(if $(SAN),,$(CRASH))
+tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(LINEAR) $(HOT_KEYS) $(INJECT) $(if $(SAN),,$(CRASH) $(DISK_SHIM))
 
 $(BIN)/md: $(MD) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
@@ -89,6 +92,11 @@ $(CRASH): $(CRASH_OBJECTS)
 $(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(SLICE_BENCH) $(STORM) $(LINEAR) $(HOT_KEYS) $(INJECT) $(CRASH) $(FUZZERS):
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(DISK_SHIM_OBJECTS): CXXFLAGS += -fPIC -fvisibility=hidden -fno-exceptions
+$(DISK_SHIM): $(DISK_SHIM_OBJECTS)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) -shared -Wl,--as-needed -o $@ $^
 
 $(OBJ)/%.o: %.cc
 	@mkdir -p $(@D)
