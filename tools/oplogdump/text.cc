@@ -25,6 +25,7 @@ const char* name_of(EffectKind kind) {
         case EffectKind::erase: return "erase";
         case EffectKind::clear_database: return "clear";
         case EffectKind::swap_databases: return "swap";
+        case EffectKind::set_expiry: return "expire";
         case EffectKind::write_range: return "write";
     }
     return "?";
