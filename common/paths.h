@@ -7,16 +7,18 @@
 
 namespace millrace::paths {
 
+inline std::string data_folder(const std::string& dir) { return dir + "/data"; }
 inline std::string run_folder(const std::string& dir) { return dir + "/run"; }
 inline std::string effective_config(const std::string& dir) { return dir + "/run/effective.conf"; }
 inline std::string status(const std::string& dir) { return dir + "/run/status.json"; }
 inline std::string shm_folder(const std::string& dir) { return dir + "/run/shm"; }
 
-/// `role` is "md" or "io_conn-<index>": the FIFO that wakes it.
+/// `role` is "md", "md_log-0" or "io_conn-<index>": the FIFO that wakes it.
 inline std::string fifo(const std::string& dir, std::string_view role) {
     return dir + "/run/" + std::string(role) + ".fifo";
 }
 inline std::string md_fifo(const std::string& dir) { return fifo(dir, "md"); }
+inline std::string md_log_fifo(const std::string& dir) { return fifo(dir, "md_log-0"); }
 inline std::string io_conn_fifo(const std::string& dir, unsigned index) {
     return fifo(dir, "io_conn-" + std::to_string(index));
 }

@@ -168,7 +168,7 @@ def _ways_of(instance):
     script = os.path.realpath(sys.argv[0])
     package = os.path.dirname(os.path.realpath(__file__))
     return [(os.path.dirname(instance.dir), os.X_OK), (script, os.R_OK), (package, os.R_OK | os.X_OK)] + [
-        (config.program(name), os.X_OK) for name in ("md", "io_conn", "millrace-conf")]
+        (config.program(name), os.X_OK) for name in (*config.DAEMONS, "millrace-conf")]
 
 
 def _obstacle(ways):
@@ -304,4 +304,4 @@ def _words(args, instance):
         words += [option, value] if value is not None else []
     for pair in args.set:
         words += ["--set", pair]
-    return words + (["--daemon"] if args.daemon else [])
+    return words + ["--repair"] * args.repair + ["--daemon"] * args.daemon
