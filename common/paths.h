@@ -7,7 +7,6 @@
 
 namespace millrace::paths {
 
-inline std::string data_folder(const std::string& dir) { return dir + "/data"; }
 inline std::string run_folder(const std::string& dir) { return dir + "/run"; }
 inline std::string effective_config(const std::string& dir) { return dir + "/run/effective.conf"; }
 inline std::string status(const std::string& dir) { return dir + "/run/status.json"; }

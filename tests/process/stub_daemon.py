@@ -16,9 +16,9 @@ each one acts, looked up by "io_conn-1", then "io_conn":
     ask        serves, and asks the supervisor for another number of io_conn; its log has the answer
     fail       an md that says `standby`, then an `error:` sentence instead of taking over
     load       an md that says `loading: N %` every 20 ms, from 0 to 99 and then 99 on, until the file `loaded` is beside the program
-    stick      an md that says `loading: 7 %` once and nothing more
+    stick      an md that says `loading: 0 %` once and nothing more
 
-At SIGTERM an md_log appends `saved` to DIR/data/saved; at SIGUSR1 it ends at once. Its behaviours are also
+At SIGTERM an md_log appends `saved` to a file in DIR/data; at SIGUSR1 it ends at once. Its behaviours are also
 
     save       it says `saving: N %` every 20 ms until the file `saved` is beside the program
     silent     the same, and says nothing
@@ -207,7 +207,7 @@ def save(arguments, behaviour):
     if behaviour == "full":
         say(arguments, "error: the disk of the stub is full")
         return False
-    with open(os.path.join(arguments.dir, "data", "saved"), "a") as file:
+    with open(os.path.join(arguments.dir, "data", "log-" + "0" * 20), "a") as file:
         file.write("saved\n")
     return True
 

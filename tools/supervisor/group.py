@@ -128,6 +128,7 @@ class Group:
             await self._stop_slots(self._of("md_log"), signal.SIGUSR1)
             return None
         self._is_saving = True
+        self.changed()
         reason = await self._last_save.run()
         self._is_saving = False
         return reason

@@ -263,8 +263,8 @@ def _one_for_each_place(found, log):
     return list(places.values())
 
 
-# Of a dead group's shared memory: the data, what the policy of eviction knows, and statistics.
-_OUTLIVES_THE_GROUP = ("store", "marks", "counters-md-", "diagnostics-")
+# Of a dead group's shared memory: the data, how far it is on disk, what the policy of eviction knows, and statistics.
+_OUTLIVES_THE_GROUP = ("store", "log", "marks", "counters-md", "diagnostics-")
 
 
 def keep_store(folder):
