@@ -61,7 +61,7 @@ class Group:
     async def adopt(self, inheritance):
         """Guards the daemons of a dead supervisor's group, and starts those that are missing. Gives when all serve, or
         after READY_S in which no md has said that it loads. Raises Failure if there is no md and none can be started."""
-        self._owes_save = True
+        self._owes_save = not inheritance.is_loading
         for index in range(PLACES):
             self._add("md", index)
         log = self._add("md_log", 0)
@@ -92,11 +92,11 @@ class Group:
         while not self.all_serve():
             if self._loading() is not None:
                 until = loop.time() + READY_S       # the place of md knows when to lose patience
-            elif loop.time() >= until:
+            if (left := until - loop.time()) <= 0:
                 return
             self._stir.clear()
             try:
-                await asyncio.wait_for(self._stir.wait(), READY_S)
+                await asyncio.wait_for(self._stir.wait(), left)
             except asyncio.TimeoutError:
                 pass
 

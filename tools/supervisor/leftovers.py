@@ -154,15 +154,17 @@ class Inheritance:
     processes    daemons that serve; at most one for each place
     draining     (role, index) of those of them that were retired
     missing      indices of io_conn that have died since
-    is_starting  no md among them was known to be up: one may be loading
+    is_starting  no md among them was known to be up
+    is_loading   one of them was known to load data: then nobody has written yet, unless it says that it serves
     """
 
-    def __init__(self, shm_folder, processes=(), draining=(), missing=(), is_starting=False):
+    def __init__(self, shm_folder, processes=(), draining=(), missing=(), is_starting=False, is_loading=False):
         self.shm_folder = shm_folder
         self.processes = processes
         self.draining = draining
         self.missing = missing
         self.is_starting = is_starting
+        self.is_loading = is_loading
 
 
 def inherit(instance, options, log):
@@ -197,7 +199,7 @@ def inherit(instance, options, log):
     draining = {("io_conn", each["index"]) for each in known if each["state"] == "draining" and each["index"] in alive}
     missing = [each["index"] for each in known if each["state"] != "draining" and each["index"] not in alive]
     is_starting = not any(each.place_role == "md" and each.pid in up for each in kept)
-    return Inheritance(folder, kept, draining, missing, is_starting)
+    return Inheritance(folder, kept, draining, missing, is_starting, state.read(instance).get("loading") is not None)
 
 
 # Without these those that run go on, but nobody could join them.

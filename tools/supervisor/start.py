@@ -210,6 +210,8 @@ def already_running(instance):
         without = "" if answer["state"] == "running" else "; the standby of md is not up (yet): see 'millrace status'"
         say(f"millrace: already running: {instance.dir} ({where}){without}")
         return 0
+    if answer["saving"] is not None:
+        raise Failure(f"{instance.dir} is being stopped, and md_log is saving {answer['saving']}: wait for its end, then start")
     raise Failure(f"already running, but not all of it is up: {instance.dir} ({where}): see 'millrace status'")
 
 

@@ -61,6 +61,7 @@ class Supervisor:
         self._install_signals(loop)
         server = await asyncio.start_unix_server(self._converse, sock=self._launch.control_socket,
                                                  limit=REQUEST_BYTES_MAX)
+        feeding = None
         try:
             self._group.changed()
             inheritance = self._launch.inheritance
@@ -68,15 +69,16 @@ class Supervisor:
             await self._unless_stopped(self._group.adopt(inheritance) if adopts else self._group.start())
             self._log.event("serving", pid=self._launch.supervisor_pid)
             self._on_ready()
-            tasks = [asyncio.create_task(self._group.watch()), asyncio.create_task(self._feed_watchdog())]
+            watch, feeding = asyncio.create_task(self._group.watch()), asyncio.create_task(self._feed_watchdog())
             await self._stop.wait()
             self._launch.notifier.stopping()
-            for task in tasks:
-                task.cancel()
+            watch.cancel()
         finally:
             await self._end_operation()
             self._conclude(await self._group.stop())
             self._log.event("stopped")
+            if feeding is not None:
+                feeding.cancel()
             self._ended.set()
             if self._followers:
                 await asyncio.wait(self._followers, timeout=FOLLOW_S)
