@@ -36,6 +36,7 @@ objects = $(patsubst %.cc,$(OBJ)/%.o,$(1))
 
 COMMON := $(call objects,$(wildcard common/*.cc common/disk/*.cc))
 MD := $(call objects,$(call sources,md,md/check_main.cc))
+MD_LOG := $(call objects,$(wildcard md/log/*.cc))
 IO_CONN := $(call objects,$(wildcard io_conn/*.cc))
 VIEWSTATS := $(call objects,$(wildcard tools/viewstats/*.cc))
 OPLOGDUMP := $(call objects,$(wildcard tools/oplogdump/*.cc))
@@ -59,7 +60,7 @@ DISK_SHIM_OBJECTS := $(call objects,$(wildcard tests/disk/*.cc))
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
 DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
-PROGRAMS := $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
+PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
 .PHONY: all deps deps-test deps-bench deps-deb deps-fuzz run test tests bench bench-ring bench-slices soak fuzz fuzzers install deb clean
 .DEFAULT_GOAL := all
@@ -69,6 +70,7 @@ all: $(PROGRAMS)
 tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(LINEAR) $(HOT_KEYS) $(INJECT) $(if $(SAN),,$(CRASH) $(DISK_SHIM))
 
 $(BIN)/md: $(MD) $(COMMON)
+$(BIN)/md_log: $(MD_LOG) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
 $(BIN)/store-check: $(OBJ)/md/check_main.o $(filter-out %/main.o,$(MD)) $(COMMON)
 $(BIN)/viewstats: $(VIEWSTATS) $(COMMON)
@@ -162,7 +164,7 @@ install: all
 	    "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(EXAMPLEDIR)" \
 	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
 	install tools/millrace $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-bench "$(DESTDIR)$(BINDIR)"
-	install $(BIN)/md $(BIN)/io_conn $(BIN)/store-check $(BIN)/millrace-conf "$(DESTDIR)$(LIBEXECDIR)"
+	install $(BIN)/md $(BIN)/md_log $(BIN)/io_conn $(BIN)/store-check $(BIN)/millrace-conf "$(DESTDIR)$(LIBEXECDIR)"
 	install -m 644 tools/supervisor/*.py "$(DESTDIR)$(LIBDIR)/supervisor"
 	install -m 644 tools/man/*.1 "$(DESTDIR)$(MANDIR)/man1"
 	install -m 644 tools/man/*.8 "$(DESTDIR)$(MANDIR)/man8"

@@ -2,11 +2,13 @@
 #include "common/daemon.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <exception>
+#include <string_view>
 #include <utility>
 
 #include "common/check.h"
@@ -41,6 +43,7 @@ int read_command_line(int argc, char** argv, const char* role, DaemonArguments& 
     app.add_option("--index", arguments.index, "Which of its role");
     app.add_option("--generation", arguments.generation, "Number of this process in its instance, > 0")->required();
     app.add_option("--restarts", arguments.restarts, "How often this role and index was restarted");
+    app.add_flag("--repair", arguments.repair, "Cut off what is damaged at the end of the data files (md)");
     app.add_option("--ready-fd", arguments.ready_fd, "Descriptor for the word 'ready'");
     app.add_option("--listen-fd", arguments.listen_fds, "Inherited listening socket");
     try {
@@ -54,6 +57,9 @@ int read_command_line(int argc, char** argv, const char* role, DaemonArguments& 
     }
     return -1;
 }
+
+/// md_log has no place among the heartbeats: on a slow disk it may stand still for long, and nobody is to end it for that.
+bool has_heartbeat(std::string_view role) { return role == "md" || role == "io_conn"; }
 
 void handle(int signal, void (*handler)(int)) {
     struct sigaction action {};
@@ -80,6 +86,12 @@ void Daemon::write_line(const std::string& line) {
     [[maybe_unused]] ssize_t written = write(arguments_.ready_fd, line.data(), line.size());
 }
 
+/// For what may be missed: a supervisor that stands still, and does not empty the FIFO, is not to hold up a daemon that works.
+void Daemon::write_if_room(const std::string& line) {
+    pollfd room{arguments_.ready_fd, POLLOUT, 0};
+    if (poll(&room, 1, 0) == 1) write_line(line);
+}
+
 void Daemon::report(const std::string& word) {
     last_word_ = word;
     write_line(word + '\n');
@@ -91,6 +103,11 @@ void Daemon::report_standby() {
 
 void Daemon::report_ready() {
     if (!std::exchange(ready_reported_, true)) report("ready");
+}
+
+void Daemon::report_loading(const std::string& sentence) {
+    last_word_ = "loading: " + sentence;
+    write_if_room(last_word_ + '\n');
 }
 
 void Daemon::report_kept(const std::string& sentence) { write_line("kept: " + sentence + '\n'); }
@@ -112,9 +129,10 @@ int run_daemon(int argc, char** argv, const char* role, const std::function<void
     try {
         daemon.options_.read_file(daemon.arguments_.config);
         log::open(name, daemon.options_.text(OptionId::loglevel));
-        daemon.heartbeat_ = Heartbeat(daemon.dir(), daemon.arguments_.index + (std::string_view(role) == "md" ? 0 : kMdPlaces));
+        if (has_heartbeat(role)) daemon.heartbeat_ = Heartbeat(daemon.dir(), daemon.arguments_.index + (std::string_view(role) == "md" ? 0 : kMdPlaces));
         body(daemon);
         log::notice("ended in order");
+        daemon.write_if_room("ended\n");
         return 0;
     } catch (const std::exception& error) {
         log::warning("cannot go on: {}", error.what());

@@ -7,15 +7,19 @@
 //     --index I            which of its role; md 0 and md 1 are two equal places
 //     --generation G       rises with every process started in this instance; > 0
 //     --restarts R         how often this role and index had to be restarted
+//     --repair             md may cut off what is damaged at the end of the data files; others ignore it
 //     --ready-fd N         a FIFO, in which the daemon writes "ready\n" once it serves, or "error: SENTENCE\n" before it exits;
 //                          an md whose turn it is not writes "standby\n" when it waits for it, and "ready\n" when it has
-//                          taken over; one that has found a store from before writes "kept: SENTENCE\n"; a retired io_conn
-//                          "draining\n"
+//                          taken over; one that has found a store from before writes "kept: SENTENCE\n"; one that has to load data
+//                          before it serves writes "loading: SENTENCE\n", some times a second, and the first one as soon as the
+//                          shared segments exist, because io_conn and md_log are started then; a retired io_conn "draining\n"; an
+//                          md_log that saves before it ends "saving: SENTENCE\n". The prologue writes "ended\n" before status 0
 //     --listen-fd N ...    io_conn only: inherited listening sockets, non-blocking
-// with standard error as its log. The FIFOs (one for both md) and DIR/run/shm exist before any daemon starts. md 1 is started
+// with standard error as its log. The FIFOs (one for both md), DIR/data and DIR/run/shm exist before any daemon starts. md 1 is started
 // when md 0 has said that it serves, so only one process ever makes the segments.
-// Signals: SIGTERM and SIGINT end it in order; SIGUSR1 tells an io_conn to retire (no new connections, exit when the last
-// one has closed); SIGUSR2 is a roll call, by which a new supervisor learns what each daemon does: it says its last word again, and
+// Signals: SIGTERM and SIGINT end it in order, md_log after it has saved, for which it has all the time that it needs; SIGUSR1 tells an
+// io_conn to retire (no new connections, exit when the last one has closed), and md_log to end at once, because the data stays in
+// shared memory; SIGUSR2 is a roll call, by which a new supervisor learns what each daemon does: it says its last word again, and
 // an io_conn hands over its listening sockets; SIGHUP and SIGPIPE are ignored. Exit status: 0 ordered end, 1 failed (the sentence says why), 2 bad
 // usage, a signal = our bug.
 #pragma once
@@ -39,6 +43,7 @@ struct DaemonArguments {
     unsigned index = 0;
     uint64_t generation = 0;
     unsigned restarts = 0;
+    bool repair = false;
     int ready_fd = -1;
     std::vector<int> listen_fds;
 };
@@ -62,6 +67,10 @@ class Daemon {
     void report_draining() { report("draining"); }
     /// Tells the supervisor, in a sentence, what was there before this group.
     void report_kept(const std::string& sentence);
+    /// Tells the supervisor, in a few words, how far the loading of data has come. Not after report_ready().
+    void report_loading(const std::string& sentence);
+    /// Tells the supervisor, in a few words, how far the last save has come.
+    void report_saving(const std::string& sentence) { write_if_room("saving: " + sentence + '\n'); }
     /// Says the last word again if there was a roll call since the last look; true then.
     bool answer_roll_call();
     /// SIGTERM or SIGINT has come.
@@ -76,6 +85,7 @@ class Daemon {
     static void on_signal(int signal);
     void report(const std::string& word);
     void write_line(const std::string& line);
+    void write_if_room(const std::string& line);
 
     DaemonArguments arguments_;
     Options options_;

@@ -12,18 +12,16 @@ inline std::string effective_config(const std::string& dir) { return dir + "/run
 inline std::string status(const std::string& dir) { return dir + "/run/status.json"; }
 inline std::string shm_folder(const std::string& dir) { return dir + "/run/shm"; }
 
-/// `role` is "md" or "io_conn-<index>": the FIFO that wakes it.
+/// `role` is "md", "md_log-0" or "io_conn-<index>": the FIFO that wakes it.
 inline std::string fifo(const std::string& dir, std::string_view role) {
     return dir + "/run/" + std::string(role) + ".fifo";
 }
 inline std::string md_fifo(const std::string& dir) { return fifo(dir, "md"); }
+inline std::string md_log_fifo(const std::string& dir) { return fifo(dir, "md_log-0"); }
 inline std::string io_conn_fifo(const std::string& dir, unsigned index) {
     return fifo(dir, "io_conn-" + std::to_string(index));
 }
 
-inline std::string md_log_fifo(const std::string& dir) { return fifo(dir, "md_log"); }
-
-inline std::string data_folder(const std::string& dir) { return dir + "/data"; }
 inline std::string log_words(const std::string& dir) { return shm_folder(dir) + "/log"; }
 inline std::string control(const std::string& dir) { return shm_folder(dir) + "/control"; }
 inline std::string store(const std::string& dir) { return shm_folder(dir) + "/store"; }

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -ISB
-"""Stands in for md, io_conn, millrace-conf and store-check (by the name under which it is started), so that tests of the
+"""Stands in for md, md_log, io_conn, millrace-conf, store-check and oplogdump (by the name under which it is started), so that tests of the
 supervisor can make a daemon fail in a chosen way.
 
 It speaks the supervisor's protocol (tools/supervisor/process.py). The file `behaviour.json` beside the program says how
@@ -15,6 +15,14 @@ each one acts, looked up by "io_conn-1", then "io_conn":
     late       takes 0.4 s to come up
     ask        serves, and asks the supervisor for another number of io_conn; its log has the answer
     fail       an md that says `standby`, then an `error:` sentence instead of taking over
+    load       an md that says `loading: N %` every 20 ms, from 0 to 99 and then 99 on, until the file `loaded` is beside the program
+    stick      an md that says `loading: 0 %` once and nothing more
+
+At SIGTERM an md_log appends `saved` to a file in DIR/data; at SIGUSR1 it ends at once. Its behaviours are also
+
+    save       it says `saving: N %` every 20 ms until the file `saved` is beside the program
+    silent     the same, and says nothing
+    full       it cannot save: an `error:` sentence and exit status 1
 
 The two md share a lease as the real ones do: a lock on the file `lease` in shared memory, which dies with its holder.
 """
@@ -38,6 +46,9 @@ def main():
     role = os.path.basename(sys.argv[0])
     if role == "millrace-conf":
         return configuration(sys.argv[1:])
+    if role == "oplogdump":
+        print("problem  data files: damaged" if behaviour_of(role, 0) == "error" else "ok       data files: %s is whole" % sys.argv[2])
+        return 1 if behaviour_of(role, 0) == "error" else 0
     if role == "store-check":
         print("the store of the stubs is whole")
         return 0
@@ -85,6 +96,7 @@ class Arguments:
     """The daemon's command line."""
 
     def __init__(self, words):
+        words = [word for word in words if word != "--repair"]
         pairs = list(zip(words[::2], words[1::2]))
         given = dict(pairs)
         self.dir, self.index = given["--dir"], int(given["--index"])
@@ -144,18 +156,60 @@ def daemon(role, arguments):
     if behaviour == "hang":
         serve(arguments, signals)
         return 0
-    if role == "io_conn" or take_lease(arguments, signals, behaviour):
+    if role != "md" or take_lease(arguments, signals, behaviour):
         make_segments(role, arguments)
+        if behaviour in ("load", "stick") and not load(arguments, signals, behaviour):
+            say(arguments, "ended")
+            return 0
         say(arguments, "ready")
         if behaviour == "ask":
             ask_supervisor(arguments)
         if behaviour != "die":
-            serve(arguments, signals)
+            end = serve(arguments, signals)
+            if role == "md_log" and end == signal.SIGTERM and not save(arguments, behaviour):
+                return 1
     if behaviour == "die":
         return 4
     if behaviour == "slow":
         time.sleep(0.4)
+    say(arguments, "ended")
     return 0
+
+
+def exists_beside(name):
+    return os.path.exists(os.path.join(os.path.dirname(sys.argv[0]), name))
+
+
+def load(arguments, signals, behaviour):
+    """Says how far it has come until it is allowed to go on; False when it was told to end."""
+    number = 0
+    while not exists_beside("loaded"):
+        if number == 0 or behaviour == "load":
+            say(arguments, "loading: %d %%" % min(number, 99))
+        number += 1
+        readable, _, _ = select.select([signals.receive], [], [], 0.02)
+        numbers = signals.take() if readable else b""
+        if signal.SIGUSR2 in numbers:
+            answer_roll_call(arguments)
+        if signal.SIGTERM in numbers:
+            return False
+    return True
+
+
+def save(arguments, behaviour):
+    """What md_log does at its end; False if it cannot."""
+    number = 0
+    while behaviour in ("save", "silent") and not exists_beside("saved"):
+        if behaviour == "save":
+            say(arguments, "saving: %d %%" % min(number, 99))
+        number += 1
+        time.sleep(0.02)
+    if behaviour == "full":
+        say(arguments, "error: the disk of the stub is full")
+        return False
+    with open(os.path.join(arguments.dir, "data", "log-" + "0" * 20), "a") as file:
+        file.write("saved\n")
+    return True
 
 
 def ask_supervisor(arguments):
@@ -168,9 +222,9 @@ def ask_supervisor(arguments):
 def make_segments(role, arguments):
     """Files in shared memory as the real daemons make them."""
     index = arguments.index
-    names = ["control", "roster", "counters-md-%d" % index] if role == "md" else [
-        "rings-%d" % index, "clients-%d" % index, "counters-io_conn-%d" % index]
-    for name in names:
+    names = {"md": ["control", "roster", "counters-md-%d" % index], "md_log": ["counters-md_log-%d" % index],
+             "io_conn": ["rings-%d" % index, "clients-%d" % index, "counters-io_conn-%d" % index]}
+    for name in names[role]:
         with open(os.path.join(arguments.dir, "run", "shm", name), "w") as file:
             file.write("segment\n")
     if role == "md":        # the store is made once; who serves writes to it
@@ -220,7 +274,7 @@ class Signals:
 
 
 def serve(arguments, signals):
-    """Answers +PONG to whatever comes, until told to end, or retired and alone."""
+    """Answers +PONG to whatever comes, until told to end, or retired and alone; gives the signal that told it."""
     listening = [socket.socket(fileno=each) for each in arguments.listen_fds]
     clients = []
     retiring = False
@@ -230,16 +284,18 @@ def serve(arguments, signals):
             if each is signals.receive:
                 numbers = signals.take()
                 if signal.SIGTERM in numbers and signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
-                    return
+                    return signal.SIGTERM
                 if signal.SIGUSR1 in numbers:
                     listening, retiring = [], True
-                    say(arguments, "draining")
+                    if arguments.listen_fds:
+                        say(arguments, "draining")
                 if signal.SIGUSR2 in numbers:
                     answer_roll_call(arguments, listening)
             elif each in listening:
                 accept(each, clients)
             elif each in clients:
                 answer(each, clients)
+    return signal.SIGUSR1
 
 
 def accept(listener, clients):

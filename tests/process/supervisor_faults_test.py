@@ -25,7 +25,7 @@ class Deaths(StubCase):
         dead = self.group.kill("io_conn-1")
         wait_for(lambda: self.group.pids().get("io_conn-1", dead) != dead, 10, "io_conn 1 to come back")
         self.group.wait_until_whole()
-        self.assertEqual([each["restarts"] for each in self.group.status()["processes"]], [0, 0, 0, 1])
+        self.assertEqual([each["restarts"] for each in self.group.status()["processes"]], [0, 0, 0, 0, 1])
         death = self.group.events("child_died")[0]
         self.assertEqual((death["role"], death["index"], death["cause"]), ("io_conn", "1", "SIGKILL"))
         self.stops()
@@ -33,14 +33,14 @@ class Deaths(StubCase):
     def test_the_first_restart_is_immediate(self):
         self.group.start()
         self.group.kill("io_conn-0")
-        wait_for(lambda: len(self.group.events("child_started")) == 5, 10, "the restart")
-        death, birth = self.group.events("child_died")[0], self.group.events("child_started")[4]
+        wait_for(lambda: len(self.group.events("child_started")) == 6, 10, "the restart")
+        death, birth = self.group.events("child_died")[0], self.group.events("child_started")[5]
         self.assertLess(birth["at"] - death["at"], 0.5)
 
     def test_every_fifo_gets_a_byte(self):
         self.group.start()
         fifos = [os.open(self.group.dir / "run" / name, os.O_RDONLY | os.O_NONBLOCK)
-                 for name in ("md.fifo", "io_conn-0.fifo", "io_conn-1.fifo")]
+                 for name in ("md.fifo", "md_log-0.fifo", "io_conn-0.fifo", "io_conn-1.fifo")]
         for fifo in fifos:
             self.drain(fifo)
         self.group.kill("io_conn-1")
@@ -74,7 +74,7 @@ class Deaths(StubCase):
         obstacle = self.group.dir / "run" / "status.json.new"
         obstacle.mkdir()
         for _ in range(2):
-            dead = self.group.status()["processes"][3]["pid"] or self.group.events("child_started")[-1]["pid"]
+            dead = self.group.status()["processes"][4]["pid"] or self.group.events("child_started")[-1]["pid"]
             os.kill(int(dead), signal.SIGKILL)
             wait_for(lambda: any(each["pid"] == str(dead) for each in self.group.events("child_died")), 10, "the death")
             time.sleep(0.3)
@@ -113,7 +113,7 @@ class Deaths(StubCase):
         wait_for(lambda: "answer: " in log.read_text(), 10, "the answer")
         self.assertIn("no request of an io_conn", log.read_text())
         self.group.wait_until_whole()
-        self.assertEqual(len(self.group.pids()), 3)
+        self.assertEqual(len(self.group.pids()), 4)
 
     def test_the_rule_of_the_pauses(self):
         backoff = Backoff()
@@ -210,7 +210,7 @@ class FailedStarts(StubCase):
 
 class Stops(StubCase):
     def test_after_the_kill_of_each_process(self):
-        for name in ("md-0", "md_standby-1", "io_conn-0", "supervisor"):
+        for name in ("md-0", "md_standby-1", "md_log-0", "io_conn-0", "supervisor"):
             with self.subTest(killed=name):
                 self.group.start("--io", 1)
                 self.group.kill(name)
@@ -345,9 +345,10 @@ class Foreground(StubCase):
         os.write(master, b"\x03")
         self.read(master, "event=stopping")
         os.write(master, b"\x03")
-        process.wait(20)
-        self.assertEqual([event["cause"] for event in self.group.events("child_ended")], ["SIGKILL"] * 3)
-        self.assertEqual(self.group.left_over(), [])
+        self.assertEqual(process.wait(20), 1)
+        self.assertEqual([event["cause"] for event in self.group.events("child_ended")], ["SIGKILL"] * 4)
+        self.assertTrue((self.group.shm() / "store").exists())      # nobody has saved it
+        self.stops()
 
     def test_sigterm_and_a_vanished_terminal(self):
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -422,7 +423,7 @@ class ControlSocket(StubCase):
         self.group.start("--io", 1)
         self.group.behave(md="hang")
         restarting = self.group.begin("restart")
-        wait_for(lambda: len(self.group.events("child_started")) == 4, 20, "the new md to be started")
+        wait_for(lambda: len(self.group.events("child_started")) == 5, 20, "the new md to be started")
         self.stops()
         _, errors = restarting.communicate(timeout=20)
         self.assertEqual(restarting.returncode, 1)

@@ -21,7 +21,7 @@ class StandbyCase(StubCase):
     def shown(self):
         """{role: (index, state)} of the two md."""
         return {each["role"]: (each["index"], each["state"]) for each in self.group.status()["processes"]
-                if each["role"].startswith("md")}
+                if each["role"] in ("md", "md_standby")}
 
     def md_events(self, name, index=None):
         return [event for event in self.group.events(name)
@@ -65,7 +65,7 @@ class Beginning(StandbyCase):
         self.assertEqual([event["pid"] for event in self.md_events("child_standby")],
                          [str(self.group.pids()["md_standby-1"])])
         self.assertEqual(self.group.events("md_took_over"), [])
-        self.assertEqual(sorted(name for name in os.listdir(self.group.dir / "run") if name.startswith("md")), ["md-0.words", "md-1.words", "md.fifo"])
+        self.assertEqual(sorted(name for name in os.listdir(self.group.dir / "run") if name.startswith("md")), ["md-0.words", "md-1.words", "md.fifo", "md_log-0.fifo", "md_log-0.words"])
 
     def check_one_that_cannot_start(self, behaviour, event):
         self.group.limits(ready=1)
@@ -149,7 +149,7 @@ class TakeOver(StandbyCase):
         self.stops()
 
     def md_pids(self):
-        return [pid for name, pid in self.group.pids().items() if name.startswith("md")]
+        return [pid for name, pid in self.group.pids().items() if name.startswith(("md-", "md_standby-"))]
 
     def test_again_and_again(self):
         self.group.start("--io", 1)
@@ -279,7 +279,7 @@ class Ending(StandbyCase):
         self.group.wait_until_whole()
         self.stops()
         ends = [(event["role"], event["index"], event["cause"]) for event in self.group.events("child_ended")]
-        self.assertEqual(ends, [("io_conn", "0", "exit:0"), ("md", "0", "exit:0"), ("md", "1", "exit:0")])
+        self.assertEqual(ends, [("io_conn", "0", "exit:0"), ("md", "0", "exit:0"), ("md", "1", "exit:0"), ("md_log", "0", "exit:0")])
         self.assertEqual(len(self.group.events("md_took_over")), 1)
 
     def test_in_every_state_of_the_standby(self):
@@ -359,7 +359,7 @@ class WithoutSupervisor(StandbyCase):
         wait_for(lambda: "pid %d\n" % before["md_standby-1"] in (self.group.shm() / "store").read_text(), 10,
                  "the standby to take over without anybody to tell")
         self.serves()
-        self.assertIn("2 daemons", self.group.start("--io", 1).stdout)
+        self.assertIn("3 daemons", self.group.start("--io", 1).stdout)
         self.assertEqual(self.shown(), {"md": (1, "up"), "md_standby": (0, "up")})
         self.assertEqual(self.group.pids()["md-1"], before["md_standby-1"])
         self.stops()

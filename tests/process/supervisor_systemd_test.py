@@ -184,6 +184,22 @@ class Words(Service):
         self.assertIsNone(process.poll())
         self.assertEqual(process.wait(20), 0)
 
+    def test_what_takes_long_extends_the_time_limits(self):
+        self.group.behave(md="load", md_log="save")
+        process = self.begin("--port", self.group.port)
+        self.manager.wait_for("EXTEND_TIMEOUT_USEC=60000000")
+        wait_for(lambda: any(re.fullmatch(r"degraded: md loads: \d+ %", each) for each in self.manager.statuses()), 10, "the loading in the status")
+        self.assertNotIn("READY=1", self.manager.messages)
+        (self.group.bin / "loaded").write_text("")
+        self.manager.wait_for("READY=1")
+        self.manager.messages.clear()
+        process.send_signal(signal.SIGTERM)
+        self.manager.wait_for("EXTEND_TIMEOUT_USEC=60000000")
+        wait_for(lambda: any(re.fullmatch(r"degraded: md_log is saving: \d+ %", each) for each in self.manager.statuses()), 10, "the save in the status")
+        (self.group.bin / "saved").write_text("")
+        self.assertEqual(process.wait(20), 0)
+        self.assertIn("STOPPING=1", self.manager.take())
+
     def test_an_abstract_socket(self):
         name = "millrace test %d" % self.group.port
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:

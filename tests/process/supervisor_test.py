@@ -12,7 +12,7 @@ from harness import CONTROL, free_port, is_alive, run, wait_for
 from supervisor_case import StubCase
 
 
-BOTH_MD = ["md-0", "md_standby-1"]
+ALL_MD = ["md-0", "md_log-0", "md_standby-1"]
 
 
 class StartAndStop(StubCase):
@@ -84,7 +84,7 @@ class StartAndStop(StubCase):
         done = self.group.run("stop")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(self.group.status(), {"state": "stopped", "port": None, "supervisor_pid": None,
-                                               "version": "0.1.0", "processes": []})
+                                               "version": "0.1.0", "loading": None, "saving": None, "processes": []})
         self.assertFalse(self.group.dir.exists())
         self.group.start()
         self.stops()
@@ -275,18 +275,19 @@ class Status(StubCase):
     def test_for_programs(self):
         self.group.start("--io", 1)
         status = self.group.status()
-        self.assertEqual(set(status), {"state", "port", "supervisor_pid", "version", "processes"})
+        self.assertEqual(set(status), {"state", "port", "supervisor_pid", "version", "loading", "saving", "processes"})
+        self.assertEqual((status["loading"], status["saving"]), (None, None))
         self.assertEqual((status["state"], status["port"], status["version"]), ("running", self.group.port, "0.1.0"))
         self.assertTrue(is_alive(status["supervisor_pid"]))
         for each in status["processes"]:
             self.assertEqual(set(each), {"role", "index", "pid", "state", "restarts", "uptime_s"})
             self.assertEqual((each["state"], each["restarts"]), ("up", 0))
-        self.assertEqual([(each["role"], each["index"]) for each in status["processes"]], [("md", 0), ("md_standby", 1), ("io_conn", 0)])
+        self.assertEqual([(each["role"], each["index"]) for each in status["processes"]], [("md", 0), ("md_standby", 1), ("md_log", 0), ("io_conn", 0)])
 
     def test_for_people(self):
         self.group.start()
         text = self.group.run("status").stdout
-        self.assertRegex(text, r"(?m)^md +0 .* up .*\n^md_standby +1 .* up .*\n^io_conn +0 ")
+        self.assertRegex(text, r"(?m)^md +0 .* up .*\n^md_standby +1 .* up .*\n^md_log +0 .* up .*\n^io_conn +0 ")
         for word in ("running", self.group.port, self.group.dir, *self.group.pids().values()):
             self.assertIn(str(word), text)
 
@@ -301,9 +302,9 @@ class Scale(StubCase):
     def test_up_and_down(self):
         self.group.start("--io", 1)
         self.assertIn("4 io_conn serving", self.group.run("scale", 4).stdout)
-        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", "io_conn-1", "io_conn-2", "io_conn-3", *BOTH_MD])
+        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", "io_conn-1", "io_conn-2", "io_conn-3", *ALL_MD])
         self.group.run("scale", 2)
-        wait_for(lambda: sorted(self.group.pids()) == ["io_conn-0", "io_conn-1", *BOTH_MD], 10, "two to go")
+        wait_for(lambda: sorted(self.group.pids()) == ["io_conn-0", "io_conn-1", *ALL_MD], 10, "two to go")
         self.assertEqual(sorted(os.listdir(self.group.shm()))[:4],
                          ["clients-0", "clients-1", "control", "counters-io_conn-0"])
         self.assertFalse((self.group.dir / "run" / "io_conn-2.fifo").exists())
@@ -320,14 +321,14 @@ class Scale(StubCase):
             self.group.ask(links[-1])
         kept = next(link for link in links if self.serves(self.group.pids()["io_conn-1"], link))
         self.assertIn("1 draining", self.group.run("scale", 1).stdout)
-        self.assertEqual([each["state"] for each in self.group.status()["processes"]], ["up", "up", "up", "draining"])
+        self.assertEqual([each["state"] for each in self.group.status()["processes"]], ["up", "up", "up", "up", "draining"])
         self.assertEqual(self.group.status()["state"], "running")
         self.assertEqual(self.group.ask(kept), b"+PONG\r\n")
         self.group.run("scale", 2)
-        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", "io_conn-1", "io_conn-2", *BOTH_MD])
+        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", "io_conn-1", "io_conn-2", *ALL_MD])
         for link in links:
             link.close()
-        wait_for(lambda: sorted(self.group.pids()) == ["io_conn-0", "io_conn-2", *BOTH_MD], 10, "io_conn 1 to end")
+        wait_for(lambda: sorted(self.group.pids()) == ["io_conn-0", "io_conn-2", *ALL_MD], 10, "io_conn 1 to end")
         self.assertFalse((self.group.shm() / "rings-1").exists())
         self.stops()
 
@@ -344,7 +345,7 @@ class Scale(StubCase):
         self.group.start("--io", 1)
         self.group.behave(io_conn_2="error")
         self.fails(self.group.run("scale", 3), "io_conn 2", "the stub fails as it was told to")
-        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", *BOTH_MD])
+        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", *ALL_MD])
         self.assertEqual(self.group.status()["state"], "running")
 
 
@@ -370,7 +371,7 @@ class Restart(StubCase):
         after = self.group.status()
         self.assertEqual(after["supervisor_pid"], before["supervisor_pid"])
         self.assertFalse({each["pid"] for each in before["processes"]} & {each["pid"] for each in after["processes"]})
-        self.assertEqual([each["restarts"] for each in after["processes"]], [1, 1, 1, 1])
+        self.assertEqual([each["restarts"] for each in after["processes"]], [1, 1, 1, 1, 1])
         self.stops()
 
     def test_io_conn_end_before_md_and_the_standby_before_the_one_that_serves(self):
@@ -379,11 +380,11 @@ class Restart(StubCase):
         self.group.wait_until_whole()
         self.assertEqual(self.group.run("restart").returncode, 0)
         order = [(event["role"], event["index"]) for event in self.group.events("child_ended")]
-        self.assertEqual(order, [("io_conn", "0"), ("md", "0"), ("md", "1")])
+        self.assertEqual(order, [("io_conn", "0"), ("md", "0"), ("md", "1"), ("md_log", "0")])
         self.group.wait_until_whole()
-        started = [(event["role"], event["index"]) for event in self.group.events("child_started")[-3:]]
-        self.assertEqual(started, [("md", "0"), ("io_conn", "0"), ("md", "1")])
-        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", *BOTH_MD])
+        started = [(event["role"], event["index"]) for event in self.group.events("child_started")[-4:]]
+        self.assertEqual(started, [("md", "0"), ("md_log", "0"), ("io_conn", "0"), ("md", "1")])
+        self.assertEqual(sorted(self.group.pids()), ["io_conn-0", *ALL_MD])
 
     def test_the_store_stays(self):
         self.group.start("--io", 1)
@@ -403,7 +404,7 @@ class Restart(StubCase):
         self.group.start()
         (self.group.dir / "millrace.conf").write_text("io-conns = 3\nmaxclients = 60\n")
         self.assertEqual(self.group.run("restart").returncode, 0)
-        self.assertEqual(len(self.group.status()["processes"]), 5)
+        self.assertEqual(len(self.group.status()["processes"]), 6)
         self.assertIn("maxclients = 60", (self.group.dir / "run" / "effective.conf").read_text())
 
     def test_a_bad_configuration_changes_nothing(self):
@@ -435,7 +436,7 @@ class Restart(StubCase):
         self.group.start("--io", 1)
         self.group.run("scale", 3)
         self.group.run("restart")
-        self.assertEqual(len(self.group.status()["processes"]), 5)
+        self.assertEqual(len(self.group.status()["processes"]), 6)
 
     def test_a_daemon_that_does_not_come_back_is_tried_again(self):
         self.group.start("--io", 1)

@@ -36,10 +36,11 @@ _millrace() {
         words="$commands --help --version"
     else
         case $command in
-            start) words="--dir --config --port --io --set --daemon --help" ;;
+            start) words="--dir --config --port --io --set --repair --daemon --help" ;;
             check) words="--dir --config --port --io --set --help" ;;
             status) words="--dir --json --help" ;;
-            stop | restart | scale) words="--dir --help" ;;
+            stop) words="--dir --force --help" ;;
+            restart | scale) words="--dir --help" ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")

@@ -44,6 +44,7 @@ std::string json_line(const Origin& origin, const Effect& effect, const Style& s
     if (header.kind == EffectKind::swap_databases) line += fmt::format(R"(, "other": {})", header.other);
     if (header.kind != EffectKind::swap_databases && header.kind != EffectKind::clear_database) line += fmt::format(R"(, "key": {})", json_of(effect.key));
     if (header.kind == EffectKind::set) line += fmt::format(R"(, {}, "expire_at_ms": {})", value_json(effect.value, style), header.expire_at_ms);
+    if (header.kind == EffectKind::set_expiry) line += fmt::format(R"(, "expire_at_ms": {})", header.expire_at_ms);
     if (header.kind == EffectKind::write_range) line += fmt::format(R"(, "at": {}, {})", header.expire_at_ms, value_json(effect.value, style));
     return line + "}";
 }
@@ -91,6 +92,7 @@ std::string line_of(const Origin& origin, const Effect& effect, const Style& sty
         case EffectKind::erase: return line + " " + shown(effect.key, style);
         case EffectKind::clear_database: return line;
         case EffectKind::swap_databases: return line + fmt::format(" db{}", header.other);
+        case EffectKind::set_expiry: return line + fmt::format(" {} {}", shown(effect.key, style), header.expire_at_ms < 0 ? "never" : fmt::format("at {}", header.expire_at_ms));
         case EffectKind::write_range: return line + fmt::format(" {} at {} {}", shown(effect.key, style), header.expire_at_ms, shown(effect.value, style));
     }
     return line;

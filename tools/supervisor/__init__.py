@@ -11,10 +11,12 @@ Reading order, from what the user types to what a daemon sees:
     group.py      the group as a whole: order of start and stop, restart, scale, FIFOs
     slot.py       one place in the group (md 0, io_conn 3): keeps a process alive there
     pair.py       the two places of md: which one serves, how they appear in status, back-off that costs no service
+    saving.py     the end of md_log, which saves: what cannot be saved stays in shared memory
     process.py    one operating-system process: how it is started, when it is ready, how it ended
     state.py      run/status.json: written by the supervisor, read by `status` even when the supervisor is dead
     heartbeat.py  which daemons hang
     leftovers.py  what a killed group leaves, and what the next start takes over of it
+    saving_alone.py  the same as saving.py, for a stop without a supervisor
     listeners.py  the listening sockets
     notify.py     what systemd hears, and the sockets that it keeps over a restart of the service
     control.py    the socket between `millrace stop|restart|scale`, or an io_conn, and the supervisor

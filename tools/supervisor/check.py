@@ -49,6 +49,7 @@ def run(args):
         except Failure as error:
             problems += 1
             say(f"problem  {subject}: {error}")
+    problems += _data(instance)
     if problems:
         raise Failure(f"{problems} problem{'s' if problems > 1 else ''} found, see above; nothing was started")
     return 0
@@ -83,7 +84,7 @@ def _mib(size):
 
 def _programs():
     """All that a start runs."""
-    return ", ".join(config.program(name) for name in ("md", "io_conn", "millrace-conf"))
+    return ", ".join(config.program(name) for name in (*config.DAEMONS, "millrace-conf"))
 
 
 def _folders(instance):
@@ -147,6 +148,23 @@ def _store(instance, running):
         raise Failure(f"{text.replace(chr(10), '; ')}; keep a copy of {os.path.realpath(instance.shm_link)}/store for the "
                       "developers, then restart with 'millrace stop' and 'millrace start'")
     return text
+
+
+def _data(instance):
+    """The data files: prints what the program that knows their format finds, and gives the number of problems."""
+    program = config.find_program("oplogdump")
+    if program is None or not os.path.isdir(instance.data):
+        return 0
+    done = subprocess.run([program, "--verify", instance.data], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
+                          errors="replace", check=False)
+    lines = done.stdout.splitlines()
+    problems = sum(line.startswith("problem") for line in lines)
+    if done.returncode != 0 and not problems:
+        lines.append(f"problem  data files: {os.path.basename(program)} ended with status {done.returncode}")
+        problems = 1
+    for line in lines:
+        say(line)
+    return problems
 
 
 def _files(options):

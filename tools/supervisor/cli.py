@@ -107,8 +107,10 @@ def _parser():
 
     start = add("start", "start the group; in the foreground unless --daemon is given")
     start.add_argument("--daemon", action="store_true", help="go to the background once clients are served")
+    start.add_argument("--repair", action="store_true", help="cut off what is damaged at the end of the data files, which else stops the start")
     _add_settings(start)
-    add("stop", "end all processes; nothing stays in shared memory or in run/")
+    add("stop", "end all processes and save the data; nothing stays in shared memory or in run/").add_argument(
+        "--force", action="store_true", help="give up the data that cannot be saved at once")
     add("restart", "replace every process and read the configuration again; the data stays in shared memory")
     add("status", "say what runs").add_argument("--json", action="store_true", help="for programs")
     add("scale", "change the number of io_conn processes").add_argument(

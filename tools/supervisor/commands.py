@@ -8,8 +8,8 @@ import sys
 import time
 
 from . import control, leftovers, privileges, procfs, state
-from .errors import Failure
-from .eventlog import EventLog, say
+from .errors import Failure, not_saved
+from .eventlog import EventLog, InPlace, say
 from .instance import Instance, is_locked, take_lock
 from .limits import ANSWER_S, KILL_S, READY_S, STOP_PATIENCE_S, STOP_S, STOP_TOTAL_S
 
@@ -29,7 +29,7 @@ def status(args):
 def restart(args):
     """Replaces every process."""
     instance = _running(args)
-    answer = _ask(instance, {"op": "restart"}, 3 * (STOP_S + KILL_S) + 2 * READY_S + ANSWER_S)
+    answer = _ask(instance, {"op": "restart"}, 4 * (STOP_S + KILL_S) + 2 * READY_S + ANSWER_S)
     _check(answer)
     say("millrace: every process was restarted; the data stayed in shared memory")
     return 0
@@ -76,57 +76,76 @@ def _check(answer):
 # --- stop -----------------------------------------------------------------------------------------------------------
 
 def stop(args):
-    """Ends everything, with the supervisor, without it, or against it."""
+    """Ends everything, with the supervisor, without it, or against it. Data that cannot be saved stays, unless --force gives it up."""
     instance = _instance(args)
     if not os.path.isdir(instance.dir):
         say(f"millrace: nothing to stop: {instance.dir} does not exist")
         return 0
-    if is_locked(instance) and _stop_through_supervisor(instance):
-        say("millrace: stopped")
+    if is_locked(instance) and (outcome := _stop_through_supervisor(instance, args.force)) is not None:
+        reason = outcome.get("not_saved")
+        if reason is not None and not outcome.get("given_up"):
+            raise not_saved(reason)
+        say(f"millrace: stopped{_given_up(reason)}")
         return 0
-    return _stop_alone(instance)
+    return _stop_alone(instance, args.force)
 
 
-def _stop_through_supervisor(instance):
-    """Gives True when the supervisor has stopped everything, False when it is dead (now)."""
-    pid = _order_stop(instance)
+def _given_up(reason):
+    return f"; the data was given up: {reason}" if reason is not None else ""
+
+
+def _stop_through_supervisor(instance, force):
+    """Gives the outcome when the supervisor has stopped everything, None when it is dead (now)."""
+    pid, outcome = _order_stop(instance, force)
     if pid is None:
         if is_locked(instance):     # else it died, or somebody else stopped it meanwhile
             _kill_supervisor(instance, holder(instance))
-        return False
+        return None
     if procfs.has_open(pid, instance.lock) and not _wait_gone(pid):
         raise Failure(f"the supervisor (pid {pid}) is still stopping after {STOP_TOTAL_S:.0f} s: see "
                       f"{instance.supervisor_log} for the process that does not end")
-    return not is_locked(instance)
+    return outcome if not is_locked(instance) else None
 
 
-def _order_stop(instance):
-    """Gets the order through within ANSWER_S, and gives the supervisor's pid.
+def _order_stop(instance, force):
+    """Gets the order through within ANSWER_S; gives the supervisor's pid, and the outcome if it lived to tell it.
 
     One that is just starting may not listen yet.
     """
     deadline = time.monotonic() + ANSWER_S
     while (left := deadline - time.monotonic()) > 0 and is_locked(instance):
-        answer = control.request(instance, {"op": "stop"}, left)
+        words = control.conversation(instance, {"op": "stop", "follow": True, "force": force}, left, STOP_TOTAL_S)
+        answer = next(words, None)
         if answer is not None and answer.get("ok"):
-            return answer["pid"]
+            return answer["pid"], _follow(words, answer["pid"])
         time.sleep(0.05)
+    return None, None
+
+
+def _follow(words, pid):
+    """Waits for the outcome of the stop, and shows a terminal how it goes on."""
+    in_place, since = InPlace(sys.stderr), time.monotonic()
+    for word in words:
+        if "not_saved" in word:
+            in_place.clear()
+            return word
+        if word.get("saving") is not None:
+            in_place.show(f"millrace: md_log is saving {word['saving']} ...")
+        elif time.monotonic() - since >= STOP_PATIENCE_S:
+            in_place.show(f"millrace: waiting for the daemons to end (supervisor {pid}) ...")
+    in_place.clear()
     return None
 
 
 def _wait_gone(pid):
-    """Waits until the supervisor is gone; tells a terminal when that takes long."""
+    """Waits until the supervisor is gone."""
     pidfd = _open_pidfd(pid)
     if pidfd is None:
         return True
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
     try:
-        if poller.poll(STOP_PATIENCE_S * 1000):
-            return True
-        if sys.stderr is not None and sys.stderr.isatty():
-            say(f"millrace: waiting for the daemons to end (supervisor {pid}) ...", sys.stderr)
-        return bool(poller.poll((STOP_TOTAL_S - STOP_PATIENCE_S) * 1000))
+        return bool(poller.poll(STOP_TOTAL_S * 1000))
     finally:
         os.close(pidfd)
 
@@ -164,8 +183,8 @@ def _kill_supervisor(instance, pid):
     os.close(pidfd)
 
 
-def _stop_alone(instance):
-    """Without a supervisor: what is left is ended and removed."""
+def _stop_alone(instance, force):
+    """Without a supervisor: what is left is ended, saved and removed."""
     if not os.path.isdir(instance.run):
         say(f"millrace: not running: {instance.dir}")
         return 0
@@ -176,11 +195,11 @@ def _stop_alone(instance):
     if lock is None:
         raise Failure(f"{instance.dir} is being started or stopped by somebody else: try again")
     try:
-        ended = leftovers.remove_all(instance, EventLog(instance.supervisor_log))
+        ended, given_up = leftovers.remove_all(instance, EventLog(instance.supervisor_log, progress_on=sys.stderr), force)
     finally:
         os.close(lock)
     if ended:
-        say(f"millrace: stopped ({ended} daemon{'s' if ended > 1 else ''} without a supervisor ended)")
+        say(f"millrace: stopped ({ended} daemon{'s' if ended > 1 else ''} without a supervisor ended){_given_up(given_up)}")
     else:
-        say(f"millrace: not running: {instance.dir}")
+        say(f"millrace: not running: {instance.dir}{_given_up(given_up)}")
     return 0

@@ -14,6 +14,8 @@ from .limits import PROGRAM_S
 
 _script_dir = "."
 
+DAEMONS = ("md", "md_log", "io_conn")
+
 
 def set_script_dir(path):
     """Told once by the script: programs are looked for relative to it."""
@@ -22,16 +24,28 @@ def set_script_dir(path):
 
 
 def program(name):
-    """The path of one of our programs: $MILLRACE_BIN, else the build folder, else the installed place."""
+    """The path of one of our programs. Raises Failure."""
+    path = find_program(name)
+    if path is None:
+        chosen = os.environ.get("MILLRACE_BIN")
+        where = f"$MILLRACE_BIN ({chosen})" if chosen else os.path.realpath(_folders()[0])
+        raise Failure(f"the program {name} is not in {where}: build it with 'make', or set MILLRACE_BIN")
+    return path
+
+
+def _folders():
+    """Where our programs may be: $MILLRACE_BIN, else the build folder, else the installed place."""
     chosen = os.environ.get("MILLRACE_BIN")
-    folders = [chosen] if chosen else [os.path.join(_script_dir, "..", "build", "bin"),
-                                       os.path.join(_script_dir, "..", "libexec", "millrace")]
-    for folder in folders:
+    return [chosen] if chosen else [os.path.join(_script_dir, "..", "build", "bin"), os.path.join(_script_dir, "..", "libexec", "millrace")]
+
+
+def find_program(name):
+    """The path of one of our programs; None if it is missing."""
+    for folder in _folders():
         path = os.path.abspath(os.path.join(folder, name))
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
-    where = f"$MILLRACE_BIN ({chosen})" if chosen else os.path.realpath(folders[0])
-    raise Failure(f"the program {name} is not in {where}: build it with 'make', or set MILLRACE_BIN")
+    return None
 
 
 def version():

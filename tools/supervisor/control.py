@@ -2,7 +2,9 @@
 
 One JSON line each way: {"op": "stop" | "restart" | "scale" | "status" | "rewrite" | "rewrite-check",
 "io_conns": N} and
-{"ok": true, ...} or {"ok": false, "error": "<sentence>"}. An io_conn asks here too (io_conn/supervisor_link.h), for SHUTDOWN and
+{"ok": true, ...} or {"ok": false, "error": "<sentence>"}. `stop` may bring "force": true (what cannot be saved is given up) and
+"follow": true: then lines {"saving": "<how far>" or null} come until the end, the last one is {"not_saved": "<reason>" or null,
+"given_up": whether it was by force}. An io_conn asks here too (io_conn/supervisor_link.h), for SHUTDOWN and
 CONFIG REWRITE: `rewrite` brings "options", {name: text} of those that can be changed while the group runs, in which a byte is
 the character of its number; `rewrite-check` tries all but to put the new file in place.
 
@@ -47,26 +49,29 @@ def listen(instance):
 
 def request(instance, message, limit_s):
     """Sends one request and gives the answer as a dict; None if nobody takes or answers it in time."""
+    return next(conversation(instance, message, limit_s, limit_s), None)
+
+
+def conversation(instance, message, first_s, next_s):
+    """Sends one request and gives its answers as dicts, until there are no more, or none comes in time: the first one within first_s,
+    each other one within next_s."""
     try:
         directory, path = _reach(instance)
     except OSError:
-        return None
+        return
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-            link.settimeout(limit_s)
+            link.settimeout(first_s)
             link.connect(path)
             link.sendall(json.dumps(message).encode() + b"\n")
             with link.makefile("rb") as answers:
-                line = answers.readline(ANSWER_BYTES_MAX)
-    except OSError:
-        return None
+                while isinstance(answer := json.loads(answers.readline(ANSWER_BYTES_MAX)), dict):
+                    yield answer
+                    link.settimeout(next_s)
+    except (OSError, ValueError):
+        return
     finally:
         os.close(directory)
-    try:
-        answer = json.loads(line)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
 
 
 def instance_of(folder):

@@ -7,11 +7,13 @@
 
 import json
 import os
+import select
 import signal
+import sys
 
 from . import listeners
 from .errors import Failure, Interrupted
-from .eventlog import say
+from .eventlog import InPlace, say
 
 
 def close_inherited():
@@ -72,6 +74,12 @@ def _child(launch, log, supervise, release, send):
             send = None
 
     status = 1
+    def progress(**words):
+        # A caller that stands still is not to hold up the supervisor.
+        if send is not None and select.select([], [send], [], 0)[1]:
+            _tell(send, **words)
+
+    launch.tell_caller = progress
     try:
         _tell(send, pid=os.getpid())    # so that the caller can pass on a Ctrl-C
         status = supervise(launch, log, lambda: verdict(
@@ -107,7 +115,7 @@ def _tell(send, **words):
 
 def _await_verdict(launch, receive):
     """Reads the pipe to its verdict. Ctrl-C here breaks off the start there."""
-    pid, interrupted = None, None
+    pid, interrupted, in_place = None, None, InPlace(sys.stderr)
     with open(receive, "rb") as lines:
         while True:
             try:
@@ -120,6 +128,10 @@ def _await_verdict(launch, receive):
             if "pid" in word:
                 pid = word["pid"]
                 _pass_on(pid if interrupted else None)
+            if "loading" in word:
+                in_place.show(f"millrace: loading {word['loading']} ...")
+                continue
+            in_place.clear()
             if "ok" in word:
                 say(f"millrace {launch.version}: running, {word['ok']}")
                 return 0

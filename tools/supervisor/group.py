@@ -1,7 +1,8 @@
 """The group as a whole: the order of start and stop, restart, scale, and waking the daemons when one of them died.
 
-The first md makes the store, so it starts alone and first; its standby starts last, because clients need not wait for it.
-md end last, because io_conn need its end of the rings, and of the two the standby first, or it would take over. After a
+The first md makes the store, so it starts alone and first; when it serves, or loads, those that join it start: all io_conn, and
+md_log. Its standby starts last, because clients need not wait for it. At the end io_conn go first, because they need md's end of
+the rings; of the two md the standby, or it would take over; and md_log last, when there is nothing more to write (saving.py). After a
 death nobody is told who died: every FIFO gets a byte, and each daemon looks for itself what has changed.
 """
 
@@ -9,12 +10,13 @@ import asyncio
 import os
 import signal
 
-from . import config, heartbeat, listeners, state
+from . import heartbeat, listeners, state
 from .errors import Failure
 from .instance import is_fifo, remove_file, write_whole
-from .limits import BACKOFF_ALONE_S, HEARTBEAT_S, IO_CONN_MAX, READY_S, SERVED_S
+from .limits import BACKOFF_ALONE_S, HEARTBEAT_S, IO_CONN_MAX, LOADING_S, READY_S, SERVED_S
 from .pair import PLACES, Pair
-from .process import Adopted, Child
+from .process import Adopted, Child, command_line
+from .saving import LastSave
 from .slot import Slot
 
 
@@ -32,7 +34,12 @@ class Group:
         self._pair = Pair()         # those of md
         self._fifos = {}            # path -> descriptor, kept open so that a writer always finds a reader
         self._generation = launch.first_generation - 1      # of the process that was started last
+        self._later = []            # places of md whose turn comes when the other one serves
         self._stopping = False
+        self._last_save = None      # of md_log, once it has a place
+        self._owes_save = False     # clients may have written what is not on disk
+        self._is_saving = False
+        self._may_repair = launch.repair
         self._dirty = False
         self._is_status_written = True
         self._stir = asyncio.Event()    # something has changed
@@ -40,36 +47,53 @@ class Group:
     # --- what the control socket asks for ---------------------------------------------------------------------------
 
     async def start(self):
-        """Starts md, then all io_conn; returns when clients are served. Raises Failure at the first that cannot.
+        """Starts md, then all io_conn and md_log; returns when all of them serve. Raises Failure at the first that cannot.
 
         The standby comes up later; if it cannot, the group serves without it.
         """
         first, *others = [self._add("md", index) for index in range(PLACES)]
-        await self._start_slots([first], insist=False)
-        wanted = [self._add("io_conn", index) for index in range(self.launch_data.options.io_conns)]
-        await self._start_slots(wanted, insist=False)
+        first.begin(insist=False)
+        await first.opens()
+        joining = [self._add("md_log", 0)] + [self._add("io_conn", index) for index in range(self.launch_data.options.io_conns)]
+        await self._first_failure(first.serves(), *(slot.start(insist=False) for slot in joining))
         self._start_unawaited(others)
 
     async def adopt(self, inheritance):
-        """Guards the daemons of a dead supervisor's group, and starts those that are missing. Gives when clients are served, or
-        after READY_S. Raises Failure if there is no md and none can be started."""
+        """Guards the daemons of a dead supervisor's group, and starts those that are missing. Gives when all serve, or
+        after READY_S in which no md has said that it loads. Raises Failure if there is no md and none can be started."""
+        self._owes_save = not inheritance.is_loading
         for index in range(PLACES):
             self._add("md", index)
+        log = self._add("md_log", 0)
         for each in sorted(inheritance.processes, key=lambda leftover: (leftover.role, leftover.index)):
-            role = "io_conn" if each.role == "io_conn" else "md"
-            slot = self._place(role, each.index)
+            slot = self._place(each.place_role, each.index)
             slot.restarts = each.restarts
-            self._take_over(slot, each, (role, each.index) in inheritance.draining)
-        missing = [self._place("io_conn", index) for index in inheritance.missing]
+            self._take_over(slot, each, (each.place_role, each.index) in inheritance.draining)
+        missing = [self._place("io_conn", index) for index in inheritance.missing] + [log] * (log.process is None)
         idle = [slot for slot in self._of("md") if slot.process is None]
         for slot in missing + idle[:1]:
             slot.restarts += 1
         if len(idle) == PLACES:
-            await self._start_slots(idle[:1], insist=False)
-            idle = idle[1:]
+            first = idle.pop(0)
+            first.begin(insist=False)
+            await first.opens()
+            self._start_unawaited(missing)
+            await first.serves()
+            missing = []
+        elif inheritance.is_starting:
+            self._later, idle = idle, []        # as in start(): the other one is to come first
         self._start_unawaited(missing + idle)
-        until = asyncio.get_running_loop().time() + READY_S
-        while not self.all_serve() and (left := until - asyncio.get_running_loop().time()) > 0:
+        await self._wait_until_served()
+
+    async def _wait_until_served(self):
+        """Gives when all serve, or after READY_S without a word about loading."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + READY_S
+        while not self.all_serve():
+            if self._loading() is not None:
+                until = loop.time() + READY_S       # the place of md knows when to lose patience
+            if (left := until - loop.time()) <= 0:
+                return
             self._stir.clear()
             try:
                 await asyncio.wait_for(self._stir.wait(), left)
@@ -84,7 +108,7 @@ class Group:
             self.log.event("not_adopted", role=slot.role, index=slot.index, pid=leftover.pid, cause=error)
             leftover.send(signal.SIGKILL)
             os.close(leftover.pidfd)
-            if slot.role == "io_conn":      # an empty place of md is seen by adopt(): started here too, it would have two processes
+            if slot.role == "io_conn":      # an empty place of the others is seen by adopt(): started here too, it would have two processes
                 slot.start_unawaited()
             return
         self.log.event("child_adopted", role=slot.role, index=slot.index, pid=process.pid)
@@ -93,15 +117,37 @@ class Group:
             self.drains(slot)
 
     async def stop(self):
-        """Ends everything in order: first those who talk to clients, then the standby, then md."""
+        """Ends everything in order: first those who talk to clients, then the standby, then md, then md_log, which saves.
+
+        Gives why the data is not saved; None: it is, or nothing was to be saved.
+        """
         self._stopping = True
         await self._stop_slots(self._of("io_conn"))
         await self._stop_md()
+        if not self._owes_save:         # what is on disk is newer than what a broken off start may have begun to load
+            await self._stop_slots(self._of("md_log"), signal.SIGUSR1)
+            return None
+        self._is_saving = True
+        self.changed()
+        reason = await self._last_save.run()
+        self._is_saving = False
+        return reason
+
+    def saving(self):
+        """How far the last save has come, "" if md_log has not said; None if it is not under way."""
+        return (self._slots["md_log", 0].progress or "") if self._is_saving else None
+
+    def hurry(self):
+        """The last save gets no more time than the end of any other daemon."""
+        if self._last_save is not None:
+            self._last_save.hurry()
 
     def kill(self):
         """Ends everything at once; stop() then finds nothing to wait for."""
         for slot in self._slots.values():
             slot.kill()
+        if self._last_save is not None:
+            self._last_save.kill()
 
     async def restart(self):
         """Replaces every process and reads the configuration again. A bad one raises Failure and changes nothing."""
@@ -112,6 +158,7 @@ class Group:
             self.log.event("restarting")
             await self._stop_slots(self._of("io_conn"))
             await self._stop_md()
+            await self._stop_slots(self._of("md_log"), signal.SIGUSR1)
         except BaseException:
             listeners.close(item for item in opened.items() if item[0] not in data.listeners)
             raise
@@ -123,13 +170,14 @@ class Group:
         data.notifier.keep(listeners.tcp_of(opened))
         self._resize_stopped(count)
         first, *others = self._of("md")
+        joining = self._of("md_log") + self._of("io_conn")
         try:
-            await self._start_slots([first], insist=True)
-            await self._start_slots(self._of("io_conn"), insist=True)
+            first.begin(insist=True)
+            await first.opens()
+            await self._first_failure(first.serves(), *(slot.start(insist=True) for slot in joining))
         except Failure:
             # All are tried until they come up: nobody else would start those whose turn has not come.
-            self._start_unawaited(slot for slot in self._of("io_conn") if not slot.is_wanted)
-            self._start_unawaited(others)
+            self._start_unawaited(slot for slot in joining + others if not slot.is_wanted)
             raise
         self._start_unawaited(others)
 
@@ -146,6 +194,7 @@ class Group:
 
     async def watch(self):
         """Ends what does not turn any more, for as long as the supervisor lives. Of an md that serves its standby takes care.
+        An md_log has no heartbeat: on a slow disk it may stand still in fsync for long, and to end it would make nothing faster.
 
         It also writes what a full disk has kept out of status.json, as soon as that has room again.
         """
@@ -163,7 +212,7 @@ class Group:
         options = self.launch_data.options
         limits = {"io_conn": options.io_conn_hang_timeout, "md": options.md_hang_timeout}
         watched = {place: slot for place, slot in self._slots.items()
-                   if slot.state in ("up", "draining") and slot is not self._pair.serving()}
+                   if slot.role in limits and slot.state in ("up", "draining") and slot is not self._pair.serving()}
         looks = pulse.look({place: slot.process.pid for place, slot in watched.items()})
         for place, same in looks.items():
             slot, limit = watched[place], limits[place[0]]
@@ -187,12 +236,13 @@ class Group:
         """Starts a process for a slot. Raises OSError or Failure."""
         data = self.launch_data
         self._generation += 1
-        argv = [config.program(slot.role), "--dir", data.instance.dir, "--config", data.instance.effective_conf,
-                "--instance", data.instance_id, "--index", str(slot.index), "--generation", str(self._generation),
-                "--restarts", str(slot.restarts)]
+        argv = command_line(data.instance, data.instance_id, slot.role, slot.index, self._generation, slot.restarts)
         descriptors = [each.fileno() for each in data.listeners.values()] if slot.role == "io_conn" else []
         for descriptor in descriptors:
             argv += ["--listen-fd", str(descriptor)]
+        if slot.role == "md" and self._may_repair:
+            self._may_repair = False        # a later md loads nothing, or what has been repaired
+            argv.append("--repair")
         process = Child(argv, data.instance.words(slot.role, slot.index), data.instance.daemon_log(slot.role, slot.index),
                         descriptors, slot.hear)
         self.log.event("child_started", role=slot.role, index=slot.index, pid=process.pid,
@@ -210,6 +260,10 @@ class Group:
             self.log.event("md_took_over", index=slot.index, pid=process.pid)
         else:
             self.log.event("child_ready", role=slot.role, index=slot.index, pid=process.pid)
+        self._owes_save |= self._can_write()
+        if slot.role == "md":
+            self._start_unawaited(self._later)
+            self._later = []
         self._wake_all()
 
     def drains(self, slot):
@@ -229,11 +283,16 @@ class Group:
         self.launch_data.kept = sentence
         self.log.event("kept", what=sentence)
 
+    def progresses(self, slot, what):
+        """A slot's process is `loading` or `saving` and has come as far as slot.progress says."""
+        self._tell_progress(what, slot.progress)
+        self.changed()
+
     def pausing(self, slot):
         """A slot is about to wait before its next try."""
         if slot.role == "md":
             self._pair.pausing()
-        elif slot.served_s >= SERVED_S and not any(other.state == "up" for other in self._serving()):
+        elif slot.role == "io_conn" and slot.served_s >= SERVED_S and not any(other.state == "up" for other in self._serving()):
             slot.hurry(BACKOFF_ALONE_S)     # nobody else would take clients
 
     def died(self, slot, process, cause, lived_s, reason):
@@ -278,6 +337,8 @@ class Group:
         slot = self._slots[role, index] = Slot(role, index, self)
         if role == "md":
             self._pair.slots.append(slot)
+        if role == "md_log":
+            self._last_save = LastSave(slot, self.launch_data.shm_folder, lambda: self._tell_progress("saving", slot.progress))
         return slot
 
     def _place(self, role, index):
@@ -297,9 +358,10 @@ class Group:
             remove_file(os.path.join(self.launch_data.shm_folder, name))
         self.changed()
 
-    async def _start_slots(self, slots, insist):
-        """Starts several at the same time. Raises the first Failure as soon as it is known."""
-        tasks = [asyncio.create_task(slot.start(insist)) for slot in slots]
+    @staticmethod
+    async def _first_failure(*works):
+        """Awaits several at the same time. Raises the first Failure as soon as it is known."""
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
@@ -313,8 +375,9 @@ class Group:
         for slot in slots:
             slot.start_unawaited()
 
-    async def _stop_slots(self, slots):
-        await asyncio.gather(*(slot.stop() for slot in slots))
+    @staticmethod
+    async def _stop_slots(slots, number=signal.SIGTERM):
+        await asyncio.gather(*(slot.stop(number) for slot in slots))
 
     async def _stop_md(self):
         """The standby first. Neither comes back, also when the roles change meanwhile."""
@@ -331,7 +394,7 @@ class Group:
                           "(draining ones still hold theirs): try again when they are gone")
         new = [self._add("io_conn", index) for index in free[:more]]
         try:
-            await self._start_slots(new, insist=False)
+            await self._first_failure(*(slot.start(insist=False) for slot in new))
         except Failure:
             await self._stop_slots(new)
             for slot in new:
@@ -385,24 +448,39 @@ class Group:
             except OSError:
                 pass    # full: then it is awake, or will be
 
+    def _tell_progress(self, what, how_far):
+        """What takes long is shown, and the service manager does not lose patience."""
+        self.log.progress(what, how_far or "")
+        self.launch_data.notifier.extend(LOADING_S)
+        if what == "loading":
+            self.launch_data.tell_caller(loading=how_far)
+
+    def _loading(self):
+        """How far an md has come that loads data before it serves; None if none does."""
+        return next((slot.progress for slot in self._of("md") if slot.state == "starting" and slot.progress is not None), None)
+
     def state(self):
         """The word that `status` shows first."""
         return "running" if self.all_serve() and self._pair.healthy() else "degraded"
 
     def all_serve(self):
-        """Whether every client is served: only the standby may be missing."""
+        """Whether every client is served, and what it writes goes to disk: only the standby may be missing."""
         serving = self._serving()
         io_conn_up = bool(serving) and all(slot.state == "up" for slot in serving)
-        return not self._stopping and self._pair.serving() is not None and io_conn_up
+        return not self._stopping and self._can_write() and io_conn_up
+
+    def _can_write(self):
+        """Whether md and md_log serve."""
+        return self._pair.serving() is not None and any(slot.state == "up" for slot in self._of("md_log"))
 
     def record(self):
         """Everything that status.json holds."""
-        shown = self._pair.shown() + [(slot, slot.role, slot.state) for slot in self._of("io_conn")]
+        shown = self._pair.shown() + [(slot, slot.role, slot.state) for slot in self._of("md_log") + self._of("io_conn")]
         processes = [{"role": role, "index": slot.index, "state": word, "restarts": slot.restarts,
                       "pid": slot.process.pid if slot.process else None,
                       "ticks": slot.process.ticks if slot.process else None}
                      for slot, role, word in shown]
-        return state.record(self.launch_data, self.state(), self.all_serve(), processes, self._generation)
+        return state.record(self.launch_data, self.state(), self.all_serve(), processes, self._generation, self._loading(), self.saving())
 
     def _summary(self):
         """The group in a line."""
@@ -410,7 +488,12 @@ class Group:
         up = sum(slot.state == "up" for slot in self._serving())
         md = f"md {serving.process.pid}" if serving else "no md"
         standby = "with a standby" if self._pair.healthy() else "without a standby"
-        return f"{self.state()}: {md} {standby}, {up} of {len(self._serving())} io_conn, port {self.launch_data.options.port or 'none'}"
+        if (loading := self._loading()) is not None:
+            return f"{self.state()}: md loads: {loading}"
+        if (saving := self.saving()) is not None:
+            return f"{self.state()}: md_log is saving{': ' if saving else ''}{saving}"
+        log = "" if any(slot.state == "up" for slot in self._of("md_log")) else "no md_log, "
+        return f"{self.state()}: {md} {standby}, {log}{up} of {len(self._serving())} io_conn, port {self.launch_data.options.port or 'none'}"
 
     def _write_status(self):
         self._dirty = False

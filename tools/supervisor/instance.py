@@ -1,6 +1,7 @@
 """The instance folder: every file name that the supervisor uses is spelled here, and who owns which file.
 
 DIR/data/instance     `id = <16 hex digits>`, made at the first start
+DIR/data/             the log and snapshots, which md_log writes and md reads; nothing here ever touches them
 DIR/log/              supervisor.log, <role>-<index>.log
 DIR/run/lock          flock held as long as a supervisor lives: that, and nothing else, means "running"
 DIR/run/shm           symlink to <shm-dir>/millrace-<id>-<device>-<inode of DIR>, so that a copied DIR gets its own
@@ -237,31 +238,36 @@ def remove_made_folder(path):
         pass
 
 
-def remove_shm_folder(instance, also=()):
-    """Removes what DIR/run/shm points to, and the paths in `also`, if they carry this instance's own name."""
+def shm_folders(instance, also=()):
+    """Where this instance's shared memory may be: what DIR/run/shm points to, the usual place, and the paths in `also`, as far as they carry
+    its own name."""
     try:
         name = instance.shm_name(instance.read_id() or "none")
     except Failure:
-        return      # without an id there is no name to be sure about
+        return []   # without an id there is no name to be sure about
     candidates = [path for path in also if path] + [os.path.join("/dev/shm", name)]
     try:
         candidates.append(os.readlink(instance.shm_link))
     except OSError:
         pass
-    for path in candidates:
-        if os.path.basename(path) == name:
-            try:
-                _remove_own_folder(path)
-            except OSError:
-                pass
+    return [path for path in candidates if os.path.basename(path) == name]
 
 
-def remove_run_files(instance):
-    """Removes everything of ours from run/. The lock goes last: until then nobody else can start."""
+def remove_shm_folder(instance, also=()):
+    """Removes what shm_folders() gives."""
+    for path in shm_folders(instance, also):
+        try:
+            _remove_own_folder(path)
+        except OSError:
+            pass
+
+
+def remove_run_files(instance, keep=()):
+    """Removes everything of ours from run/ but the names in `keep`. The lock goes last: until then nobody else can start."""
     try:
         names = os.listdir(instance.run)
     except OSError:
         return
     for name in sorted(names, key=lambda each: each == "lock"):
-        if OURS_IN_RUN.match(name):
+        if OURS_IN_RUN.match(name) and name not in keep:
             remove_file(os.path.join(instance.run, name))

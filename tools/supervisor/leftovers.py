@@ -13,9 +13,9 @@ import signal
 import stat
 import time
 
-from . import config, heartbeat, listeners, state
+from . import config, errors, heartbeat, listeners, state
 from .errors import Failure
-from .instance import is_fifo, link_shm_folder, remove_file, remove_run_files, remove_shm_folder
+from .instance import is_fifo, link_shm_folder, remove_file, remove_run_files, remove_shm_folder, shm_folders
 from .limits import KILL_S, STOP_S
 from .procfs import all_pids, arguments, name_of, owner, start_ticks
 
@@ -27,6 +27,7 @@ class Leftover:
         self.pid = pid
         self.pidfd = pidfd
         self.role = role        # of the two md, the one that was recorded as the standby is "md_standby"
+        self.place_role = "md" if role == "md_standby" else role
         self.index = _number(words, "--index")
         self.generation = _number(words, "--generation")
         self.restarts = _number(words, "--restarts")
@@ -88,14 +89,18 @@ def find(instance):
             continue
         # Looked at again now that the pidfd pins the process.
         if start_ticks(pid) is not None and _is_ours(pid, instance, instance_id, recorded):
-            # The first words, because a script has its interpreter and options before its name.
             words = arguments(pid)
-            is_md = any(os.path.basename(word) == "md" for word in words[:3])
-            role = "io_conn" if not is_md else "md_standby" if pid in standby else "md"
-            found.append(Leftover(pid, pidfd, role, words))
+            role = _role_of(words)
+            found.append(Leftover(pid, pidfd, "md_standby" if role == "md" and pid in standby else role, words))
         else:
             os.close(pidfd)
     return found
+
+
+def _role_of(words):
+    """Which daemon a command line starts: its first words say so, because a script has its interpreter and options before its name."""
+    names = {os.path.basename(word) for word in words[:3]}
+    return next((role for role in ("md", "md_log") if role in names), "io_conn")
 
 
 def owners(instance):
@@ -122,21 +127,21 @@ def wait_gone(processes, seconds):
 
 
 def end(processes, log):
-    """Ends leftover daemons in order: io_conn, the standby md, md. Gives those that the kernel cannot end."""
+    """Ends leftover daemons in order: io_conn, the standby md, md, and md_log, which saves nothing. Gives those that the kernel cannot end."""
     immortal = []
-    for role in ("io_conn", "md_standby", "md"):
+    for role in ("io_conn", "md_standby", "md", "md_log"):
         batch = [each for each in processes if each.role == role]
         for each in batch:
-            each.send(signal.SIGTERM)
+            each.send(signal.SIGUSR1 if role == "md_log" else signal.SIGTERM)
             each.send(signal.SIGCONT)
         stubborn = wait_gone(batch, STOP_S)
         for each in stubborn:
-            log.event("child_killed", pid=each.pid, reason=f"did not end within {STOP_S:g} s of SIGTERM")
+            log.event("child_killed", pid=each.pid, reason=f"did not end within {STOP_S:g} s of its signal")
             each.send(signal.SIGKILL)
         immortal += wait_gone(stubborn, KILL_S)
         for each in batch:
             if each not in immortal:
-                log.event("leftover_ended", role="io_conn" if role == "io_conn" else "md", pid=each.pid)
+                log.event("leftover_ended", role=each.place_role, pid=each.pid)
     for each in processes:
         os.close(each.pidfd)
     return immortal
@@ -149,13 +154,17 @@ class Inheritance:
     processes    daemons that serve; at most one for each place
     draining     (role, index) of those of them that were retired
     missing      indices of io_conn that have died since
+    is_starting  no md among them was known to be up
+    is_loading   one of them was known to load data: then nobody has written yet, unless it says that it serves
     """
 
-    def __init__(self, shm_folder, processes, draining, missing):
+    def __init__(self, shm_folder, processes=(), draining=(), missing=(), is_starting=False, is_loading=False):
         self.shm_folder = shm_folder
         self.processes = processes
         self.draining = draining
         self.missing = missing
+        self.is_starting = is_starting
+        self.is_loading = is_loading
 
 
 def inherit(instance, options, log):
@@ -175,16 +184,22 @@ def inherit(instance, options, log):
                   reason=f"{lost} is lost or damaged: they are replaced, and the data is kept")
         _end_all(found, log)
         found = []
+    if not any(each.role != "md_log" for each in found):
+        _end_all(found, log)            # it may be in the middle of a last save, which is for nothing now
+        found = []
     kept = _one_for_each_place(found, log)
     if not kept:
         keep_store(folder)
         _remove_sockets(instance)
-        return Inheritance(folder, [], set(), [])
-    known = [each for each in state.read(instance).get("processes", []) if each.get("role") == "io_conn"]
+        return Inheritance(folder)
+    recorded = state.read(instance).get("processes", [])
+    known = [each for each in recorded if each.get("role") == "io_conn"]
+    up = {each.get("pid") for each in recorded if each["state"] == "up"}
     alive = {each.index for each in kept if each.role == "io_conn"}
     draining = {("io_conn", each["index"]) for each in known if each["state"] == "draining" and each["index"] in alive}
     missing = [each["index"] for each in known if each["state"] != "draining" and each["index"] not in alive]
-    return Inheritance(folder, kept, draining, missing)
+    is_starting = not any(each.place_role == "md" and each.pid in up for each in kept)
+    return Inheritance(folder, kept, draining, missing, is_starting, state.read(instance).get("loading") is not None)
 
 
 # Without these those that run go on, but nobody could join them.
@@ -200,7 +215,7 @@ def _lost(instance, folder, found):
     except Failure:
         return instance.effective_conf
     files = [os.path.join(folder, name) for name in _JOINS_A_GROUP] + [instance.effective_conf]
-    fifos = [instance.fifo("io_conn" if each.role == "io_conn" else "md", each.index) for each in found]
+    fifos = [instance.fifo(each.place_role, each.index) for each in found]
     return next((path for path in files if not os.path.isfile(path)), None) or next((path for path in fifos if not is_fifo(path)), None)
 
 
@@ -241,7 +256,7 @@ def _one_for_each_place(found, log):
     """The youngest daemon of each place; an older one that has not ended yet does so."""
     places = {}
     for each in sorted(found, key=lambda leftover: leftover.generation):
-        place = ("io_conn" if each.role == "io_conn" else "md", each.index)
+        place = (each.place_role, each.index)
         if place in places:
             places[place].send(signal.SIGKILL)
             log.event("leftover_ended", role=place[0], pid=places[place].pid)
@@ -250,8 +265,8 @@ def _one_for_each_place(found, log):
     return list(places.values())
 
 
-# Of a dead group's shared memory: the data, what the policy of eviction knows, and statistics.
-_OUTLIVES_THE_GROUP = ("store", "marks", "counters-md-", "diagnostics-")
+# Of a dead group's shared memory: the data, how far it is on disk, what the policy of eviction knows, and statistics.
+_OUTLIVES_THE_GROUP = ("store", "log", "marks", "counters-md", "diagnostics-")
 
 
 def keep_store(folder):
@@ -267,18 +282,22 @@ def _remove_sockets(instance):
 
 
 def clear(instance, log):
-    """Ends leftover daemons and removes everything of a dead group but the lock holder's own files.
+    """Ends leftover daemons and removes everything of a dead group but the lock holder's own files. REQUIRES: the lock, and no data."""
+    found = _find_and_note(instance, log)
+    _end_all(found, log)
+    _remove_shared(instance)
 
-    Gives the number of daemons that were still alive. REQUIRES: the lock.
-    """
+
+def _find_and_note(instance, log):
     found = find(instance)
     if found:
         log.event("leftovers", pids=",".join(str(each.pid) for each in found))
-        _end_all(found, log)
-    content = state.read(instance)
+    return found
+
+
+def _remove_shared(instance):
     _remove_sockets(instance)
-    remove_shm_folder(instance, also=[content.get("shm")])
-    return len(found)
+    remove_shm_folder(instance, also=[state.read(instance).get("shm")])
 
 
 def _end_all(found, log):
@@ -288,8 +307,36 @@ def _end_all(found, log):
                       "(it waits in the kernel, often for a disk): mend that, then try again")
 
 
-def remove_all(instance, log):
-    """clear(), then run/ is emptied of everything of ours, the lock last. REQUIRES: the lock."""
-    count = clear(instance, log)
+def remove_all(instance, log, force):
+    """For `stop`: ends leftover daemons, saves what they have left, and removes all of it, of run/ everything of ours, the lock last.
+
+    Gives the number of daemons that were still alive, and why the data was given up; None: it was saved, or there was none.
+    Raises Failure if it could not be saved, and then it stays; `force`: it is given up. REQUIRES: the lock.
+    """
+    found = _find_and_note(instance, log)
+    writers = [each for each in found if each.role == "md_log"]
+    _end_all([each for each in found if each.role != "md_log"], log)
+    not_saved = _save(instance, writers, log, force)
+    if not_saved is not None:
+        log.event("given_up" if force else "not_saved", reason=not_saved)
+        if not force:
+            raise errors.not_saved(not_saved)
+    _remove_shared(instance)
     remove_run_files(instance)
-    return count
+    return len(found), not_saved
+
+
+def _save(instance, writers, log, force):
+    """Gives why the data is not saved; None: it is, or there is none. REQUIRES: no md alive."""
+    folder = _own_store(instance)
+    _end_all(writers[1:] if folder is not None else writers, log)
+    if folder is None:
+        return None
+    from . import saving_alone      # late, because `status` should not pay for the event loop
+    return saving_alone.save(instance, folder, writers[0] if writers else None, log, force)
+
+
+def _own_store(instance):
+    """This instance's folder of shared memory with a store of this account's in it; None if there is none."""
+    candidates = shm_folders(instance, also=[state.read(instance).get("shm")])
+    return next((path for path in candidates if _owner_of_store(path) == os.geteuid()), None)

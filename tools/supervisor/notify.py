@@ -5,8 +5,9 @@ Without a service manager every call does nothing. The variables are taken out o
 
 import os
 import socket
+import time
 
-from .limits import NOTIFY_S
+from .limits import EXTEND_S, NOTIFY_S
 
 FIRST_DESCRIPTOR = 3        # SD_LISTEN_FDS_START
 STATUS_BYTES_MAX = 1000
@@ -53,6 +54,7 @@ class Notifier:
         self.watchdog_s = watchdog_s if self._address and watched_pid in (0, os.getpid()) else 0
         self._sockets = given_sockets()
         self._status = None
+        self._extend_at = 0.0       # not before
 
     def take_sockets(self):
         """The listening sockets that were kept over a restart of the service; once."""
@@ -72,6 +74,12 @@ class Notifier:
     def stopping(self):
         """The end has begun."""
         self._send("STOPPING=1")
+
+    def extend(self, seconds):
+        """The start, or the stop, goes on: the time limits of the service count anew from now on."""
+        if time.monotonic() >= self._extend_at:
+            self._extend_at = time.monotonic() + EXTEND_S
+            self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def status(self, text):
         """One line for `systemctl status`; the same one again is not sent."""

@@ -28,7 +28,7 @@ from .procfs import name_of, privileged_ports_end
 DEFAULT_ACCOUNT = os.environ.get("MILLRACE_DEFAULT_USER", "millrace")     # tests, which root may run, stay root with "root"
 
 # What belongs to the group in its folders. A folder with anything else in it belongs to somebody else, and so do the others' files.
-_OURS = {".": re.compile(r"(millrace\.conf(\.new)?|data|log|run|.+\.sock)\Z"), "data": re.compile(r"instance(\.new)?\Z"),
+_OURS = {".": re.compile(r"(millrace\.conf(\.new)?|data|log|run|.+\.sock)\Z"), "data": re.compile(r"(instance(\.new)?|(log|snapshot)-\d{20}(\.partial)?)\Z"),
          "log": re.compile(r".+\.log([.-].*)?\Z"), "run": OURS_IN_RUN}
 
 
@@ -168,7 +168,7 @@ def _ways_of(instance):
     script = os.path.realpath(sys.argv[0])
     package = os.path.dirname(os.path.realpath(__file__))
     return [(os.path.dirname(instance.dir), os.X_OK), (script, os.R_OK), (package, os.R_OK | os.X_OK)] + [
-        (config.program(name), os.X_OK) for name in ("md", "io_conn", "millrace-conf")]
+        (config.program(name), os.X_OK) for name in (*config.DAEMONS, "millrace-conf")]
 
 
 def _obstacle(ways):
@@ -304,4 +304,4 @@ def _words(args, instance):
         words += [option, value] if value is not None else []
     for pair in args.set:
         words += ["--set", pair]
-    return words + (["--daemon"] if args.daemon else [])
+    return words + ["--repair"] * args.repair + ["--daemon"] * args.daemon

@@ -3,13 +3,17 @@
 The protocol between the supervisor and a daemon, complete:
 
     command line   --dir DIR --config FILE --instance HEX16 --index I --generation G --restarts R --ready-fd N
-                   [--listen-fd N]... (io_conn only)
+                   [--listen-fd N]... (io_conn only) [--repair] (md only, once)
     ready-fd       the writing end of the FIFO run/<role>-<index>.words, open for the daemon's whole life: it writes `ready\\n`, or
                    `error: <sentence>\\n` and exits with status 1; an md that waits for its turn writes `standby\\n` first, and
-                   `ready\\n` when it has taken over, perhaps days later; one that has found a store writes `kept: <sentence>\\n`
+                   `ready\\n` when it has taken over, perhaps days later; one that has found a store writes `kept: <sentence>\\n`;
+                   one that loads data writes `loading: <how far>\\n` again and again, the first time as soon as others can join
+                   it; an md_log that saves before it ends writes `saving: <how far>\\n`; and every daemon that ends in good
+                   order `ended\\n`, because only a parent hears the exit status
     stdin, stdout  /dev/null and the log file; stderr is the log file too
-    SIGTERM        end in good order; after the time limit comes SIGKILL
-    SIGUSR1        (io_conn) accept no more, end when the last connection has closed
+    SIGTERM        end in good order; after the time limit comes SIGKILL, but not for an md_log, which saves (saving.py)
+    SIGUSR1        (io_conn) accept no more, end when the last connection has closed; (md_log) end at once, because the data stays
+                   in shared memory
     SIGUSR2        say the last word again (`draining\\n` for an io_conn that got SIGUSR1): a new supervisor asks; an io_conn
                    also hands it the listening sockets, through run/supervisor-sockets.sock if that is there
     FIFO           a byte in it means only "look again"
@@ -22,16 +26,25 @@ import os
 import signal
 import subprocess
 
+from . import config
 from .instance import remove_file
 from .limits import KILL_S, LOG_TAIL_BYTES, READY_WORD_BYTES_MAX
 from .procfs import start_ticks, uptime_s
+
+_REMARKS = ("kept: ", "loading: ", "saving: ")      # words that say nothing about what a daemon is
+
+
+def command_line(instance, instance_id, role, index, generation, restarts):
+    """What every daemon gets. Raises Failure if there is no such program."""
+    return [config.program(role), "--dir", instance.dir, "--config", instance.effective_conf, "--instance", instance_id,
+            "--index", str(index), "--generation", str(generation), "--restarts", str(restarts)]
 
 
 class Process:
     """A daemon, watched through a pidfd. Must be made inside the event loop.
 
-    exited  a future: how it ended ("SIGKILL", "exit:1"; "unknown" for one that an earlier supervisor has started)
-    word    its last word ("ready", "standby", "draining", "error: ..."; "" if it has said nothing)
+    exited  a future: how it ended ("SIGKILL", "exit:1"; "unknown" for one that an earlier supervisor has started and that did not say)
+    word    its last word about what it is ("ready", "standby", "draining", "error: ..."; "" if it has said nothing)
     hear    called as hear(process, word) for each of its words, and with "" if it closes its end without one
     """
 
@@ -41,6 +54,7 @@ class Process:
         self.ticks = start_ticks(pid)
         self.exited = self._loop.create_future()
         self.word = ""
+        self._has_said_ended = False
         self._hear = hear
         self._log_path = log_path
         self._log_start = log_start
@@ -58,18 +72,19 @@ class Process:
             except ProcessLookupError:
                 pass
 
-    async def end(self, patience_s, on_kill):
-        """Ends it: SIGTERM, then SIGKILL. Gives True when it is gone (False: the kernel cannot end it).
-
-        SIGCONT goes along because a stopped process would otherwise not see the SIGTERM.
-        """
-        self.send(signal.SIGTERM)
-        self.send(signal.SIGCONT)
+    async def end(self, patience_s, on_kill, number=signal.SIGTERM):
+        """Ends it: SIGTERM (or `number`), then SIGKILL. Gives True when it is gone (False: the kernel cannot end it)."""
+        self.ask_to_end(number)
         if await self.gone_within(patience_s):
             return True
         on_kill()
         self.send(signal.SIGKILL)
         return await self.gone_within(KILL_S)
+
+    def ask_to_end(self, number=signal.SIGTERM):
+        """SIGCONT goes along because a stopped process would otherwise not see the signal."""
+        self.send(number)
+        self.send(signal.SIGCONT)
 
     async def gone_within(self, seconds):
         """Whether it has ended before so many seconds have passed."""
@@ -101,9 +116,16 @@ class Process:
             self._close_words()
             lines += [self._unread] if self._unread or not self.word else []
         for line in lines:
-            self.word = line.decode("utf-8", "replace").strip()
-            self._hear(self, self.word)
+            self._take_word(line.decode("utf-8", "replace").strip())
         return True
+
+    def _take_word(self, word):
+        if word == "ended":
+            self._has_said_ended = True
+            return
+        if not word.startswith(_REMARKS):
+            self.word = word
+        self._hear(self, word)
 
     def _close_words(self):
         if self._words_fd is not None:
@@ -115,14 +137,14 @@ class Process:
         """The pidfd is readable: the process has ended."""
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        cause = self._how_it_ended()
         while self._on_words():
             pass                    # a last sentence may still be there
         self._close_words()
-        self.exited.set_result(cause)
+        self.exited.set_result(self._how_it_ended())
 
     def _how_it_ended(self):
-        return "unknown"            # only a parent hears that
+        """Only a parent hears that; of another one's child its last words tell it."""
+        return "exit:0" if self._has_said_ended else "exit:1" if self.word.startswith("error: ") else "unknown"
 
     def _last_log_line(self):
         """The last line that this process (not an earlier one) put into its log."""

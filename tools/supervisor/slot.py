@@ -6,13 +6,15 @@ States, as `status` shows them (of the two md, pair.py has more to say):
         down ──────────────► starting ────► up ──retire──► draining
           ▲                      │           │                 │
           └──────────────────────┴───────────┴─────────────────┘   the process has ended
+
+An md that loads data is starting for as long as that takes. From its first `loading` on others can join it: the place is open.
 """
 
 import asyncio
 import signal
 
 from .errors import Failure
-from .limits import BACKOFF_FIRST_S, BACKOFF_MAX_S, EARLY_DEATH_S, READY_S, STOP_S
+from .limits import BACKOFF_FIRST_S, BACKOFF_MAX_S, EARLY_DEATH_S, LOADING_S, PROGRESS_BYTES_MAX, READY_S, STOP_S
 from .procfs import is_dying
 
 
@@ -36,7 +38,8 @@ class Backoff:
 class Slot:
     """Keeps a process alive in one place of the group.
 
-    host  the Group: launch(slot) starts a process; serves(), waits(), drains(), died(), pausing() and changed() hear what happens
+    host  the Group: launch(slot) starts a process; serves(), waits(), drains(), kept(), progresses(), died(), pausing() and changed()
+          hear what happens
     """
 
     def __init__(self, role, index, host):
@@ -46,6 +49,7 @@ class Slot:
         self.restarts = 0
         self.retiring = False       # set by the group: this place is to go
         self.process = None
+        self.progress = None        # how far its process has come with what takes long: loading, saving
         self.served_s = 0.0         # how long the process before this one lived, if it has come up
         self.turn = 0               # the number of its last `ready` in this life; 0: it has said none, or waits again
         self.next_try = None        # loop time at which a pause ends; None: there is none
@@ -54,37 +58,57 @@ class Slot:
         self._unwanted = asyncio.Event()
         self._stir = asyncio.Event()    # the pause is to be looked at again
         self._task = None
-        self._verdict = None
+        self._verdict = None        # a future: how the first try ended, None if well, else why not
+        self._opened = None         # a future: the same for what others wait for who join it
+        self._patience_until = 0.0  # loop time at which the present process has to be up
         self._settled = None        # a future: the present process has come up, or failed
 
     @property
     def name(self):
         """As messages call it."""
-        return "md" if (self.role, self.index) == ("md", 0) else f"{self.role} {self.index}"
+        return self.role if (self.role, self.index) in (("md", 0), ("md_log", 0)) else f"{self.role} {self.index}"
 
     async def start(self, insist):
         """Starts it and waits until it serves. Raises Failure with the reason if the first try fails.
 
         insist  go on trying after a failed first try (a restart must not give up); otherwise the place stays empty
         """
-        self._begin(insist)
-        reason = await asyncio.shield(self._verdict)
+        self.begin(insist)
+        await self.serves()
+
+    async def opens(self):
+        """Waits until others can join it: it serves, or loads. Raises Failure as start(). REQUIRES: begin()."""
+        await self._good(self._opened)
+
+    async def serves(self):
+        """Waits until it serves. Raises Failure as start(). REQUIRES: begin()."""
+        await self._good(self._verdict)
+
+    async def _good(self, verdict):
+        reason = await asyncio.shield(verdict)
         if reason is not None:
             raise Failure(f"{self.name} does not start: {reason}")
 
+    async def settles(self):
+        """Waits until its process, if it is just starting, has come up or failed."""
+        if self.process is not None:
+            await asyncio.wait([self._settled, self.process.exited], return_when=asyncio.FIRST_COMPLETED)
+
     def adopt(self, process):
         """Guards a process of an earlier supervisor, which is asked what it does, and those that follow it."""
-        self._begin(True, process)
+        self.begin(True, process)
         self._decide(None)
 
     def start_unawaited(self):
         """Starts it, tries again until it comes up, and is content with an md that waits for its turn."""
-        self._begin(insist=True)
+        self.begin(insist=True)
         self._decide(None)
 
-    def _begin(self, insist, adopted=None):
+    def begin(self, insist, adopted=None):
+        """Starts it, or guards `adopted`, and does not wait."""
         self._unwanted.clear()
-        self._verdict = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._verdict, self._opened = loop.create_future(), loop.create_future()
         if adopted is not None:
             self._take(adopted)
         self._task = asyncio.create_task(self._live(insist, adopted))
@@ -94,14 +118,14 @@ class Slot:
         self._unwanted.set()
         self._stir.set()
 
-    async def stop(self):
+    async def stop(self, number=signal.SIGTERM):
         """Ends the process, if any, and what would start the next one. May be called at any time, also twice."""
         self.give_up()
         process = self.process
         if process is not None and not process.exited.done():
             gone = await process.end(STOP_S, lambda: self._host.log.event(
                 "child_killed", role=self.role, index=self.index, pid=process.pid,
-                reason=f"did not end within {STOP_S:g} s of SIGTERM"))
+                reason=f"did not end within {STOP_S:g} s of {number.name}"), number)
             if not gone:
                 self._host.log.event("child_unkillable", role=self.role, index=self.index, pid=process.pid)
                 self._task.cancel()
@@ -132,6 +156,9 @@ class Slot:
                 self._host.drains(self)
             self._enter("draining")
             self._settle()
+        if word.startswith(("loading: ", "saving: ")) and process is self.process:
+            self._hear_progress(*word.split(": ", 1))
+            return
         if process is not self.process or self._unwanted.is_set():
             return
         if word.startswith("kept: "):
@@ -153,6 +180,14 @@ class Slot:
             asyncio.get_running_loop().call_later(STOP_S, process.send, signal.SIGKILL)
             self._settle()
 
+    def _hear_progress(self, what, how_far):
+        """It does what takes its time, and has got so far. Who says that is not taken for one that hangs."""
+        self.progress = how_far[:PROGRESS_BYTES_MAX]
+        self._patience_until = max(self._patience_until, asyncio.get_running_loop().time() + LOADING_S)
+        if what == "loading" and not self._opened.done():
+            self._opened.set_result(None)
+        self._host.progresses(self, what)
+
     @property
     def is_dying(self):
         """Whether its process, if any, has ended or is about to, although nobody has said so yet."""
@@ -171,6 +206,7 @@ class Slot:
     def _enter(self, state):
         """The one function that changes the state."""
         self.state = state
+        self.progress = None
         self._host.changed()
 
     async def _live(self, insist, process):
@@ -201,7 +237,8 @@ class Slot:
         """This process lives here now."""
         self.process = process
         self.turn = 0
-        self._settled = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._settled, self._patience_until = loop.create_future(), loop.time() + READY_S
         self._enter("starting")
 
     async def _one_life(self, process):
@@ -227,13 +264,17 @@ class Slot:
         return lived_s
 
     async def _come_up_in_time(self, process):
-        """Waits until it has come up or failed; what does neither is ended."""
-        await asyncio.wait([self._settled, process.exited], timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        """Waits until it has come up or failed; what does neither, and does not say that it loads, is ended."""
+        loop = asyncio.get_running_loop()
+        while not (self._settled.done() or process.exited.done()) and (left := self._patience_until - loop.time()) > 0:
+            await asyncio.wait([self._settled, process.exited], timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if self._settled.done() or process.exited.done() or self._unwanted.is_set():
             return
-        self._host.log.event("child_not_ready", role=self.role, index=self.index, pid=process.pid,
-                             limit_s=f"{READY_S:g}")
-        self._decide(f"it was not ready within {READY_S:g} s")
+        limit_s, reason = READY_S, f"it was not ready within {READY_S:g} s"
+        if self.progress is not None:
+            limit_s, reason = LOADING_S, f"it was loading ({self.progress}) and said nothing more for {LOADING_S:g} s"
+        self._host.log.event("child_not_ready", role=self.role, index=self.index, pid=process.pid, limit_s=f"{limit_s:g}")
+        self._decide(reason)
         process.send(signal.SIGKILL)
 
     def _come_up(self):
@@ -246,8 +287,9 @@ class Slot:
 
     def _decide(self, reason):
         """Tells start() how the first try ended (None: well)."""
-        if not self._verdict.done():
-            self._verdict.set_result(reason)
+        for future in (self._opened, self._verdict):
+            if not future.done():
+                future.set_result(reason)
 
     async def _pause(self, seconds):
         """Waits before the next life, but not when it has become unwanted."""

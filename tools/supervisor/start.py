@@ -12,7 +12,7 @@ import sys
 import time
 
 from . import check, config, control, detach, heartbeat, leftovers, listeners, privileges, procfs, state
-from .errors import Failure, Interrupted
+from .errors import Failure, Interrupted, not_saved
 from .eventlog import EventLog, say
 from .instance import (is_locked, link_shm_folder, make_shm_folder, remove_file, remove_made_folder,
                        remove_run_files, remove_shm_folder,
@@ -25,11 +25,12 @@ from .supervise import Supervisor
 class Launch:
     """Everything that a group needs to run, filled step by step by prepare()."""
 
-    def __init__(self, instance, settings, options, detached):
+    def __init__(self, instance, settings, options, detached, repair=False):
         self.instance = instance
         self.settings = settings
         self.options = options
         self.detached = detached
+        self.repair = repair        # md may cut damaged data files
         self.ready = False
         self.supervisor_pid = os.getpid()
         self.version = None
@@ -43,6 +44,8 @@ class Launch:
         self.owns_files = False     # an earlier life has left nothing that is of use: all that is in run/ and shm-dir is this start's
         self.left_behind = None     # the shared memory folder of the group before, if this one has it elsewhere
         self.notifier = Notifier()
+        self.tell_caller = lambda **_: None     # words for who waits in `start --daemon`
+        self.not_saved = None       # after the stop: why the data is not on disk, and therefore stays in shared memory
         self.kept = None            # md's sentence about the data that it has found
 
     def what_was_kept(self):
@@ -69,7 +72,7 @@ def run(args):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
     os.umask(0o077)
-    launch = Launch(instance, settings, options, args.daemon)
+    launch = Launch(instance, settings, options, args.daemon, args.repair)
     if args.daemon:
         detach.close_inherited()
     log = EventLog(instance.supervisor_log, None if args.daemon else sys.stderr)
@@ -87,7 +90,7 @@ def run(args):
 def prepare(launch, log):
     """Everything up to the first daemon. Gives False if a supervisor turned up meanwhile. Raises Failure."""
     instance = launch.instance
-    for name in ("md", "io_conn"):
+    for name in config.DAEMONS:
         config.program(name)
     instance.create_folders()
     launch.lock_fd = take_lock(instance)
@@ -164,7 +167,13 @@ def supervise(launch, log, on_ready):
         asyncio.run(Supervisor(launch, log, ready).run())
     except (Failure, Interrupted) as error:
         log.event("start_failed", reason=error)
+        if launch.not_saved is not None:
+            raise type(error)(f"{error}; besides, {not_saved(launch.not_saved)}") from None
         raise
+    finally:
+        log.end_progress()
+    if launch.not_saved is not None:
+        raise not_saved(launch.not_saved)
     return 0
 
 
@@ -173,7 +182,10 @@ def release(launch):
     group before: the next one finds all that this one has found."""
     if launch.lock_fd is None:
         return
-    if launch.owns_files or launch.ready:
+    if launch.not_saved is not None:
+        listeners.close(launch.listeners.items())
+        remove_run_files(launch.instance, keep=("shm", "effective.conf", "status.json"))    # what a later start or stop needs
+    elif launch.owns_files or launch.ready:
         listeners.close(launch.listeners.items())
         remove_made_folder(launch.shm_folder)   # by its path: DIR, which knows it too, may have been deleted meanwhile
         remove_shm_folder(launch.instance)
@@ -198,6 +210,8 @@ def already_running(instance):
         without = "" if answer["state"] == "running" else "; the standby of md is not up (yet): see 'millrace status'"
         say(f"millrace: already running: {instance.dir} ({where}){without}")
         return 0
+    if answer["saving"] is not None:
+        raise Failure(f"{instance.dir} is being stopped, and md_log is saving {answer['saving']}: wait for its end, then start")
     raise Failure(f"already running, but not all of it is up: {instance.dir} ({where}): see 'millrace status'")
 
 

@@ -12,14 +12,17 @@ from .procfs import start_ticks, uptime_s
 from . import config, listeners
 
 
-def record(launch, word, serves, processes, generation):
-    """The content of the file. `serves`: clients are served, which they may be while a process is missing."""
+def record(launch, word, serves, processes, generation, loading, saving):
+    """The content of the file. `serves`: clients are served, which they may be while a process is missing; `loading`, `saving`: how far
+    that has come, None if nobody does it."""
     return {
         "state": word,
         "serves": serves,
         "port": launch.options.port,
         "supervisor_pid": launch.supervisor_pid,
         "version": launch.version,
+        "loading": loading,
+        "saving": saving,
         "processes": processes,
         "instance": launch.instance_id,
         "folder": launch.instance.identity(),
@@ -99,14 +102,20 @@ def report(instance, supervised):
     healthy = current and content.get("state") == "running" and len(alive) == len(processes)
     if not supervised and not alive:
         return {"state": "stopped", "port": None, "supervisor_pid": None, "version": config.version(),
-                "processes": []}
+                "loading": None, "saving": None, "processes": []}
     return {
         "state": "running" if healthy else "degraded",
         "port": content.get("port"),
         "supervisor_pid": supervisor,
         "version": content.get("version") or config.version(),
+        "loading": _text(content.get("loading")) if alive else None,
+        "saving": _text(content.get("saving")) if alive else None,
         "processes": processes,
     }
+
+
+def _text(given):
+    return given if isinstance(given, str) else None
 
 
 def table(answer, folder):
@@ -116,6 +125,7 @@ def table(answer, folder):
         first.append(f"port {answer['port']}" if answer["port"] else "no TCP port")
         first.append(f"supervisor {answer['supervisor_pid'] or 'dead (see millrace(1): start mends it)'}")
     lines = ["   ".join(first + [folder])]
+    lines += [f"{what}: {answer[what] or '...'}" for what in ("loading", "saving") if answer[what] is not None]
     if answer["processes"]:
         lines.append(f"{'ROLE':<10}{'INDEX':>7}{'PID':>9}  {'STATE':<9}{'RESTARTS':>9}{'UPTIME':>11}")
     for each in answer["processes"]:

@@ -1,6 +1,6 @@
 """The life of the supervisor: it starts the group, then sleeps until a signal, a request or a death wakes it.
 
-SIGINT, SIGTERM                stop in good order; a second SIGINT kills every daemon at once
+SIGINT, SIGTERM                stop in good order; a second SIGINT kills every daemon at once (and the data stays in shared memory)
 SIGHUP with a terminal         the same (the terminal has gone); without one (--daemon) it changes nothing
 """
 
@@ -14,7 +14,7 @@ import struct
 from .errors import Failure, Interrupted
 from .group import Group
 from .instance import holds_lock, take_lock
-from .limits import IO_CONN_MAX, REQUEST_BYTES_MAX, REQUEST_S
+from .limits import FOLLOW_S, IO_CONN_MAX, REQUEST_BYTES_MAX, REQUEST_S, STOP_PATIENCE_S
 from .rewrite import rewrite
 
 
@@ -47,6 +47,10 @@ class Supervisor:
         self._group = Group(launch, log)
         self._stop_cause = None
         self._stop = asyncio.Event()
+        self._give_up_data = False  # `stop --force`
+        self._outcome = None        # of the stop, for those who follow it
+        self._ended = asyncio.Event()
+        self._followers = set()
         self._operation = None      # the task of a running restart, scale or rewriting
         self._operation_name = None
 
@@ -57,6 +61,7 @@ class Supervisor:
         self._install_signals(loop)
         server = await asyncio.start_unix_server(self._converse, sock=self._launch.control_socket,
                                                  limit=REQUEST_BYTES_MAX)
+        feeding = None
         try:
             self._group.changed()
             inheritance = self._launch.inheritance
@@ -64,18 +69,29 @@ class Supervisor:
             await self._unless_stopped(self._group.adopt(inheritance) if adopts else self._group.start())
             self._log.event("serving", pid=self._launch.supervisor_pid)
             self._on_ready()
-            tasks = [asyncio.create_task(self._group.watch()), asyncio.create_task(self._feed_watchdog())]
+            watch, feeding = asyncio.create_task(self._group.watch()), asyncio.create_task(self._feed_watchdog())
             await self._stop.wait()
             self._launch.notifier.stopping()
-            for task in tasks:
-                task.cancel()
+            watch.cancel()
         finally:
-            server.close()
             await self._end_operation()
-            await self._group.stop()
+            self._conclude(await self._group.stop())
             self._log.event("stopped")
+            if feeding is not None:
+                feeding.cancel()
+            self._ended.set()
+            if self._followers:
+                await asyncio.wait(self._followers, timeout=FOLLOW_S)
+            server.close()
             # The loop takes its handlers away when it closes; no signal may cut short what is left to tidy up.
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+
+    def _conclude(self, not_saved):
+        """What becomes of the data. `not_saved`: why it is not on disk; None if it is."""
+        if not_saved is not None:
+            self._log.event("given_up" if self._give_up_data else "not_saved", reason=not_saved)
+        self._launch.not_saved = None if self._give_up_data else not_saved
+        self._outcome = {"not_saved": not_saved, "given_up": self._give_up_data}
 
     def _install_signals(self, loop):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -148,13 +164,39 @@ class Supervisor:
         try:
             line = await asyncio.wait_for(reader.readline(), REQUEST_S)
             if line:
-                answer = await self._answer(line, self._group.is_io_conn(_peer_pid(writer)))
-                writer.write(json.dumps(answer).encode() + b"\n")
-                await writer.drain()
+                by_io_conn = self._group.is_io_conn(_peer_pid(writer))
+                answer = await self._answer(line, by_io_conn)
+                await self._write(writer, answer)
+                if answer.get("follows"):
+                    await self._follow(writer)
         except (asyncio.TimeoutError, ValueError, OSError):
             pass        # too slow, too long, or gone
         finally:
             writer.close()
+
+    @staticmethod
+    async def _write(writer, answer):
+        writer.write(json.dumps(answer).encode() + b"\n")
+        await writer.drain()
+
+    async def _follow(self, writer):
+        """Tells somebody who waits for the stop how it goes on, and its outcome."""
+        task = asyncio.current_task()
+        self._followers.add(task)
+        try:
+            told, due = None, 0.0
+            while self._outcome is None:
+                now, saving = asyncio.get_running_loop().time(), self._group.saving()
+                if saving != told or now >= due:
+                    told, due = saving, now + STOP_PATIENCE_S
+                    await self._write(writer, {"saving": saving})
+                try:
+                    await asyncio.wait_for(self._ended.wait(), FOLLOW_S)
+                except asyncio.TimeoutError:
+                    pass
+            await self._write(writer, self._outcome)
+        finally:
+            self._followers.discard(task)
 
     async def _answer(self, line, by_io_conn):
         """Carries out a request and gives the answer. An io_conn, which somebody may have taken over, asks for what clients may have."""
@@ -169,7 +211,10 @@ class Supervisor:
             return {"ok": False, "error": "that is no request of an io_conn"}
         if operation == "stop":
             self._request_stop("SHUTDOWN" if message.get("by") == "client" else "millrace stop")
-            return {"ok": True, "pid": self._launch.supervisor_pid}
+            if message.get("force") is True and not by_io_conn:
+                self._give_up_data = True
+                self._group.hurry()
+            return {"ok": True, "pid": self._launch.supervisor_pid, **({"follows": True} if message.get("follow") is True else {})}
         if operation == "status":
             return {"ok": True, "status": self._group.record()}
         if operation in ("rewrite", "rewrite-check") and _are_texts(message.get("options")):
