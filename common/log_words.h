@@ -1,5 +1,5 @@
 // What md_log tells the group, in the segment run/shm/log: how far the disk is, and what its snapshots do. Made by md before anybody else
-// starts; written by md_log only, but for `md_waits`; read by md, io_conn and those who show it.
+// starts; written by md_log, but for the last line, which is md's; read by md, io_conn and those who show it.
 //
 // Invariants:
 //   D1  `released` is the oplog position before which md_log needs nothing: what is behind it md does not write over. It rises.
@@ -57,7 +57,12 @@ struct LogWords {
     std::atomic<uint64_t> walk_ended;     ///< snapshots whose walk has ended: the log is to be synced as far as it is now
     std::atomic<uint64_t> walk_synced;    ///< of these, those for which it is
     std::atomic<uint64_t> walk_number;    ///< number of the last record then
-    alignas(kCacheLineDistance) std::atomic<uint32_t> md_waits;  ///< by md. 1: it is to be woken when `released` rises
+    std::atomic<uint64_t> walk_reading;   ///< number of a commit since which the walk reads the store; 0: it does not (T9 of store_layout.h)
+    std::atomic<uint32_t> walk_pid;
+    alignas(kCacheLineDistance) std::atomic<uint32_t> md_waits;  ///< these by md. 1: it is to be woken when `released` rises
+    std::atomic<uint32_t> loading;                               ///< 1: md loads data from disk, and serves nobody yet
+    std::atomic<uint64_t> changes;                               ///< changes of keys by commands, goes on over the deaths of md
+    std::atomic<uint64_t> load_began_s, load_bytes, load_bytes_done;
 };
 inline constexpr uint64_t kLogWordsLayout =
     layout_hash("log-1", {sizeof(LogWords), offsetof(LogWords, durable_position), offsetof(LogWords, saving), offsetof(LogWords, save_seen), offsetof(LogWords, md_waits)});

@@ -98,6 +98,7 @@ struct RosterLine {
     std::atomic<uint32_t> connections;
     std::atomic<uint32_t> yielding;  ///< 1: it has left a waiting connection to a process with fewer (io_conn/acceptor.h)
     std::atomic<uint64_t> reading;   ///< number of a commit since which it reads the store directly; 0: it does not (T9)
+    std::atomic<uint64_t> save_wanted;     ///< SAVE and BGSAVE asked for so far (log_words.h)
     std::atomic<uint64_t> pause_followed;  ///< word of CLIENT PAUSE that it follows (io_conn/server_pause.cc, U1)
     // On a line of its own: md looks at it in every turn, and the owner writes `turns` in each of its own.
     alignas(kCacheLineDistance) pthread_mutex_t life;
@@ -131,7 +132,7 @@ struct Roster {
     RosterLine lines[kMaxIoConns];
 };
 inline constexpr uint64_t kRosterLayout =
-    layout_hash("roster-6", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, orders), offsetof(Roster, lines), kMaxIoConns,
+    layout_hash("roster-7", {sizeof(Roster), offsetof(Roster, changes), offsetof(Roster, orders), offsetof(Roster, lines), kMaxIoConns,
                              offsetof(RosterLine, turns), offsetof(RosterLine, pid), offsetof(RosterLine, state),
                              offsetof(RosterLine, park), offsetof(RosterLine, connections),
                              offsetof(RosterLine, yielding), offsetof(RosterLine, reading), offsetof(RosterLine, pause_followed), offsetof(RosterLine, life), sizeof(pthread_mutex_t), offsetof(RosterLine, life_generation)});
