@@ -323,6 +323,10 @@ class RingConsumer {
     uint64_t position() const { return head_; }
     /// Up to where frames were there at the last look at the producer's index.
     uint64_t known_tail() const { return tail_cache_; }
+    /// Gives no frame that begins at `position` or behind it, until another call says so. REQUIRES: it is not before known_tail().
+    void hold_from(uint64_t position) { hold_from_ = position; }
+    /// Up to where the producer has published frames, whether they are held or not.
+    uint64_t published_tail() const { return ring_.control->tail.load(std::memory_order_acquire); }
     /// Tells the producer from where on this consumer takes frames; before it takes the first.
     void announce_take_over() { ring_.control->taken_over_at.store(head_, std::memory_order_release); }
 
@@ -369,17 +373,17 @@ class RingConsumer {
         ring_.control->head.store(head_, std::memory_order_release);
         return true;
     }
-    /// Whether the producer has published something not yet read, looking at the shared index again.
-    bool has_more() const {
-        return head_ != tail_cache_ || ring_.control->tail.load(std::memory_order_acquire) != head_;
-    }
+    /// Whether next() would give something, looking at the shared index again.
+    bool has_more() const { return head_ != tail_cache_ || std::min(published_tail(), hold_from_) != head_; }
     bool producer_wants_space() const { return ring_.control->space_wanted.load(std::memory_order_relaxed) != 0; }
     /// Bytes published and not yet read.
-    uint64_t depth() const { return ring_.control->tail.load(std::memory_order_acquire) - head_; }
+    uint64_t depth() const { return published_tail() - head_; }
+
+    static constexpr uint64_t kNothingHeld = ~uint64_t{0};
 
   private:
     bool reload_tail() {
-        const uint64_t tail = ring_.control->tail.load(std::memory_order_acquire);
+        const uint64_t tail = std::min(published_tail(), hold_from_);
         if (tail == head_) return false;
         if (tail - head_ > ring_.capacity || tail % kFrameAlignment != 0 || tail - head_ < sizeof(FrameHeader)) {
             corrupt_ = true;  // R4, R6
@@ -396,6 +400,7 @@ class RingConsumer {
     uint64_t head_ = 0;
     uint64_t published_ = 0;
     uint64_t tail_cache_ = 0;
+    uint64_t hold_from_ = kNothingHeld;
     bool corrupt_ = false;
 };
 

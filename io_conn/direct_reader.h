@@ -12,6 +12,8 @@
 //   value     copied to where the client's answer is put together
 //   validate  versions and routes of all keys once more, after the last copy of any: then the answer counts, and all of it
 //             is from one moment; a miss too
+//             Where the disk is waited for (common/log_words.h, D3) all of it is of commits that the disk has: a bucket's version says of which
+//             it is, and a route that was not seen before of none later than the last one that emptied or swapped databases
 //   use       the marks of the keys that the command uses say so, if marks are kept (marks.h)
 //   end       withdraw what begin has published
 // Any step that finds something else than it should gives the answer up, with what has been put together of it; it is tried anew
@@ -22,6 +24,8 @@
 //   D2  Between begin and end md gives no page back and lets none become another kind of memory that was an index page at begin.
 //   D3  Lengths that an item states are not believed beyond the end of its page.
 //   D4  Bytes of the store are copied by racing_copy_out() or racing_copy_words() and compared by racing_equal(), and by nothing else here.
+//   D5  A route word that stood while no commit was under way, and the last one that changed routes was durable, is one that may be shown for ever: it
+//       never repeats. Of a commit under way nobody knows which words are there already; so a new route waits until there is none.
 // Large values up to kValueBytesMax are copied as well. Longer ones go through md, whose reply pins them for as long as a slow client
 // needs: copying them would cost each such client the memory.
 #pragma once
@@ -47,6 +51,7 @@ struct DirectLookup {
 
     std::string_view key;
     unsigned database = 0;
+    bool not_durable;             ///< found not stable because the disk does not have it
     bool stable = false;          ///< nothing unexpected was found; what follows is set by find()
     bool expires;
     bool large;
@@ -80,6 +85,9 @@ class BasicDirectReader {
     BasicDirectReader() = default;
     /// `store`: the segment's first byte. `published`: this process's word in the roster (T9). Without `marks` none are written.
     BasicDirectReader(const std::byte* store, std::atomic<uint64_t>& published, std::optional<MarkTable> marks = {});
+
+    /// Nothing is shown of a later commit than this number says; null: all that is committed is.
+    void show_up_to(const std::atomic<uint64_t>* durable) { durable_ = durable; }
 
     void begin();
     void end() { published_->store(0, std::memory_order_release); }
@@ -116,9 +124,11 @@ class BasicDirectReader {
     }
     bool route_stands(const DirectLookup& lookup) const { return load(route_at(lookup.database)) == lookup.route; }
     bool unchanged(const DirectLookup& lookup) const;
+    bool route_is_durable(DirectLookup& lookup);
     void read_mark_rules();
     void write_marks(std::span<const DirectLookup> lookups);
     bool locate(DirectLookup& lookup);
+    bool locate_segment(DirectLookup& lookup);
     bool search(DirectLookup& lookup);
     bool choose(DirectLookup& lookup);
     enum class Match { no, yes, changed };
@@ -133,6 +143,10 @@ class BasicDirectReader {
     std::atomic<uint64_t>* published_ = nullptr;
     uint64_t hash_seed_ = 0;
     uint64_t number_ = 0;  ///< n
+    uint64_t limit_ = 0;   ///< number of the last commit that may be shown: n, or what the disk has
+    bool shows_all_ = true;  ///< the disk is not waited for
+    const std::atomic<uint64_t>* durable_ = nullptr;
+    std::array<uint64_t, store::kDatabases> durable_routes_;  ///< D5
     uint64_t end_ = 0;     ///< bytes of the store in use; references are below
     int64_t now_ms_ = 0;   ///< 0: not looked at yet
     std::optional<MarkTable> marks_;

@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/live_options.h"
+#include "common/log_words.h"
 #include "io_conn/seeded_bugs.h"
 
 namespace millrace::io_conn {
@@ -19,6 +20,7 @@ namespace st = millrace::store;
 template <class Load>
 BasicDirectReader<Load>::BasicDirectReader(const std::byte* store, std::atomic<uint64_t>& published, std::optional<MarkTable> marks)
     : base_(store), published_(&published), hash_seed_(load(st::kRootAt + offsetof(st::Root, hash_seed))), marks_(marks) {
+    durable_routes_.fill(~uint64_t{0});
     end();
 }
 
@@ -54,6 +56,9 @@ template <class Load>
 void BasicDirectReader<Load>::refresh() {
     number_ = load(st::kRootAt + offsetof(st::Root, number));
     end_ = load(st::kRootAt + offsetof(st::Root, frontier)) << st::kPageShift;
+    const uint64_t durable = durable_ == nullptr ? kAllDurable : durable_->load(std::memory_order_relaxed);
+    shows_all_ = durable == kAllDurable;
+    limit_ = std::min(number_, durable);
     std::atomic_thread_fence(std::memory_order_acquire);
 }
 
@@ -76,8 +81,28 @@ bool BasicDirectReader<Load>::validate(std::span<const DirectLookup> lookups) co
     });
 }
 
+/// D5. The two acquire fences: who has seen a word of a commit sees that it is under way, or all of it.
+template <class Load>
+bool BasicDirectReader<Load>::route_is_durable(DirectLookup& lookup) {
+    uint64_t& known = durable_routes_[lookup.database];
+    if (known == lookup.route) return true;
+    std::atomic_thread_fence(std::memory_order_acquire);
+    const uint64_t under_way = load(st::kRootAt + offsetof(st::Root, committed));
+    std::atomic_thread_fence(std::memory_order_acquire);
+    lookup.not_durable = load(st::kRootAt + offsetof(st::Root, routed_at)) > limit_;
+    if (under_way != 0 || lookup.not_durable) return false;
+    known = lookup.route;
+    return true;
+}
+
 template <class Load>
 bool BasicDirectReader<Load>::locate(DirectLookup& lookup) {
+    lookup.not_durable = false;
+    return locate_segment(lookup) && (shows_all_ || route_is_durable(lookup));
+}
+
+template <class Load>
+bool BasicDirectReader<Load>::locate_segment(DirectLookup& lookup) {
     lookup.segment = lookup.item = lookup.table_at = 0;
     lookup.candidate_count = lookup.buckets_read = 0;
     lookup.route = load(route_at(lookup.database));
@@ -134,8 +159,11 @@ bool BasicDirectReader<Load>::search(DirectLookup& lookup) {
     const uint64_t version = load(bucket_begin);
     const bool odd = kSeededReaderBug != SeededReaderBug::reader_odd_is_read && version % 2 != 0;
     const bool later = kSeededReaderBug != SeededReaderBug::reader_odd_is_read &&
-                       kSeededReaderBug != SeededReaderBug::reader_miss_not_validated && version / 2 > number_;
-    if (odd || later) return false;  // T3, T8
+                       kSeededReaderBug != SeededReaderBug::reader_miss_not_validated && version / 2 > limit_;
+    if (odd || later) {  // T3, T8
+        lookup.not_durable = !odd && version / 2 <= number_;
+        return false;
+    }
     lookup.versions[which] = version;
     lookup.buckets_read = which + 1;
     std::atomic_thread_fence(std::memory_order_acquire);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "common/paths.h"
 
@@ -15,6 +16,8 @@ MdLink::MdLink(const Daemon& daemon) {
     roster_segment_ = Segment::attach({paths::roster(daemon.dir()), kRosterLayout, arguments.instance}, Access::read_write);
     control_ = control_segment_.payload<Control>();
     roster_ = roster_segment_.payload<Roster>();
+    log_words_segment_ = Segment::attach({paths::log_words(daemon.dir()), kLogWordsLayout, arguments.instance}, Access::read_only);
+    log_words_ = log_words_segment_.payload<LogWords>();
     line_ = &roster_->lines[arguments.index];
     bell_ = Bell(control_->md_park, Fifo(paths::md_fifo(daemon.dir())));
     make_channel(daemon);
@@ -78,10 +81,25 @@ size_t MdLink::send_fragment(ConnectionId id, std::string_view request, size_t o
     return taken ? piece.size() : 0;
 }
 
-void MdLink::accept_md_change() {
-    epoch_ = control_->md_epoch.load(std::memory_order_acquire);
+void MdLink::look_at_disk() {
+    const uint64_t durable = waits_for_disk_ ? log_words_->durable_position.load(std::memory_order_relaxed) : kAllDurable;
+    if (durable == kAllDurable) [[likely]] {
+        if (gated_) replies_.hold_from(RingConsumer::kNothingHeld);
+        gated_ = false;
+        return;
+    }
+    if (!gated_) gate_.begin(replies_.known_tail());
+    gated_ = true;
+    const uint64_t tail = replies_.published_tail();  // before the position that stands beside it (G1)
+    gate_.note(tail, channel_.control().replies_oplog.load(std::memory_order_relaxed));
+    replies_.hold_from(gate_.open_up_to(durable));
+}
+
+uint64_t MdLink::accept_md_change() {
+    const uint64_t before = std::exchange(epoch_, control_->md_epoch.load(std::memory_order_acquire));
     if (!store_.is_current() || !roster_segment_.is_current() || !marks_segment_.is_current())
         throw Error("md had to begin with another store or roster; this io_conn ends, with its connections, and is started anew");
+    return before;
 }
 
 bool MdLink::publish() {

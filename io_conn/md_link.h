@@ -12,10 +12,12 @@
 
 #include "common/channel.h"
 #include "common/daemon.h"
+#include "common/log_words.h"
 #include "common/message.h"
 #include "common/roster.h"
 #include "common/wakeup.h"
 #include "io_conn/direct_reader.h"
+#include "io_conn/reply_gate.h"
 #include "io_conn/store_view.h"
 
 namespace millrace::io_conn {
@@ -43,9 +45,16 @@ class MdLink {
     uint64_t taken_over_at() const { return channel_.requests().control->taken_over_at.load(std::memory_order_acquire); }
     uint32_t max_request_bytes() const { return max_message(requests_); }
 
-    /// The next message of md; `empty` if there is none, `corrupt` if the ring is broken.
+    /// Whether replies wait until the disk has what they tell of (reply_gate.h).
+    void hold_replies_back(bool wanted) { waits_for_disk_ = wanted; }
+    /// Looks how far the disk is: which replies next_reply() may give. Once a batch.
+    void look_at_disk();
+    /// Whether there are replies that wait for the disk, as of that look.
+    bool holds_replies() const { return gated_ && gate_.holds(); }
+    /// The next message of md; `empty` if there is none that may be shown, `corrupt` if the ring is broken.
     RingRead next_reply(Frame& frame) { return replies_.next(frame); }
-    bool has_replies() const { return replies_.has_more(); }
+    /// Whether md has published replies that have not been taken, although perhaps because they must not be.
+    bool has_untaken_replies() const { return replies_.depth() != 0; }
     /// Publishes requests and freed replies, and wakes md if need be. True when a wake-up was written.
     bool publish();
 
@@ -57,16 +66,19 @@ class MdLink {
     void begin_park() { parker_.begin_park(); }
     void end_park() { parker_.end_park(); }
     /// Whether there is something to do (for the look before parking).
-    bool has_work() { return replies_.has_more() || requests_.unpublished() || md_changed() || space_has_come(); }
+    bool has_work() { return may_take_replies() || requests_.unpublished() || md_changed() || space_has_come(); }
 
     /// Another md than the one known has taken over.
     bool md_changed() const { return control_->md_epoch.load(std::memory_order_acquire) != epoch_; }
-    /// Throws Error if the store is another than before: what clients wait for is lost then.
-    void accept_md_change();
+    /// Gives the epoch known before; 0: no md had served yet. Throws Error if the store is another than before: what clients wait for is lost then.
+    uint64_t accept_md_change();
     /// The md that waits for its turn, which may have died since; 0: none.
     uint32_t standby_pid() const { return control_->standby_pid.load(std::memory_order_relaxed); }
     const StoreView& store() const { return store_; }
     DirectReader direct_reader() { return {store_.base(), line_->reading, MarkTable(reinterpret_cast<std::byte*>(&marks_segment_.header()))}; }
+
+    /// What md_log says of the disk.
+    const LogWords& log_words() const { return *log_words_; }
 
     Fifo& fifo() { return fifo_; }
     RosterLine& line() { return *line_; }
@@ -78,17 +90,25 @@ class MdLink {
     static constexpr unsigned kChannelPauseUs = 10'000;
 
     void make_channel(const Daemon& daemon);
+    bool may_take_replies() {
+        look_at_disk();
+        return replies_.has_more();
+    }
 
-    Segment control_segment_, roster_segment_, marks_segment_;
+    Segment control_segment_, roster_segment_, marks_segment_, log_words_segment_;
     const Control* control_ = nullptr;
     Roster* roster_ = nullptr;
     RosterLine* line_ = nullptr;
+    const LogWords* log_words_ = nullptr;
     Channel channel_;
     RingProducer requests_;
     RingConsumer replies_;
     Fifo fifo_;
     Bell bell_;
     Parker parker_;
+    ReplyGate gate_;
+    bool waits_for_disk_ = false;
+    bool gated_ = false;  ///< the gate says what may be read
     uint64_t epoch_ = 0;
     StoreView store_;
 };

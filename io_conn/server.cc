@@ -9,6 +9,7 @@
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/disk_refusals.h"
 #include "common/log.h"
 #include "common/paths.h"
 
@@ -46,6 +47,7 @@ Server::Server(Daemon& daemon)
       scratch_(std::make_unique<char[]>(kReadBytesPerTurn)),
       direct_(link_.direct_reader()) {
     raise_descriptor_limit();
+    wait_for_disk_as_configured();
     look_at_options();
     fifo_event_ = event_new(base_, link_.fifo().descriptor(), EV_READ | EV_PERSIST, on_fifo, this);
     event_add(fifo_event_, nullptr);
@@ -104,6 +106,7 @@ void Server::turn() {
     if (link_.md_changed()) on_md_change();
     if (orders_.any_new()) orders_.carry_out([this](std::span<const uint64_t> clients) { close_clients(clients, nullptr); });
     look_at_pause();
+    look_at_group();
     if (!patient_.empty()) retry_patient();
     serve_ready();
     publish();
@@ -235,8 +238,17 @@ void Server::give_memory_back() {
     malloc_trim(0);
 }
 
+/// What holds for the commands of this turn.
+void Server::look_at_group() {
+    const LogWords& words = link_.log_words();
+    loading_ = words.loading.load(std::memory_order_relaxed) != 0;
+    refuses_writes_ = refuses_writes(words);
+    restricted_ = paused_ || loading_ || refuses_writes_;
+}
+
 void Server::on_md_change() {
-    link_.accept_md_change();
+    const bool is_first = link_.accept_md_change() == 0;
+    if (is_first) return log::notice("md serves, now that it has loaded the data");
     counters_.add(IoCounter::md_changes);
     log::notice("another md has taken over");
     look_for_lost_ = true;
@@ -247,7 +259,7 @@ void Server::on_md_change() {
 /// request without a reply was not executed.
 void Server::send_lost_again() {
     const uint64_t taken_over_at = link_.taken_over_at();
-    if (link_.has_replies()) return;  // once they are taken
+    if (link_.has_untaken_replies()) return;  // once they are taken
     look_for_lost_ = false;
     for (size_t slot = 0; slot < connections_.slots(); ++slot) {
         Connection& connection = connections_.at(slot);

@@ -127,6 +127,7 @@ class Server {
     bool admit(int fd);
     void raise_descriptor_limit();
     bool debug_is_allowed(const Connection& connection) const;
+    void wait_for_disk_as_configured();
     void refuse_connection(int fd, std::string_view error);
     void close_connection(Connection& connection);
     void close_if_done(Connection& connection);
@@ -147,6 +148,7 @@ class Server {
     Executed execute(Connection& connection, const CommandRow* row, Arguments words);
     bool is_plain(const Connection& connection, const CommandRow* row, size_t words) const;
     Executed execute_aloud(Connection& connection, const CommandRow* row, Arguments words);
+    std::string refusal_of(const Connection& connection, const CommandRow& row) const;
     Executed wait_patiently(Connection& connection);
     void look_again_soon();
     void retry_patient();
@@ -208,6 +210,7 @@ class Server {
     void send_output(Connection& connection);
     void release_output(Connection& connection);
 
+    void look_at_group();
     void on_md_change();
     void send_lost_again();
     bool idle();
@@ -283,6 +286,9 @@ class Server {
     uint64_t pause_seen_at_us_ = 0;  ///< when it was another word
     uint64_t handed_over_before_pause_ = 0;  ///< position in the request ring
     bool paused_ = false, paused_all_ = false;
+    bool loading_ = false;         ///< md loads data, and serves nobody yet
+    bool refuses_writes_ = false;  ///< because of trouble with the disk
+    bool restricted_ = false;      ///< one of these, or a pause: not every command is executed now
     bool pause_unfollowed_ = false;  ///< the roster does not say yet that it is followed (U1)
     bool patience_over_ = false;
     unsigned kills_under_way_ = 0;

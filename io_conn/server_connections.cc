@@ -87,11 +87,19 @@ bool is_local(int fd) {
 void Server::look_at_options() {
     const int64_t clients_before = live_.number(OptionId::maxclients);
     if (!live_.look([this](uint64_t at) { return link_.store().load(at); })) return;
+    wait_for_disk_as_configured();
     log::set_level(option_text(OptionId::loglevel));
     meter_.set_limits(live_.number(OptionId::slowlog_log_slower_than), live_.number(OptionId::latency_monitor_threshold),
                       live_.number(OptionId::latency_tracking) == 0);
     decoder_.set_bulk_bytes_max(static_cast<uint64_t>(live_.number(OptionId::proto_max_bulk_len)));
     if (live_.number(OptionId::maxclients) > clients_before) raise_descriptor_limit();
+}
+
+/// D3 of common/log_words.h.
+void Server::wait_for_disk_as_configured() {
+    const bool waits = live_.number(OptionId::appendonly) != 0 && option_text(OptionId::appendfsync) == "always";
+    link_.hold_replies_back(waits);
+    direct_.show_up_to(waits ? &link_.log_words().durable_number : nullptr);
 }
 
 /// All clients of the group may come to one io_conn, so its limit has to hold maxclients.

@@ -27,7 +27,7 @@ bool may_read_directly(const Connection& connection) {
 
 /// False: the request is not for direct reading, or not now (N5). `begin`: where it begins in the input.
 bool Server::queue_direct(Connection& connection, const CommandRow& row, Arguments words, size_t begin) {
-    if (paused_all_) return false;
+    if (paused_all_ || loading_) return false;
     const DirectHandler handler = direct_command(row.id).handler;
     if (handler == nullptr || !row.accepts(words.size())) return false;
     // While reads are only collected nothing changes that may_read_directly() looks at.
@@ -116,6 +116,10 @@ bool Server::answer_direct(Connection& connection, const PendingRead& read) {
         RespWriter out(connection.output, connection.resp3);
         const DirectCall call{std::span(pending_arguments_).subspan(read.first_argument, read.arguments), keys, direct_, out};
         const bool stable = std::ranges::all_of(keys, &DirectLookup::stable);
+        if (!stable && std::ranges::any_of(keys, &DirectLookup::not_durable)) {
+            counters_.add(IoCounter::direct_not_durable);
+            return false;  // md's answer waits for the disk
+        }
         const DirectOutcome outcome = stable ? read.handler(call) : DirectOutcome::changed;
         if (outcome == DirectOutcome::answered && direct_.validate(keys)) {
             uint64_t hits = 0;

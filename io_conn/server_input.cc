@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <ctime>
 
+#include "common/disk_refusals.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "io_conn/server.h"
@@ -268,7 +269,7 @@ void Server::reject(Connection& connection, std::string_view error) {
 /// Whether nothing about a request or its connection asks for more than handing it to md: true for almost all of them.
 bool Server::is_plain(const Connection& connection, const CommandRow* row, size_t words) const {
     constexpr uint32_t kNeedsCare = command_flag::admin | command_flag::noscript | command_flag::barrier | command_flag::guarded | command_flag::internal;
-    return row != nullptr && row->place == CommandPlace::md && !row->is(kNeedsCare) && row->accepts(words) && !paused_ && connection.transaction == nullptr &&
+    return row != nullptr && row->place == CommandPlace::md && !row->is(kNeedsCare) && row->accepts(words) && !restricted_ && connection.transaction == nullptr &&
            !connection.stranger && connection.muted == Muted::no;
 }
 
@@ -308,6 +309,7 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
         error = fmt::format("ERR wrong number of arguments for '{}' command", row->name);
     if (error.empty() && row->is(command_flag::guarded) && !debug_is_allowed(connection)) error = kDebugNotAllowed;
     if (error.empty() && is_stranger(connection) && !row->is(command_flag::no_auth)) error = "NOAUTH Authentication required.";
+    if (error.empty() && restricted_) error = refusal_of(connection, *row);
     if (!error.empty() && row != nullptr && row->id == CommandId::exec) {  // whatever is wrong with EXEC itself ends the transaction
         drop_transaction(connection);
         error = "EXECABORT Transaction discarded because of: " + (error.starts_with("ERR ") ? error.substr(4) : error);
@@ -335,6 +337,15 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
         reply.out().error(error);
     }
     return connection.close_after_replies ? Executed::closing : Executed::yes;
+}
+
+/// Why a command is not executed because of the disk; empty: it is. While md loads it is not there either, so what needs it waits for its end as well.
+std::string Server::refusal_of(const Connection& connection, const CommandRow& row) const {
+    const Transaction* transaction = connection.transaction.get();
+    if (row.id == CommandId::exec && (transaction == nullptr || transaction->failed)) return {};  // it has an error of its own
+    if (refuses_writes_ && (row.is(command_flag::write) || row.id == CommandId::ping)) return write_refusal(link_.log_words());
+    if (loading_ && (row.place == CommandPlace::md || !row.is(command_flag::loading))) return std::string(kLoadingRefusal);
+    return {};
 }
 
 /// Executes a command that is answered here, and measures it.

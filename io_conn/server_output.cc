@@ -12,6 +12,8 @@ namespace millrace::io_conn {
 void Server::take_replies() {
     unsigned taken = 0;
     size_t bytes = 0;
+    link_.look_at_disk();
+    if (link_.holds_replies()) counters_.add(IoCounter::replies_held);
     for (Frame frame; taken < kRepliesPerTurn && bytes < kReplyBytesPerTurn; ++taken) {
         const RingRead read = link_.next_reply(frame);
         if (read == RingRead::empty) break;

@@ -62,6 +62,7 @@ ChannelServer::ChannelServer(Engine& engine, unsigned index, Channel channel, ui
       reply_room_(std::min(kShortReplyBytes, max_message(replies_))),
       room_wanted_(reply_room_) {
     CHECK(engine.store.channel(index).generation == generation);
+    publish_oplog_position();
     replies_.publish();  // what a predecessor committed and did not publish (T5)
     requests_.publish();
     if constexpr (kSeededBug != SeededBug::taken_not_announced)
@@ -128,8 +129,13 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
 
 void ChannelServer::publish_gauges() { engine_.counters.set(MdCounter::assembly_bytes, engine_.assembly_budget.used); }
 
+/// D3 of log_words.h. REQUIRES: the ring's tail is published next.
+void ChannelServer::publish_oplog_position() {
+    channel_.control().replies_oplog.store(engine_.store.memory().root().oplog_tail, std::memory_order_relaxed);
+}
+
 bool ChannelServer::publish() {
-    channel_.control().replies_oplog.store(engine_.store.memory().root().oplog_tail, std::memory_order_relaxed);  // D3: before the ring's tail
+    publish_oplog_position();
     const bool published = replies_.publish();
     const bool freed = requests_.publish();
     if (!published && !freed) return false;

@@ -121,6 +121,7 @@ class ChannelServer {
     void consume();
     Taken fail(std::string what);
     bool publish();
+    void publish_oplog_position();
     void publish_gauges();
     void count_batch(unsigned requests, uint64_t started_us, uint64_t depth);
 

@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include "common/check.h"
 #include "common/paths.h"
 
 namespace millrace::md {
@@ -59,12 +58,7 @@ void LogLink::want_room(bool wanted) {
 }
 
 std::string_view LogLink::refusal_text() const {
-    if (words_->trouble.load(std::memory_order_relaxed) == static_cast<uint32_t>(DiskTrouble::log))
-        text_ = "MISCONF Errors writing to the AOF file: " + errno_text(static_cast<int>(words_->error.load(std::memory_order_relaxed)));
-    else
-        text_ = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, "
-                "because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). "
-                "Please check the Redis logs for details about the RDB error.";
+    text_ = write_refusal(*words_);
     return text_;
 }
 

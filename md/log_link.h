@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "common/disk_refusals.h"
 #include "common/log_words.h"
 #include "common/segment.h"
 #include "common/wakeup.h"
@@ -23,7 +24,7 @@ class LogLink {
     /// Whether the oplog has room for what any command may do; takes back what has been read since, if not.
     bool has_room(Store& store);
     /// What writes are refused with; empty: they are not.
-    std::string_view refusal() const { return words_ != nullptr && words_->trouble.load(std::memory_order_relaxed) != 0 ? refusal_text() : std::string_view(); }
+    std::string_view refusal() const { return words_ != nullptr && refuses_writes(*words_) ? refusal_text() : std::string_view(); }
     /// After the replies of a turn have been published: md_log hears of what there is to read, if it has to at once.
     void publish(const Store& store);
     /// Around parking: whether md is to be woken when md_log has read something.

@@ -208,15 +208,17 @@ class TestChannel {
 
     /// The indices that the peers see; md may have committed more than it has published (T5).
     struct Published {
-        uint64_t request_head, reply_tail;
+        uint64_t request_head, reply_tail, oplog;
     };
     Published published() const {
-        return {rings.requests().control->head.load(), rings.replies().control->tail.load()};
+        return {rings.requests().control->head.load(), rings.replies().control->tail.load(), rings.control().replies_oplog.load()};
     }
     /// What would be there if md had died before it published. REQUIRES: nobody has looked since.
     void unpublish(Published before, bool also_replies = true) {
         rings.requests().control->head.store(before.request_head);
-        if (also_replies) rings.replies().control->tail.store(before.reply_tail);
+        if (!also_replies) return;
+        rings.replies().control->tail.store(before.reply_tail);
+        rings.control().replies_oplog.store(before.oplog);
     }
     uint64_t generation() const { return generation_; }
     const Fifo& fifo() const { return fifo_; }

@@ -420,3 +420,17 @@ TEST_CASE("take-over: any requests, with md dying at any time, give what a map g
     fixture.group.collect();
     CHECK(fixture.group.used_bytes() == 0);
 }
+
+TEST_CASE("channel G4 of reply_gate.h: what a new md publishes for its predecessor has the oplog's position beside it") {
+    Fixture fixture;
+    fixture.group.store().set_oplog_on(true);
+    REQUIRE(fixture.channel.ask(CommandId::set, {"k", "v"}) == "+OK\r\n");
+    const ChannelControl& control = fixture.channel.rings.control();
+    const uint64_t position = fixture.group.space.view().root().oplog_tail;
+    CHECK(control.replies_oplog == position);
+    REQUIRE(fixture.channel.send(CommandId::set, {"k", "w"}));
+    fixture.serve_and_die(Fixture::Death::nothing);
+    CHECK(fixture.group.space.view().root().oplog_tail > position);
+    CHECK(control.replies_oplog == fixture.group.space.view().root().oplog_tail);
+    CHECK(fixture.channel.take_resp() == "+OK\r\n");
+}

@@ -1,6 +1,9 @@
 // Reading the store without md: what is found of one key and of many, and that what changes meanwhile does not count.
 #include "io_conn/direct_reader.h"
 
+#include <utility>
+
+#include "common/log_words.h"
 #include "tests/unit/store_fixture.h"
 #include "tests/unit/unit.h"
 
@@ -300,4 +303,109 @@ TEST_CASE("direct reader T9: a new md finds the empty index pages that its prede
     while (fixture.store->give_back_some(64)) {}
     CHECK_FALSE(fixture.store->waits_for_readers());
     CHECK(fixture.store.report().faults.empty());
+}
+
+namespace {
+
+/// A fixture whose reader shows only what the disk has, which is nothing yet.
+struct DurableFixture : Fixture {
+    DurableFixture() {
+        reader.show_up_to(&durable);
+        durable = number();
+    }
+    uint64_t number() { return store.memory().root().number; }
+    /// What the disk has is all that there is now.
+    void sync() { durable = number(); }
+    /// The same read by somebody who does not wait for the disk.
+    std::string get_at_once(std::string_view key, unsigned database = 0) {
+        reader.show_up_to(nullptr);
+        const std::string bytes = get(key, database);
+        reader.show_up_to(&durable);
+        return bytes;
+    }
+    bool is_not_durable(std::string_view key, unsigned database = 0) {
+        const bool result = find({key}, database)[0].not_durable;
+        reader.end();
+        return result;
+    }
+    void check_hidden(std::string_view key, std::string_view value, unsigned database = 0) {
+        CHECK(get(key, database) == "<changed>");
+        CHECK(is_not_durable(key, database));
+        CHECK(get_at_once(key, database) == value);
+        sync();
+        CHECK(get(key, database) == value);
+        CHECK_FALSE(is_not_durable(key, database));
+    }
+
+    std::atomic<uint64_t> durable{0};
+};
+
+}  // namespace
+
+TEST_CASE("direct reader D3 of log_words.h: a value, its change and its end are shown once the disk has them") {
+    DurableFixture fixture;
+    fixture.store.set("key", "old");
+    fixture.check_hidden("key", "old");
+    fixture.store.set("key", "new");
+    fixture.check_hidden("key", "new");
+    fixture.store.erase("key");
+    fixture.check_hidden("key", "<none>");
+    fixture.store.set("key", "again");
+    fixture.durable = kAllDurable;
+    CHECK(fixture.get("key") == "again");
+}
+
+TEST_CASE("direct reader D3 of log_words.h: other buckets are read meanwhile") {
+    DurableFixture fixture;
+    for (int i = 0; i < 1000; ++i) fixture.store.set("key" + std::to_string(i), "value");
+    fixture.sync();
+    fixture.store.set("key7", "new");
+    unsigned shown = 0;
+    for (int i = 0; i < 1000; ++i) shown += fixture.get("key" + std::to_string(i)) == "value";
+    CHECK(shown > 900);
+    CHECK(shown < 1000);
+}
+
+TEST_CASE("direct reader D5: databases that were emptied or swapped are shown once the disk has that") {
+    DurableFixture fixture;
+    fixture.store.set("key", "zero");
+    fixture.store.set("key", "three", md::kNoExpiry, 3);
+    fixture.store.set("key", "five", md::kNoExpiry, 5);
+    fixture.sync();
+    CHECK(fixture.get("key", 5) == "five");
+    SUBCASE("emptied") {
+        fixture.store.clear(0);
+        CHECK(fixture.get("key", 5) == "five");  // nothing has happened to that one
+        fixture.check_hidden("key", "<none>");
+    }
+    SUBCASE("emptied and filled") {
+        fixture.store.clear(0);
+        fixture.store.set("other", "value");
+        fixture.check_hidden("key", "<none>");
+    }
+    SUBCASE("swapped") {
+        fixture.store->swap_databases(0, 3);
+        REQUIRE(fixture.store->commit());
+        CHECK(fixture.get("key", 3) == "<changed>");
+        fixture.check_hidden("key", "three");
+        CHECK(fixture.get("key", 3) == "zero");
+    }
+}
+
+TEST_CASE("direct reader D5: a new route is not shown while a commit is under way, whose other words may not be there yet") {
+    DurableFixture fixture;
+    fixture.store.set("key", "value");
+    fixture.store.clear(0);
+    st::Root& root = fixture.store.memory().root();
+    const uint64_t cleared = std::exchange(root.routed_at, 0);
+    fixture.durable = cleared - 1;
+    root.committed = cleared;
+    CHECK(fixture.get("key") == "<changed>");
+    CHECK_FALSE(fixture.is_not_durable("key"));
+    root.routed_at = cleared;
+    root.committed = 0;
+    CHECK(fixture.get("key") == "<changed>");
+    CHECK(fixture.is_not_durable("key"));
+    fixture.durable = cleared;
+    CHECK(fixture.get("key") == "<none>");
 }

@@ -1,0 +1,86 @@
+"""Stands in for md_log in tests of those who listen to it: stops the real one and writes the words of common/log_words.h by itself.
+
+The places of the words are read from that header, so that a test needs no change when it gets another one.
+"""
+
+import mmap
+import os
+import re
+import signal
+import struct
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAYLOAD = 4096                      # what stands before it is the segment's header
+LINE = 128                          # kCacheLineDistance
+IO_CONNS = 64                       # kMaxIoConns
+ALL_DURABLE = 2**64 - 1
+
+
+def places():
+    """{word: (offset, format)} of struct LogWords; arrays are word and number, as in save_seen0."""
+    text = (ROOT / "common" / "log_words.h").read_text(encoding="utf-8")
+    body = re.search(r"struct LogWords \{\n(.*?)\n\};", text, re.DOTALL).group(1)
+    found, at = {}, 0
+    for line in body.splitlines():
+        declared = re.match(r"    (alignas\(kCacheLineDistance\) )?std::(array<std::)?atomic<uint(32|64)_t>(?:, kMaxIoConns>)? ([\w, ]+);", line)
+        if not declared:
+            if not line.strip().startswith("//"):
+                raise AssertionError("a line of struct LogWords does not look like the others: " + line)
+            continue
+        aligned, array, bits, names = declared.groups()
+        size = int(bits) // 8
+        at = -(-at // (LINE if aligned else size)) * (LINE if aligned else size)
+        for name in names.split(", "):
+            for word in ["%s%d" % (name, i) for i in range(IO_CONNS)] if array else [name]:
+                found[word] = (PAYLOAD + at, "<Q" if size == 8 else "<I")
+                at += size
+    return found
+
+
+class FakeMdLog:
+    """The words of an instance's md_log, as attributes; the real one is stopped until end()."""
+
+    def __init__(self, instance):
+        self.__dict__.update(instance=instance, places=places(), stopped=instance.pids("md_log"))
+        for pid in self.stopped:
+            os.kill(pid, signal.SIGSTOP)
+        descriptor = os.open(instance.shm_folder() / "log", os.O_RDWR)
+        self.__dict__["memory"] = mmap.mmap(descriptor, 0)
+        os.close(descriptor)
+
+    def __getattr__(self, name):
+        at, kind = self.places[name]
+        return struct.unpack_from(kind, self.memory, at)[0]
+
+    def __setattr__(self, name, value):
+        at, kind = self.places[name]
+        struct.pack_into(kind, self.memory, at, value)
+
+    def tail(self):
+        """(the oplog's tail, the number of the last commit)."""
+        with self.instance.wire() as wire:
+            info = wire.command("INFO", "millrace")
+        return tuple(int(re.search(rb"\r\n%s:(\d+)" % name, info).group(1)) for name in (b"oplog_bytes", b"commits"))
+
+    def make_durable(self, position, number):
+        """The disk has all up to here; the io_conn are told."""
+        self.durable_position = position
+        self.durable_number = number
+        self.wake()
+
+    def sync(self):
+        self.make_durable(*self.tail())
+
+    def wake(self):
+        for path in (self.instance.folder / "run").glob("io_conn-*.fifo"):
+            descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+            os.write(descriptor, b"w")
+            os.close(descriptor)
+
+    def end(self):
+        """Lets go of everything, and of the real one."""
+        self.make_durable(ALL_DURABLE, ALL_DURABLE)
+        self.trouble = self.loading = self.saving = 0
+        for pid in self.stopped:
+            os.kill(pid, signal.SIGCONT)
