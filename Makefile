@@ -95,8 +95,23 @@ $(PROGRAMS) $(TESTS)/millrace_unit $(STRESS) $(RING_BENCH) $(SLICE_BENCH) $(STOR
 COMMAND_LINES := $(call objects,common/command_line.cc tools/millrace_conf.cc tools/viewstats/main.cc tools/bench/options.cc tools/bench/epoll_floor_arguments.cc)
 $(COMMAND_LINES): OPTIMISE := $(QUICK)
 $(OBJ)/tests/%.o: OPTIMISE := -O2 -g1 -fno-omit-frame-pointer
-$(OBJ)/tests/unit/%.o: OPTIMISE := $(QUICK)
+$(OBJ)/tests/unit/%.o $(OBJ)/quick/%: OPTIMISE := $(QUICK)
 $(OBJ)/tests/unit/%_threads_test.o: OPTIMISE := -O2 -g1 -fno-omit-frame-pointer
+
+# common/outside.h compiled beforehand, once for each set of flags.
+PREPARED := $(if $(SAN)$(findstring clang,$(CXX)),,yes)
+ifneq ($(PREPARED),)
+WITH_QUICK := $(COMMAND_LINES) $(filter-out %_threads_test.o,$(filter $(OBJ)/tests/unit/%,$(UNIT)))
+WITH_USUAL := $(filter-out $(COMMAND_LINES),$(COMMON) $(MD) $(OBJ)/md/check_main.o $(IO_CONN) $(VIEWSTATS) $(BENCH) $(EPOLL_FLOOR))
+$(WITH_QUICK): $(OBJ)/quick/outside.h.gch
+$(WITH_QUICK): private CPPFLAGS += -include $(OBJ)/quick/outside.h
+$(WITH_USUAL): $(OBJ)/usual/outside.h.gch
+$(WITH_USUAL): private CPPFLAGS += -include $(OBJ)/usual/outside.h
+endif
+$(OBJ)/%/outside.h.gch: common/outside.h
+	@mkdir -p $(@D)
+	@echo '#include "common/outside.h"' > $(basename $@)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -x c++-header -o $@ $(basename $@)
 
 $(OBJ)/%.o: %.cc
 	@mkdir -p $(@D)
