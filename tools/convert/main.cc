@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "common/check.h"
@@ -68,11 +69,17 @@ void run_backup(const Arguments& arguments) {
     say(fmt::format("copied and verified, up to record {}", number));
 }
 
+int64_t time_of(const std::string& text) {
+    const std::optional<int64_t> at = parse_time(text);
+    if (!at) throw Error(fmt::format("there is no time '{}': it has to be one like 2026-11-26T14:00:00, with .123 and Z or without", text));
+    return *at;
+}
+
 void run_restore(const Arguments& arguments) {
     const std::string data = oplogdump::data_folder_of(arguments.from);
     disk::Until until{arguments.to_number, INT64_MAX};
     if (arguments.to_number == UINT64_MAX && arguments.to_time.empty()) return copy_verified(data, arguments.into);
-    if (!arguments.to_time.empty()) until.wall_ms = *parse_time(arguments.to_time);
+    if (!arguments.to_time.empty()) until.wall_ms = time_of(arguments.to_time);
     const disk::DataImage image = image_of(data, until);
     write_snapshot(image, arguments.into, image.instance(), image.number());
     if (const std::string id = data + "/instance"; std::filesystem::exists(id)) std::filesystem::copy_file(id, arguments.into + "/instance");
@@ -101,9 +108,7 @@ int run(int argc, char** argv) {
     add(app, arguments, "backup", "A data folder that may be in use is copied", run_backup);
     CLI::App* const restore = add(app, arguments, "restore", "A data folder that is not in use is verified and copied", run_restore);
     CLI::Option* const number = restore->add_option("--to-number", arguments.to_number, "As of this record");
-    restore->add_option("--to-time", arguments.to_time, "As of this time")->excludes(number)->check([](const std::string& text) {
-        return parse_time(text) ? "" : "it is no time like 2026-11-26T14:00:00, with .123 and Z or without";
-    });
+    restore->add_option("--to-time", arguments.to_time, "As of this time")->excludes(number);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
