@@ -116,7 +116,7 @@ void Keeper::run() {
     if (child_ != 0) end_child();
     if (daemon_.stopping()) return last_save();
     take_records();
-    quiet_sync();
+    if (quiet_sync()) seal();
     publish();
 }
 
@@ -201,9 +201,17 @@ void Keeper::sync() {
     if (const auto result = syncer_.take_result()) after_sync(*result);
     if (!logging_ || disk_fails_) return;
     if (synced_to_ == written_to_ && written_to_ == position_ && !syncer_.busy()) synced_seen_ = seen_number_;
-    if (synced_to_ == written_to_) return;
+    if (synced_to_ == written_to_) return mark();
     if (policy() == Policy::always) sync_now();
     else if (policy() == Policy::everysec) sync_every_second();
+}
+
+/// Once a second at most: what is durable, and nothing has been written behind it that says so, is marked in the file.
+void Keeper::mark() {
+    if (marked_to_ == synced_to_ || position_ != synced_to_ || writer_->synced_number() == 0 || monotonic_us() < next_mark_us_) return;
+    next_mark_us_ = monotonic_us() + kMarkUs;
+    if (!writer_->write_mark()) return fail_disk();
+    marked_to_ = synced_to_;
 }
 
 void Keeper::sync_now() {
@@ -248,6 +256,11 @@ bool Keeper::quiet_sync() {
     if (!logging_ || disk_fails_ || !write()) return false;
     if (synced_to_ != written_to_) sync_now();
     return !disk_fails_;
+}
+
+/// The last thing that is written to a file: that all of it is durable.
+void Keeper::seal() {
+    if (writer_->written_number() != 0 && writer_->write_mark()) writer_->sync();
 }
 
 void Keeper::publish() {

@@ -47,6 +47,7 @@ class Keeper {
     static constexpr uint64_t kBatchBytes = 4 * 1024 * 1024;     ///< of records before they are written
     static constexpr uint64_t kLargeRecordBytes = 512 * 1024;    ///< longer ones are not copied
     static constexpr uint64_t kLogFileBytesMax = 64 * 1024 * 1024;
+    static constexpr uint64_t kMarkUs = 1'000'000;
     static constexpr uint64_t kRetryUs = 1'000'000;              ///< between looks whether a disk is well again
     static constexpr uint64_t kSaveRetryUs = 5'000'000;          ///< between snapshots that fail, as Redis waits
     static constexpr int kParkMs = 100;
@@ -74,6 +75,8 @@ class Keeper {
     void sync_every_second();
     void after_sync(const Syncer::Job& job);
     bool quiet_sync();
+    void mark();
+    void seal();
     void publish();
     void wake_md();
     void wake_io_conns();
@@ -132,7 +135,8 @@ class Keeper {
     uint64_t skip_to_ = 0;        ///< records up to this number are in the file already
     uint64_t seen_number_ = 0;    ///< every commit up to it is before position_
     uint64_t synced_seen_ = 0;    ///< seen_number_ of synced_to_
-    uint64_t next_sync_us_ = 0, next_try_us_ = 0, next_save_us_ = 0;
+    uint64_t marked_to_ = 0;      ///< position up to which the file says that it is durable
+    uint64_t next_mark_us_ = 0, next_sync_us_ = 0, next_try_us_ = 0, next_save_us_ = 0;
     Syncer::Job syncing_;
     uint64_t syncing_to_ = 0, syncing_seen_ = 0;
     bool disk_fails_ = false;     ///< nothing can be written

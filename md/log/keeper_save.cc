@@ -245,7 +245,7 @@ void Keeper::last_save() {
     while (position_ < oplog_.tail() && logging_ && !disk_fails_) take_records();
     if (disk_fails_) try_again();
     while (position_ < oplog_.tail() && logging_ && !disk_fails_) take_records();
-    quiet_sync();
+    if (quiet_sync()) seal();
     publish();
     if (logging_ && log_is_on() && disk_fails_) throw Error("the log cannot be written: " + writer_->sentence());
     if (!last_save_is_wanted()) return;
