@@ -40,6 +40,7 @@ inline constexpr uint32_t no_auth = 1u << 8;
 inline constexpr uint32_t allow_busy = 1u << 9;
 inline constexpr uint32_t skip_slowlog = 1u << 10;
 inline constexpr uint32_t no_multi = 1u << 11;
+inline constexpr uint32_t no_async_loading = 1u << 12;
 inline constexpr uint32_t barrier = 1u << 16;
 inline constexpr uint32_t internal = 1u << 17;
 inline constexpr uint32_t guarded = 1u << 18;

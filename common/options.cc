@@ -25,6 +25,9 @@ constexpr OptionRow kRows[] = {
 #undef MR_OPTION
 };
 
+/// Of a number in a rule of `save`.
+constexpr int64_t kSaveRuleMax = 2'147'483'647;
+
 template <class Number>
 bool parse_whole(std::string_view text, Number& number, int base = 10) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
@@ -60,11 +63,29 @@ bool find_choice(std::string_view choices, std::string_view value, int64_t& numb
     return false;
 }
 
+/// Pairs of seconds and changes, separated by blanks, as CONFIG GET shows them. As in Redis what stands between two blanks is 0.
+bool read_save_rules(std::string_view value, std::string& text) {
+    text.clear();
+    bool is_seconds = true;
+    for (size_t at = 0; at <= value.size() && !value.empty(); is_seconds = !is_seconds) {
+        const size_t end = std::min(value.find(' ', at), value.size());
+        const std::string_view word = value.substr(at, end - at);
+        int64_t number = 0;
+        if (!word.empty() && !parse_whole(word, number)) return false;
+        if (number < (is_seconds ? 1 : 0) || number > kSaveRuleMax) return false;
+        text += fmt::format("{}{}", text.empty() ? "" : " ", number);
+        at = end + 1;
+    }
+    return is_seconds;
+}
+
 /// The number of a value and its canonical text; false when it is not valid.
 bool interpret(const OptionRow& row, std::string_view value, int64_t& number, std::string& text) {
     text = value;
     switch (row.type) {
-        case OptionType::text: return row.highest == 0 || (value.size() <= static_cast<size_t>(row.highest) && !has_control_characters(value));
+        case OptionType::text:
+            if (row.id == OptionId::save && !read_save_rules(value, text)) return false;
+            return row.highest == 0 || (value.size() <= static_cast<size_t>(row.highest) && !has_control_characters(value));
         case OptionType::choice: return find_choice(row.unit, value, number, text);
         case OptionType::octal: return parse_whole(value, number, 8) && number >= row.lowest && number <= row.highest;
         case OptionType::bytes:
@@ -144,6 +165,8 @@ bool parse_option(const OptionRow& row, std::string_view value, int64_t& number)
     std::string text;
     return interpret(row, value, number, text);
 }
+
+bool parse_option(const OptionRow& row, std::string_view value, int64_t& number, std::string& text) { return interpret(row, value, number, text); }
 
 std::string option_text(const OptionRow& row, int64_t number) {
     if (row.type != OptionType::choice) return std::to_string(number);

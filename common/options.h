@@ -40,6 +40,8 @@ std::string option_text(const OptionRow& row, int64_t number);
 
 /// The number of a value that is not text, as Options::number() gives it. False: it is none of the option's.
 bool parse_option(const OptionRow& row, std::string_view value, int64_t& number);
+/// The same, and the value as CONFIG GET shows it.
+bool parse_option(const OptionRow& row, std::string_view value, int64_t& number, std::string& text);
 
 /// Descriptors of an io_conn that are no client's: listeners, FIFOs, epoll, log. maxclients and these have to fit the limit of open files.
 inline constexpr unsigned kDescriptorsBesideClients = 64;

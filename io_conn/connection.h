@@ -100,6 +100,7 @@ struct Connection {
     std::unique_ptr<std::vector<WatchedKey>> watched;  ///< null: none
     std::unique_ptr<ConnectionBefore> before_exec;  ///< while an EXEC that has changed it is not answered; nothing else is executed then
 
+    uint64_t save_ticket = 0;  ///< of the SAVE that it waits for (MdLink::want_save()); 0: none
     uint32_t sent = 0;      ///< requests handed to md, modulo 2^32
     uint32_t arrived = 0;   ///< of these, those whose reply md has given
     uint32_t answered = 0;  ///< of these, those whose reply is in the output as a whole

@@ -20,7 +20,8 @@ constexpr FlagName kFlagNames[] = {
     {command_flag::write, "write"},       {command_flag::readonly, "readonly"},         {command_flag::denyoom, "denyoom"},
     {command_flag::admin, "admin"},       {command_flag::noscript, "noscript"},         {command_flag::loading, "loading"},
     {command_flag::stale, "stale"},       {command_flag::skip_slowlog, "skip_slowlog"}, {command_flag::fast, "fast"},
-    {command_flag::no_auth, "no_auth"},   {command_flag::no_multi, "no_multi"},         {command_flag::allow_busy, "allow_busy"},
+    {command_flag::no_auth, "no_auth"},   {command_flag::no_async_loading, "no_async_loading"},
+    {command_flag::no_multi, "no_multi"}, {command_flag::allow_busy, "allow_busy"},
 };
 
 bool is_shown(const CommandRow& row) { return !row.is(command_flag::internal); }

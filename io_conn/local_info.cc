@@ -81,16 +81,6 @@ std::string memory_section(const ServerFacts& facts) {
         ratio(memory.resident, memory.used), difference(memory.resident, memory.used), memory.buffers, memory.buffers);
 }
 
-/// There is no disk.
-std::string persistence_section(const ServerFacts&) {
-    return "loading:0\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\ncurrent_cow_size_age:0\r\ncurrent_fork_perc:0.00\r\n"
-           "current_save_keys_processed:0\r\ncurrent_save_keys_total:0\r\nrdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:ok\r\n"
-           "rdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\nrdb_last_cow_size:0\r\nrdb_last_load_keys_expired:0\r\n"
-           "rdb_last_load_keys_loaded:0\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\n"
-           "aof_current_rewrite_time_sec:-1\r\naof_last_bgrewrite_status:ok\r\naof_rewrites:0\r\naof_rewrites_consecutive_failures:0\r\n"
-           "aof_last_write_status:ok\r\naof_last_cow_size:0\r\nmodule_fork_in_progress:0\r\nmodule_fork_last_cow_size:0\r\n";
-}
-
 std::string stats_section(const ServerFacts& facts) {
     constexpr double kBytesPerKilobyte = 1024;
     return fmt::format(
@@ -154,7 +144,7 @@ std::string millrace_section(const ServerFacts& facts) {
         facts.md("epoch"), facts.root_word(offsetof(store::Root, number)), facts.root_word(offsetof(store::Root, oplog_tail)), facts.md("store_bytes"),
         facts.md("longest_turn_cpu_us"), 2 * io_conns, facts.options().number(OptionId::ring_size), facts.io("request_ring_full"), facts.md("reply_ring_full"),
         facts.md("channels_refused"), facts.io("blocked_connections"), facts.io("output_limit_hits"), facts.io("direct_reads"), facts.io("direct_fallbacks"),
-        facts.md("large_replies"), facts.md("assembly_bytes"), facts.md("assembly_refused"));
+        facts.md("large_replies"), facts.md("assembly_bytes"), facts.md("assembly_refused")) + log_text(facts);
 }
 
 struct Section {
@@ -164,7 +154,7 @@ struct Section {
 };
 constexpr Section kSections[] = {
     {"server", "Server", server_section},          {"clients", "Clients", clients_section},
-    {"memory", "Memory", memory_section},          {"persistence", "Persistence", persistence_section},
+    {"memory", "Memory", memory_section},          {"persistence", "Persistence", persistence_text},
     {"stats", "Stats", stats_section},             {"replication", "Replication", replication_section},
     {"cpu", "CPU", cpu_section},                   {"modules", "Modules", modules_section},
     {"commandstats", "Commandstats", commandstats_section, false}, {"errorstats", "Errorstats", errorstats_section},

@@ -19,7 +19,9 @@ MdLink::MdLink(const Daemon& daemon) {
     log_words_segment_ = Segment::attach({paths::log_words(daemon.dir()), kLogWordsLayout, arguments.instance}, Access::read_only);
     log_words_ = log_words_segment_.payload<LogWords>();
     line_ = &roster_->lines[arguments.index];
+    index_ = arguments.index;
     bell_ = Bell(control_->md_park, Fifo(paths::md_fifo(daemon.dir())));
+    log_bell_ = Bell(log_words_->park, Fifo(paths::md_log_fifo(daemon.dir())));
     make_channel(daemon);
     requests_ = RingProducer(channel_.requests(), RingWriting::staged);
     replies_ = RingConsumer(channel_.replies());
@@ -93,6 +95,19 @@ void MdLink::look_at_disk() {
     const uint64_t tail = replies_.published_tail();  // before the position that stands beside it (G1)
     gate_.note(tail, channel_.control().replies_oplog.load(std::memory_order_relaxed));
     replies_.hold_from(gate_.open_up_to(durable));
+}
+
+/// The line's word goes on where a predecessor has left it, so no old outcome is taken for a new one.
+uint64_t MdLink::want_save() {
+    const uint64_t ticket = line_->save_wanted.load(std::memory_order_relaxed) + 1;
+    line_->save_wanted.store(ticket, std::memory_order_release);
+    log_bell_.ring();
+    return ticket;
+}
+
+SaveOutcome MdLink::outcome_of_save(uint64_t ticket) const {
+    if (log_words_->save_seen[index_].load(std::memory_order_acquire) >= ticket) return SaveOutcome::good;
+    return log_words_->save_failed[index_].load(std::memory_order_acquire) >= ticket ? SaveOutcome::failed : SaveOutcome::none;
 }
 
 uint64_t MdLink::accept_md_change() {

@@ -77,6 +77,11 @@ class MdLink {
     const StoreView& store() const { return store_; }
     DirectReader direct_reader() { return {store_.base(), line_->reading, MarkTable(reinterpret_cast<std::byte*>(&marks_segment_.header()))}; }
 
+    /// Asks md_log for a snapshot that begins from now on; gives a ticket for outcome_of_save().
+    uint64_t want_save();
+    SaveOutcome outcome_of_save(uint64_t ticket) const;
+    /// Whether a snapshot is being written.
+    bool is_saving() const { return log_words_->saving.load(std::memory_order_relaxed) != 0; }
     /// What md_log says of the disk.
     const LogWords& log_words() const { return *log_words_; }
 
@@ -104,7 +109,8 @@ class MdLink {
     RingProducer requests_;
     RingConsumer replies_;
     Fifo fifo_;
-    Bell bell_;
+    Bell bell_, log_bell_;
+    unsigned index_ = 0;
     Parker parker_;
     ReplyGate gate_;
     bool waits_for_disk_ = false;

@@ -152,6 +152,7 @@ class Server {
     Executed wait_patiently(Connection& connection);
     void look_again_soon();
     void retry_patient();
+    Executed save(Connection& connection, const CommandRow& row, Arguments words);
     Executed kill_clients(Connection& connection, const CommandRow& row, Arguments words);
     void kill_after_exec(const Connection& connection, std::span<const uint64_t> clients);
     void issue_orders(KillUnderWay& kill);

@@ -47,12 +47,13 @@ uint64_t ServerFacts::sum(std::string_view role, std::string_view counter) const
     return total;
 }
 
-uint64_t ServerFacts::uptime_s() const {
-    const auto now = static_cast<uint64_t>(std::time(nullptr));
-    uint64_t oldest = now;
+uint64_t ServerFacts::uptime_s() const { return static_cast<uint64_t>(std::time(nullptr)) - started_s(); }
+
+uint64_t ServerFacts::started_s() const {
+    auto oldest = static_cast<uint64_t>(std::time(nullptr));
     for (const ProcessCounters& process : processes)
         if (const uint64_t start = process.value("start_time"); start != 0) oldest = std::min(oldest, start);
-    return now - oldest;
+    return oldest;
 }
 
 uint64_t ServerFacts::keys() const {

@@ -27,7 +27,9 @@ struct ServerFacts {
     const Options& options() const { return call.server.daemon().options(); }
     /// A word of the store's root.
     uint64_t root_word(uint64_t offset) const { return call.server.link().store().load(store::kRootAt + offset); }
-    /// Of the oldest process that lives, seconds.
+    /// When the oldest process that lives was started, seconds since 1970.
+    uint64_t started_s() const;
+    /// Since then, seconds.
     uint64_t uptime_s() const;
     /// Keys in all databases.
     uint64_t keys() const;
@@ -51,6 +53,10 @@ struct MemoryFacts {
     uint64_t of_system;  ///< that this host has
     uint64_t keys;
 };
+
+/// INFO's section about the data on disk, and our own fields about it (local_persistence.cc).
+std::string persistence_text(const ServerFacts& facts);
+std::string log_text(const ServerFacts& facts);
 
 /// Whether there is a process with this pid.
 bool lives(int pid);

@@ -322,6 +322,7 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
     if (error.empty() && row->is(command_flag::barrier) && connection.replies_owed()) return Executed::not_now;
     if (error.empty() && row->id == CommandId::exec) return execute_transaction(connection, *row);
     if (error.empty() && row->id == CommandId::client_kill) return kill_clients(connection, *row, words);
+    if (error.empty() && row->id == CommandId::save) return save(connection, *row, words);
     if (error.empty() && row->id == CommandId::watch) return watch(connection, *row, words.subspan(1));
     if (error.empty() && row->place == CommandPlace::md) {
         const Executed executed = execute_in_md(connection, *row, words.subspan(1));

@@ -32,7 +32,8 @@ std::string encoded(const std::vector<WatchedKey>& watched) {
 /// Whether a command that io_conn answers changes something, which is taken back if md does not execute the transaction.
 bool changes_the_connection(CommandId id) {
     return id == CommandId::select || id == CommandId::client_setname || id == CommandId::auth || id == CommandId::client_no_evict ||
-           id == CommandId::client_no_touch || id == CommandId::client_setinfo || id == CommandId::client_kill || id == CommandId::config_rewrite;
+           id == CommandId::client_no_touch || id == CommandId::client_setinfo || id == CommandId::client_kill || id == CommandId::config_rewrite ||
+           id == CommandId::bgsave || id == CommandId::bgrewriteaof;
 }
 
 }  // namespace
@@ -116,7 +117,7 @@ Server::Executed Server::execute_transaction(Connection& connection, const Comma
     });
     if (changes && connection.before_exec == nullptr)
         connection.before_exec = std::make_unique<ConnectionBefore>(ConnectionBefore{
-            connection.database, connection.stranger, connection.flags, connection.names(), {}, false});
+            connection.database, connection.stranger, connection.flags, connection.names(), {}, false, false});
     prepare_transaction(connection);
     const std::vector<std::string_view> arguments(transaction->sent.begin(), transaction->sent.end());
     outgoing_bytes_ -= transaction->bytes;  // or what is large would count twice
@@ -139,6 +140,7 @@ bool Server::exec_is_settled(Connection& connection) {
     const std::unique_ptr<ConnectionBefore> before = std::move(connection.before_exec);
     if (connection.encoder.first_tag == static_cast<uint8_t>(ReplyTag::array)) {
         if (!before->to_kill.empty()) kill_after_exec(connection, before->to_kill);
+        if (before->wants_save) link_.want_save();
         if (before->rewrites) rewrite_after_exec(connection);
         return connection.open() && connection.asking == Asking::nothing;
     }

@@ -37,6 +37,7 @@ struct ConnectionBefore {
     ClientNames names;
     std::vector<uint64_t> to_kill;  ///< clients whose connections are closed once EXEC was executed
     bool rewrites = false;          ///< the configuration file is written once EXEC was executed
+    bool wants_save = false;        ///< a snapshot is asked for once EXEC was executed
 };
 
 struct Transaction {

@@ -17,36 +17,16 @@ namespace {
 std::string fault_of(const OptionRow& row, std::string_view value) {
     int64_t number;
     if (row.type == OptionType::bytes && !parse_bytes(value, number)) return "argument must be a memory value";
+    if (row.id == OptionId::save) return "Invalid save parameters";
     if (row.type == OptionType::text) return fmt::format("argument must be a {}", row.unit);
     if (row.type == OptionType::choice) {
-        std::string choices(row.unit);
-        if (choices == "yes|no") return "argument must be 'yes' or 'no'";
+        std::string choices(row.id == OptionId::appendfsync ? "everysec|always|no" : row.unit);  // in Redis's order
+        if (choices == "yes|no" || choices == "no|yes") return "argument must be 'yes' or 'no'";
         for (size_t at = 0; (at = choices.find('|', at)) != std::string::npos; at += 2) choices.replace(at, 1, ", ");
         return "argument(s) must be one of the following: " + choices;
     }
     if (row.type == OptionType::integer && !parse_integer(value, number)) return "argument couldn't be parsed into an integer";
     return fmt::format("argument must be between {} and {} inclusive", row.lowest, row.highest);
-}
-
-/// Whether an option may be set although it cannot change, because what it says is asked for by tools: that there is no disk.
-bool is_fixed(OptionId id) { return id == OptionId::save || id == OptionId::appendonly; }
-
-/// Whether a text is pairs of seconds and changes, as Redis's save has them.
-bool are_save_rules(std::string_view text) {
-    unsigned numbers = 0;
-    for (size_t at = 0; at < text.size();) {
-        const size_t end = std::min(text.find(' ', at), text.size());
-        int64_t number;
-        if (!parse_integer(text.substr(at, end - at), number) || number < (numbers % 2 == 0 ? 1 : 0)) return false;
-        ++numbers;
-        at = end + 1;
-    }
-    return numbers % 2 == 0;
-}
-
-std::string fault_of_fixed(OptionId id, std::string_view value) {
-    if (id == OptionId::save) return are_save_rules(value) ? "there are no snapshots on disk in this version" : "Invalid save parameters";
-    return equals_ignoring_case(value, "yes") ? "there is no append only file in this version" : "argument must be 'yes' or 'no'";
 }
 
 /// What stands in the way of a value that the option itself allows; empty: nothing.
@@ -109,23 +89,22 @@ void handle_config_set(Plan& plan, Arguments arguments) {
             return plan.reply().error(fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", until_nul(pairs[i])));
         if (std::ranges::find(wanted, row, [](const auto& pair) { return pair.first; }) != wanted.end())
             return plan.reply().error(failed(until_nul(pairs[i]), "duplicate parameter"));
-        if (!is_live(row->id) && !is_fixed(row->id)) return plan.reply().error(failed(until_nul(pairs[i]), "can't set immutable config"));
+        if (!is_live(row->id)) return plan.reply().error(failed(until_nul(pairs[i]), "can't set immutable config"));
         wanted.emplace_back(row, pairs[i + 1]);
     }
-    std::vector<int64_t> numbers;
+    std::vector<std::pair<int64_t, std::string>> values;
     for (size_t i = 0; i < wanted.size(); ++i) {
         const auto& [row, value] = wanted[i];
         const std::string_view name = row->name;
-        int64_t number;
-        if (!parse_option(*row, value, number))
-            return plan.reply().error(failed(name, is_fixed(row->id) ? fault_of_fixed(row->id, value) : fault_of(*row, value)));
+        auto& [number, text] = values.emplace_back();
+        if (!parse_option(*row, value, number, text)) return plan.reply().error(failed(name, fault_of(*row, value)));
         if (const std::string obstacle = obstacle_to(row->id, number); !obstacle.empty()) return plan.reply().error(failed(name, obstacle));
-        numbers.push_back(number);
     }
     for (size_t i = 0; i < wanted.size(); ++i) {
-        const auto& [row, value] = wanted[i];
-        if (live_text_index(row->id)) plan.set_option(row->id, value);
-        else if (live_index(row->id)) plan.set_option(row->id, numbers[i]);
+        const auto& [number, text] = values[i];
+        const OptionId id = wanted[i].first->id;
+        if (live_text_index(id)) plan.set_option(id, text);
+        else plan.set_option(id, number);
     }
     plan.reply().ok();
 }

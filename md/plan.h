@@ -134,7 +134,7 @@ class Plan {
     void swap_databases(unsigned one, unsigned other);
     /// A live option has this value, or this text. Not together with changes of keys.
     void set_option(OptionId id, int64_t value) { options_.push_back({id, value, {}}); }
-    void set_option(OptionId id, std::string_view text) { options_.push_back({id, 0, text}); }
+    void set_option(OptionId id, std::string_view text) { options_.push_back({id, 0, std::string(text)}); }
     /// All processes forget their statistics. Not together with changes of keys.
     void reset_statistics() { resets_statistics_ = true; }
     /// Commands wait, as CLIENT PAUSE says. Not together with changes of keys.
@@ -217,7 +217,7 @@ class Plan {
     struct OptionChange {
         OptionId id;
         int64_t number;
-        std::string_view text;
+        std::string text;
     };
     std::vector<OptionChange> options_;
     std::optional<bool> expiry_on_;

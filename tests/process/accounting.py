@@ -12,6 +12,9 @@ EXEMPT = {
     "latency|graph": "an error as long as there are no events, which depend on the machine",
     "shutdown": "ends the server",
     "config|rewrite": "writes the server's file; q_supervisor_link_test.py has it",
+    "save": "writes the server's files, and answers as its disk is; u_save_test.py has it",
+    "bgsave": "answers as its snapshots come; u_save_test.py has it",
+    "bgrewriteaof": "answers as its snapshots come; u_save_test.py has it",
 }
 
 

@@ -45,9 +45,10 @@ class Configuration(CompareCase):
     def test_more_clients_than_files(self):
         self.same(("CONFIG", "SET", "maxclients", "900000"), "CONFIG GET maxclients", mask=lambda reply: re.sub(rb"try with \d+", b"try with N", reply))
 
-    def test_what_is_so_anyway(self):
+    def test_what_goes_to_disk(self):
         self.same(("CONFIG", "SET", "save", ""), ("CONFIG", "SET", "appendonly", "no"), ("CONFIG", "SET", "appendonly", "No", "save", "", "timeout", "0"), "CONFIG GET save",
-                  "CONFIG GET appendonly", ("CONFIG", "SET", "save", "x"), ("CONFIG", "SET", "save", "10"), ("CONFIG", "SET", "save", "0 1"), ("CONFIG", "SET", "appendonly", "x"))
+                  "CONFIG GET appendonly", ("CONFIG", "SET", "save", "900 1", "appendonly", "x"), "CONFIG GET save", ("CONFIG", "SET", "save", "900 1 60 10000"), "CONFIG GET save",
+                  ("CONFIG", "SET", "save", ""), "CONFIG GET save")
 
     def test_password(self):
         for protocol in PROTOCOLS:  # the last step lets everybody in again

@@ -153,6 +153,7 @@ class Instance(_Server):
         self.settings = option_names(settings)
         self.unix_path = str(self.folder / "client.sock")
         self.settings.setdefault("unixsocket", self.unix_path)
+        self.settings.setdefault("save", "")                       # as the oracle: nothing is saved unasked
         self.settings.setdefault("proto-max-bulk-len", "1mb")      # as the oracle, so that tests of the limit are quick
         self.pids_seen = set()
         self.shm_folders = set()

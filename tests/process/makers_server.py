@@ -9,9 +9,15 @@ OPTIONS_SET = {
     b"maxmemory-policy": ((b"noeviction", b"allkeys-lru", b"volatile-lru", b"volatile-ttl", b"allkeys-random", b"volatile-random"), (b"x", b"")),
     b"lfu-log-factor": ((b"0", b"10", b"100"), (b"-1", b"x")),
     b"lfu-decay-time": ((b"0", b"1", b"10"), (b"-1", b"x")),
+    b"save": ((b"", b"900000 1000000", b"900000 1000000 800000 2000000"), (b"x", b"10", b"0 1", b"10 -1")),
+    b"appendfsync": ((b"always", b"everysec", b"NO"), (b"x", b"")),
+    b"rdbcompression": ((b"yes", b"no"), (b"x", b"1")),
+    b"stop-writes-on-bgsave-error": ((b"yes", b"no"), (b"x", b"")),
+    b"auto-aof-rewrite-percentage": ((b"0", b"100"), (b"-1", b"x")),
+    b"auto-aof-rewrite-min-size": ((b"64mb", b"1kb"), (b"x", b"-1")),
     b"maxmemory": ((b"0", b"100gb", b"107374182400", b"100GB"), (b"x", b"-1", b"1zb")),
 }
-OPTIONS_ASKED = [*OPTIONS_SET, b"maxclients", b"timeout", b"tcp-keepalive", b"proto-max-bulk-len", b"databases", b"save", b"appendonly", b"tcp-backlog", b"requirepass",
+OPTIONS_ASKED = [*OPTIONS_SET, b"maxclients", b"timeout", b"tcp-keepalive", b"proto-max-bulk-len", b"databases", b"appendonly", b"tcp-backlog", b"requirepass",
                  b"protected-mode", b"loglevel", b"MAXMEMORY", b"lfu-*", b"maxmem*", b"nosuch", b"*-policy", b"data[a-c]ases", b"", b"?", b"appendonl?"]
 SECTIONS = [b"server", b"clients", b"memory", b"persistence", b"stats", b"replication", b"cpu", b"cluster", b"keyspace", b"Keyspace", b"nosuch", b"default", b"all", b"everything"]
 

@@ -105,8 +105,24 @@ TEST_CASE("options: a choice is one of the words, whole and in lower case") {
     CHECK(refusal("loglevel", "debug|verbose") != "");
     CHECK(refusal("loglevel", "de") != "");
     CHECK(refusal("loglevel", "") != "");
-    CHECK(refusal("save", "") == "");
-    CHECK(refusal("appendonly", "perhaps") != "");
+    CHECK(refusal("appendonly", "yes") == "");
+    CHECK(refusal("appendonly", "maybe") != "");
+}
+
+TEST_CASE("options: save is pairs of seconds and changes") {
+    const auto shown = [](std::string_view value) {
+        Options options;
+        options.set("save", value);
+        return options.text(OptionId::save);
+    };
+    CHECK(shown("") == "");
+    CHECK(shown("3600 1") == "3600 1");
+    CHECK(shown("60 0 010 5") == "60 0 10 5");
+    CHECK(shown("10 ") == "10 0");
+    for (const std::string_view value : {"x", "10", "0 1", "10 1 20", "10 -1", "-1 10", " 10 1", "10  1", "10 1x", "2147483648 1", "10 1 \n5 5", "99999999999999999999 1"}) {
+        CAPTURE(value);
+        CHECK(refusal("save", value).find("right would be pairs of seconds") != std::string::npos);
+    }
 }
 
 TEST_CASE("options: a refused value leaves the old one") {
