@@ -1,4 +1,6 @@
 // Backups of data folders, also while somebody writes to them and cleans them up; copies that were verified; and the times that restore takes.
+#include <fmt/format.h>
+
 #include <atomic>
 #include <thread>
 
