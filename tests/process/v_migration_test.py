@@ -11,6 +11,7 @@ import unittest
 from pathlib import Path
 
 from harness import CONTROL, Instance, Oracle, needs_millrace, new_folder, run, wait_for
+from leftovers import is_alive
 from wire import decode
 
 OTHER_TYPES = [
@@ -62,16 +63,21 @@ def fill(server, count=200):
 def change(server):
     """Commands of the string family, as an AOF has them."""
     with server.wire() as wire:
-        for words in [("SELECT", 2), ("MSET", "a", 1, "b", 2, "c", 3), ("INCRBY", "a", 41), ("APPEND", "b", "xyz"), ("INCRBYFLOAT", "c", "0.5"), ("SETRANGE", "r", 5, "range"),
-                      ("SETEX", "e", 1000, "v"), ("EXPIRE", "a", 2000), ("PERSIST", "e"), ("GETEX", "b", "EX", 500), ("GETDEL", "c"), ("RENAME", "r", "r2"), ("COPY", "a", "a2", "DB", 3),
-                      ("SET", "moved", 1), ("MOVE", "moved", 4), ("SET", "gone", 1), ("DEL", "gone"), ("SET", "gone", 1, "PX", 1), ("SET", "k", "v", "EX", 100, "NX"), ("SET", "k", "w", "KEEPTTL"),
-                      ("SELECT", 5), ("SET", "flushed", 1), ("FLUSHDB",), ("SET", "swapped", 1), ("SWAPDB", 5, 6), ("SET", "in 5", 1), ("RPUSH", "list", 1), ("SETBIT", "bits", 77, 1),
+        for words in [("SELECT", 2), ("MSET", "a", 1, "b", 2, "c", 3), ("INCRBY", "a", 41), ("APPEND", "b", "xyz"), ("INCRBYFLOAT", "c", "0.5"),
+                      ("SETRANGE", "r", 5, "range"),
+                      ("SETEX", "e", 1000, "v"), ("EXPIRE", "a", 2000), ("PERSIST", "e"), ("GETEX", "b", "EX", 500), ("GETDEL", "c"), ("RENAME", "r", "r2"),
+                      ("COPY", "a", "a2", "DB", 3),
+                      ("SET", "moved", 1), ("MOVE", "moved", 4), ("SET", "gone", 1), ("DEL", "gone"), ("SET", "gone", 1, "PX", 1),
+                      ("SET", "k", "v", "EX", 100, "NX"), ("SET", "k", "w", "KEEPTTL"),
+                      ("SELECT", 5), ("SET", "flushed", 1), ("FLUSHDB",), ("SET", "swapped", 1), ("SWAPDB", 5, 6), ("SET", "in 5", 1), ("RPUSH", "list", 1),
+                      ("SETBIT", "bits", 77, 1),
                       ("MULTI",), ("SET", "in", "transaction"), ("INCR", "n"), ("EXEC",), ("SETNX", "nx", 1), ("GETSET", "nx", 2), ("DECRBY", "n", 5)]:
             ask(wire, *words)
         wait_for(lambda: ask(wire, "SELECT", 2) and ask(wire, "EXISTS", "gone") == 0, 5, "a key to expire")
 
 
 def crc32c(data, crc=0):
+    """The checksum of everything on disk (common/disk/crc.h)."""
     crc ^= 0xffffffff
     for byte in data:
         crc ^= byte
@@ -382,6 +388,22 @@ class Running(MigrationCase):
         if ended.returncode:    # nothing is on disk yet
             self.assertIn("run BGSAVE first", ended.stderr)
         self.assertEqual([name for name in os.listdir(self.folder) if name.endswith(".partial")], [])
+
+    def test_data_that_is_in_shared_memory_alone_is_not_passed_over(self):
+        instance = Instance()
+        self.addCleanup(instance.stop)
+        with instance.wire() as wire:
+            ask(wire, "SET", "a", "1")
+        for pid in [instance.status()["supervisor_pid"], *instance.pids()]:
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda pid=pid: not is_alive(pid), 10, "a death")
+        for verb, *words in (("import", self.small_rdb(), "--replace"), ("restore", self.folder, "--replace"), ("export", self.folder / "out.rdb")):
+            ended = instance.control(verb, *words)
+            self.assertEqual(ended.returncode, 1, ended)
+            self.assertIn("holds data in shared memory", ended.stderr)
+        instance.start()
+        with instance.wire() as wire:
+            self.assertEqual(ask(wire, "GET", "a"), b"1")
 
     def test_an_instance_begins_with_what_was_imported(self):
         instance = Instance(start=False)
