@@ -175,7 +175,7 @@ TEST_CASE("image: damage behind what was asked for does no harm, before it does"
         add(writer, number, set("k", std::to_string(number)));
         REQUIRE((writer.write() && writer.sync()));
     }
-    overwrite(log_path(folder.path(), 0), frames_of(log_path(folder.path(), 0))[5].begin + 40, uint64_t{1});  // record 3
+    overwrite(log_path(folder.path(), 0), frames_of(log_path(folder.path(), 0))[5].begin + 40, uint64_t{0x5555});  // record 3
     CHECK(Data::text_of(DataImage::of_folder(folder.path(), {2, INT64_MAX})) == "k=2");
     CHECK(contains(error_of([&] { DataImage::of_folder(folder.path(), {3, INT64_MAX}); }), "is damaged at offset"));
     CHECK(contains(error_of([&] { DataImage::of_folder(folder.path()); }), "is damaged at offset"));
