@@ -99,6 +99,7 @@ class Keeper {
     void help_walk();
     void reap_save();
     void end_save(bool good);
+    void finish_save(uint64_t now_s);
     void end_child();
     void remove_old_files();
     void remove_partial_files();
