@@ -18,6 +18,8 @@ OBJ := $(BUILD)/obj
 CXXSTD := -std=c++20
 WARNINGS := -Wall -Wextra -Werror
 OPTIMISE := -O2 -g -fno-omit-frame-pointer
+# Compiling these takes longer than what they do: unit tests, but for those of threads, where the order of instructions matters, and programs' command lines.
+QUICK := -O0 -g1 -fno-omit-frame-pointer
 # ThreadSanitizer does not model fences; the orders that it checks are those of the indices themselves.
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(if $(findstring thread,$(SAN)),-Wno-tsan)
 CPPFLAGS += -I. -DSPDLOG_COMPILED_LIB -DSPDLOG_FMT_EXTERNAL
@@ -40,9 +42,11 @@ MD_LOG := $(call objects,$(wildcard md/log/*.cc))
 IO_CONN := $(call objects,$(wildcard io_conn/*.cc))
 VIEWSTATS := $(call objects,$(wildcard tools/viewstats/*.cc))
 OPLOGDUMP := $(call objects,$(wildcard tools/oplogdump/*.cc))
-BENCH := $(call objects,$(call sources,tools/bench,tools/bench/epoll_floor.cc))
+CONVERT := $(call objects,$(wildcard tools/convert/*.cc))
+EPOLL_FLOOR := $(call objects,$(wildcard tools/bench/epoll_floor*.cc))
+BENCH := $(filter-out $(EPOLL_FLOOR),$(call objects,$(wildcard tools/bench/*.cc)))
 # What unit tests link: everything but the files that hold a main().
-UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(OPLOGDUMP) $(BENCH))
+UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(OPLOGDUMP) $(CONVERT) $(BENCH))
 UNIT := $(call objects,$(wildcard tests/unit/*.cc) tests/linear/history.cc tests/crash/contents.cc)
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
 RING_BENCH := $(TESTS)/ring_bench
@@ -60,7 +64,7 @@ DISK_SHIM_OBJECTS := $(call objects,$(wildcard tests/disk/*.cc))
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
 DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
-PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
+PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-convert $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
 .PHONY: all deps deps-test deps-bench deps-deb deps-fuzz run test tests bench bench-ring bench-slices soak fuzz fuzzers install deb clean
 .DEFAULT_GOAL := all
@@ -75,10 +79,12 @@ $(BIN)/io_conn: $(IO_CONN) $(COMMON)
 $(BIN)/store-check: $(OBJ)/md/check_main.o $(filter-out %/main.o,$(MD)) $(COMMON)
 $(BIN)/viewstats: $(VIEWSTATS) $(COMMON)
 $(BIN)/oplogdump: $(OPLOGDUMP) $(COMMON)
+$(BIN)/millrace-convert: $(CONVERT) $(filter-out %/main.o,$(OPLOGDUMP)) $(COMMON)
 $(BIN)/millrace-conf: $(OBJ)/tools/millrace_conf.o $(COMMON)
 $(BIN)/millrace-bench: $(BENCH) $(COMMON)
-$(BIN)/millrace-epoll-floor: $(OBJ)/tools/bench/epoll_floor.o $(COMMON)
-$(TESTS)/millrace_unit: $(UNIT) $(UNIT_LIBRARY)
+$(BIN)/millrace-epoll-floor: $(EPOLL_FLOOR)
+# The library first: of a function that both have, its own copy counts.
+$(TESTS)/millrace_unit: $(UNIT_LIBRARY) $(UNIT)
 $(STRESS): $(TESTS)/%: $(OBJ)/tests/stress/%.o $(COMMON)
 $(filter %_replay_stress,$(STRESS)): $(TESTS)/%_replay_stress: $(OBJ)/tests/fuzz/%_fuzz.o $(DAEMON_LIBRARY)
 $(FUZZERS): $(TESTS)/%: $(OBJ)/tests/fuzz/%.o $(DAEMON_LIBRARY)
@@ -99,6 +105,27 @@ $(DISK_SHIM_OBJECTS): CXXFLAGS += -fPIC -fvisibility=hidden -fno-exceptions
 $(DISK_SHIM): $(DISK_SHIM_OBJECTS)
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -shared -Wl,--as-needed -o $@ $^
+
+COMMAND_LINES := $(call objects,common/command_line.cc tools/millrace_conf.cc tools/viewstats/main.cc tools/bench/options.cc tools/bench/epoll_floor_arguments.cc)
+$(COMMAND_LINES): OPTIMISE := $(QUICK)
+$(OBJ)/tests/%.o: OPTIMISE := -O2 -g1 -fno-omit-frame-pointer
+$(OBJ)/tests/unit/%.o $(OBJ)/quick/%: OPTIMISE := $(QUICK)
+$(OBJ)/tests/unit/%_threads_test.o: OPTIMISE := -O2 -g1 -fno-omit-frame-pointer
+
+# common/outside.h compiled beforehand, once for each set of flags.
+PREPARED := $(if $(SAN)$(findstring clang,$(CXX)),,yes)
+ifneq ($(PREPARED),)
+WITH_QUICK := $(COMMAND_LINES) $(filter-out %_threads_test.o,$(filter $(OBJ)/tests/unit/%,$(UNIT)))
+WITH_USUAL := $(filter-out $(COMMAND_LINES),$(COMMON) $(MD) $(OBJ)/md/check_main.o $(IO_CONN) $(MD_LOG) $(VIEWSTATS) $(OPLOGDUMP) $(CONVERT) $(BENCH) $(EPOLL_FLOOR))
+$(WITH_QUICK): $(OBJ)/quick/outside.h.gch
+$(WITH_QUICK): private CPPFLAGS += -include $(OBJ)/quick/outside.h
+$(WITH_USUAL): $(OBJ)/usual/outside.h.gch
+$(WITH_USUAL): private CPPFLAGS += -include $(OBJ)/usual/outside.h
+endif
+$(OBJ)/%/outside.h.gch: common/outside.h
+	@mkdir -p $(@D)
+	@echo '#include "common/outside.h"' > $(basename $@)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -x c++-header -o $@ $(basename $@)
 
 $(OBJ)/%.o: %.cc
 	@mkdir -p $(@D)
@@ -142,7 +169,7 @@ endif
 AMNESIA := --and "the same with an md that forgets everything 50 times a second:" env MILLRACE_AMNESIA_MS=20 \
     tests/run.py --build "$(BUILD)" process/b_commands process/b_transactions_test/Transactions process/c_random process/d_protocol process/e_clients_test/Contention process/b_clients_test/AsRedisAnswers process/b_diagnostics
 MUTANTS := --beside "bugs put in on purpose, each of which has to be seen:" \
-    tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT) $(UNIT_LIBRARY)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
+    tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT_LIBRARY) $(UNIT)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
 test: deps-test
 	@$(MAKE) --no-print-directory $(JOBS) tests
 	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/all.py tests/run.py --build "$(BUILD)" $(or $(PATTERN),'process/[a-m]*' --beside env MILLRACE_TEST_PORTS=26000-32000 tests/run.py --build "$(BUILD)" style/ unit/ stress/ 'process/[n-z]*') $(if $(PATTERN),,$(AMNESIA) $(if $(SAN),,$(MUTANTS)))
@@ -164,7 +191,7 @@ install: all
 	    "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(EXAMPLEDIR)" \
 	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
 	install tools/millrace $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-bench "$(DESTDIR)$(BINDIR)"
-	install $(BIN)/md $(BIN)/md_log $(BIN)/io_conn $(BIN)/store-check $(BIN)/millrace-conf "$(DESTDIR)$(LIBEXECDIR)"
+	install $(BIN)/md $(BIN)/md_log $(BIN)/io_conn $(BIN)/store-check $(BIN)/millrace-conf $(BIN)/millrace-convert "$(DESTDIR)$(LIBEXECDIR)"
 	install -m 644 tools/supervisor/*.py "$(DESTDIR)$(LIBDIR)/supervisor"
 	install -m 644 tools/man/*.1 "$(DESTDIR)$(MANDIR)/man1"
 	install -m 644 tools/man/*.8 "$(DESTDIR)$(MANDIR)/man8"

@@ -100,23 +100,10 @@ uint64_t ProcessCounters::value(std::string_view name) const {
 }
 
 std::vector<ProcessCounters> read_counters(const std::string& dir, std::vector<std::string>& problems, StateOf state_of) {
-    const auto path_of = [&dir](std::string_view role, unsigned index) { return paths::counters(dir, role, index); };
-    std::vector<std::string> faults;
-    std::vector<ProcessCounters> processes = read_while_places_stand(path_of, [&] {
-        std::vector<ProcessCounters> found;
-        faults.clear();
-        for_each_place([&](std::string_view role, unsigned index) {
-            const std::string path = path_of(role, index);
-            if (!Segment::is_there(path)) return;
-            try {
-                found.push_back(read_segment(path, state_of));
-            } catch (const std::exception& failure) {
-                faults.push_back(failure.what());
-            }
-        });
-        return found;
-    });
-    problems.insert(problems.end(), faults.begin(), faults.end());
+    std::vector<ProcessCounters> processes =
+        read_all_places([&](std::string_view role, unsigned index) { return paths::counters(dir, role, index); },
+                        [&](const std::string& path) { return read_segment(path, state_of); },
+                        [&](const std::string& fault) { problems.push_back(fault); });
     std::sort(processes.begin(), processes.end(), [](const ProcessCounters& a, const ProcessCounters& b) {
         return std::tuple(!a.role.starts_with("md"), a.role, a.index) < std::tuple(!b.role.starts_with("md"), b.role, b.index);
     });

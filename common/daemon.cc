@@ -5,15 +5,14 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <exception>
 #include <string_view>
 #include <utility>
 
 #include "common/check.h"
+#include "common/command_line.h"
 #include "common/log.h"
-#include "common/version.h"
 #include "common/wakeup.h"
 
 namespace millrace {
@@ -24,39 +23,6 @@ volatile std::sig_atomic_t Daemon::roll_call_requested = 0;
 volatile std::sig_atomic_t Daemon::signal_fifo = -1;
 
 namespace {
-
-uint64_t parse_instance(const std::string& text) {
-    size_t used = 0;
-    const uint64_t instance = std::stoull(text, &used, 16);
-    if (used != text.size() || instance == 0) throw CLI::ValidationError("--instance", "16 hex digits, not zero");
-    return instance;
-}
-
-/// Fills `arguments`; returns the exit status to end with, or -1 to go on.
-int read_command_line(int argc, char** argv, const char* role, DaemonArguments& arguments) {
-    CLI::App app{fmt::format("{} of millrace; started by `millrace start`, not by hand.", role)};
-    std::string instance;
-    app.set_version_flag("--version", fmt::format("millrace {}", kVersion));
-    app.add_option("--dir", arguments.dir, "Instance folder")->required();
-    app.add_option("--config", arguments.config, "File with all options (millrace-conf --effective)")->required();
-    app.add_option("--instance", instance, "Id of the instance, 16 hex digits")->required();
-    app.add_option("--index", arguments.index, "Which of its role");
-    app.add_option("--generation", arguments.generation, "Number of this process in its instance, > 0")->required();
-    app.add_option("--restarts", arguments.restarts, "How often this role and index was restarted");
-    app.add_flag("--repair", arguments.repair, "Cut off what is damaged at the end of the data files (md)");
-    app.add_option("--ready-fd", arguments.ready_fd, "Descriptor for the word 'ready'");
-    app.add_option("--listen-fd", arguments.listen_fds, "Inherited listening socket");
-    try {
-        app.parse(argc, argv);
-        arguments.instance = parse_instance(instance);
-    } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
-    } catch (const std::exception&) {
-        fmt::print(stderr, "{}: --instance takes 16 hex digits\n", role);
-        return 2;
-    }
-    return -1;
-}
 
 /// md_log has no place among the heartbeats: on a slow disk it may stand still for long, and nobody is to end it for that.
 bool has_heartbeat(std::string_view role) { return role == "md" || role == "io_conn"; }

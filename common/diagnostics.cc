@@ -79,20 +79,10 @@ std::optional<SlowCommand> read_slot(const SlowSlot& slot) {
 
 template <class Visit>
 void for_each_segment(const std::string& dir, uint64_t instance, const Visit& visit) {
-    const auto path_of = [&dir](std::string_view role, unsigned index) { return paths::diagnostics(dir, role, index); };
-    const std::vector<Segment> segments = read_while_places_stand(path_of, [&] {
-        std::vector<Segment> found;
-        for_each_place([&](std::string_view role, unsigned index) {
-            const std::string path = path_of(role, index);
-            if (!Segment::is_there(path)) return;
-            try {
-                found.push_back(Segment::attach({path, kDiagnosticsLayout, instance}, Access::read_only));
-            } catch (const Error& failure) {
-                log::verbose("the notes of a process are left out: {}", failure.what());
-            }
-        });
-        return found;
-    });
+    const std::vector<Segment> segments =
+        read_all_places([&](std::string_view role, unsigned index) { return paths::diagnostics(dir, role, index); },
+                        [&](const std::string& path) { return Segment::attach({path, kDiagnosticsLayout, instance}, Access::read_only); },
+                        [](const std::string& fault) { log::verbose("the notes of a process are left out: {}", fault); });
     for (const Segment& segment : segments) visit(segment);
 }
 

@@ -32,6 +32,7 @@ enum class SaveOutcome : uint32_t { none = 0, good = 1, failed = 2 };
 
 struct LogWords {
     alignas(kCacheLineDistance) std::atomic<uint64_t> released;
+    std::atomic<uint64_t> released_number;  ///< number of the last record before it
     std::atomic<uint64_t> generation;
     std::atomic<uint32_t> pid;
     std::atomic<uint32_t> wants_oplog;  ///< 1: a snapshot needs it, whatever the options say

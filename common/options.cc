@@ -3,16 +3,15 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <bit>
 #include <cctype>
 #include <charconv>
 #include <fstream>
 #include <optional>
-#include <sstream>
 
 #include "common/check.h"
+#include "common/command_line.h"
 #include "common/text.h"
 
 namespace millrace {
@@ -218,10 +217,7 @@ void Options::read_assignment(const std::string& content) {
     if (find_option(name) == nullptr)
         throw Error(fmt::format("'{}' is no option; `millrace-conf --describe` lists them all", shown(name)));
     if (const auto text = unquoted(trimmed(std::string_view(content).substr(equals + 1)))) return set(name, *text);
-    CLI::ConfigBase reader;
-    reader.comment('\x01');  // comments are gone already, with regard to quotes
-    std::istringstream one_line(content);
-    for (const CLI::ConfigItem& item : reader.from_config(one_line)) set(name, CLI::detail::join(item.inputs, " "));
+    for (const std::string& value : values_of_line(content)) set(name, value);
 }
 
 void Options::set_from_argument(std::string_view assignment) {

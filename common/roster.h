@@ -20,6 +20,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
 
 #include "common/layout.h"
 #include "common/segment.h"
@@ -37,20 +42,33 @@ void for_each_place(Visit&& visit) {
     for (unsigned index = 0; index < kMaxIoConns; ++index) visit("io_conn", index);
 }
 
-/// What `read` gives of all places' segments at `path_of(role, index)`. An md that takes over moves the file of its predecessor to its own
-/// place: who reads one place after the other meanwhile may find that file twice or not at all, and reads again.
-template <class PathOf, class Read>
-auto read_while_places_stand(const PathOf& path_of, const Read& read) {
-    const auto inodes = [&path_of] {
-        std::array<uint64_t, kMdPlaces> inodes;
-        for (unsigned index = 0; index < kMdPlaces; ++index) inodes[index] = Segment::inode_at(path_of("md", index));
-        return inodes;
+/// What `read(path)` gives of each segment that there is at `path_of(role, index)`; `hear(sentence)` is told of those that it throws at. An md
+/// that takes over moves the file of its predecessor to its own place: who reads one place after the other meanwhile may find that file twice
+/// or not at all, and reads all of them again.
+template <class PathOf, class Read, class Hear>
+auto read_all_places(const PathOf& path_of, const Read& read, const Hear& hear) {
+    const auto files = [&path_of] {
+        std::array<FileStand, kMdPlaces> files;
+        for (unsigned index = 0; index < kMdPlaces; ++index) files[index] = Segment::file_at(path_of("md", index));
+        return files;
     };
     constexpr int kTries = 8;  // md change places 50 times a second at most
     for (int attempt = 1;; ++attempt) {
-        const auto before = inodes();
-        auto result = read();
-        if (attempt == kTries || inodes() == before) return result;
+        std::vector<std::invoke_result_t<const Read&, const std::string&>> found;
+        std::vector<std::string> faults;
+        const auto before = files();
+        for_each_place([&](std::string_view role, unsigned index) {
+            const std::string path = path_of(role, index);
+            if (!Segment::is_there(path)) return;
+            try {
+                found.push_back(read(path));
+            } catch (const std::exception& fault) {
+                faults.emplace_back(fault.what());
+            }
+        });
+        if (attempt < kTries && files() != before) continue;
+        for (const std::string& fault : faults) hear(fault);
+        return found;
     }
 }
 

@@ -146,11 +146,12 @@ Segment Segment::attach(const SegmentSpec& spec, Access access) {
     return segment;
 }
 
-bool Segment::is_current() const { return inode_ != 0 && inode_at(path_) == inode_; }
+bool Segment::is_current() const { return inode_ != 0 && file_at(path_).inode == inode_; }
 
-uint64_t Segment::inode_at(const std::string& path) {
+FileStand Segment::file_at(const std::string& path) {
     struct stat info;
-    return stat(name_to_open(path), &info) == 0 ? info.st_ino : 0;
+    if (stat(name_to_open(path), &info) != 0) return {};
+    return {info.st_ino, info.st_ctim.tv_sec, info.st_ctim.tv_nsec};
 }
 
 void Segment::prepare_to_grow() {

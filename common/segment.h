@@ -58,6 +58,14 @@ struct SegmentSpec {
 
 enum class Access { read_only, read_write };
 
+/// Which file is under a name, and when it was moved there last: that also tells one that was moved away and back.
+struct FileStand {
+    uint64_t inode = 0;  ///< 0: there is none
+    int64_t changed_s = 0, changed_ns = 0;
+
+    bool operator==(const FileStand&) const = default;
+};
+
 /// Closes a descriptor at its end. Movable.
 class Descriptor {
   public:
@@ -92,9 +100,9 @@ class Segment {
     /// Opens what grow() needs, which then opens nothing: for processes that may not. REQUIRES: published or attached for writing.
     void prepare_to_grow();
     /// Whether a file is there that attach() would look at.
-    static bool is_there(const std::string& path) { return inode_at(path) != 0; }
-    /// The file's inode; 0 = there is none.
-    static uint64_t inode_at(const std::string& path);
+    static bool is_there(const std::string& path) { return file_at(path).inode != 0; }
+    /// Which file is there, and since when.
+    static FileStand file_at(const std::string& path);
     /// Backs memory up to `bytes` from the start (S1). False when the file system is full or `bytes` > size.
     bool grow(uint64_t bytes);
     /// Bytes now backed; never more than the mapping, whatever the header says.

@@ -431,11 +431,13 @@ struct Root {
     uint64_t holes;                                          ///< the same
     uint64_t used_bytes;                                     ///< chunks and whole pages in use
     uint64_t garbage;                                        ///< reference of the first in the garbage list
-    uint64_t oplog_tail;                                     ///< bytes ever written to the oplog (oplog_ring.h), these six
+    uint64_t oplog_tail;                                     ///< bytes ever written to the oplog (oplog_ring.h), these eight
     uint64_t oplog_released;                                 ///< position before which nobody reads any more
     uint64_t oplog_on;                                       ///< 1: somebody follows
     uint64_t oplog_started;                                  ///< position at which it was switched on last
     uint64_t log_loaded;                                     ///< number of the last record that was loaded from the log on disk
+    uint64_t oplog_from_empty;                               ///< 1: there were no keys when it was switched on last
+    uint64_t loading;                                        ///< 1: data is loaded from disk, and what is here is not all of it
     uint64_t oplog_records;                                  ///< reference of the first record that the ring refers to
     std::array<DatabaseWords, kDatabases> databases;
     std::array<uint64_t, kClasses> partial;                  ///< first page of each class that has room

@@ -1,7 +1,12 @@
 // See text.h. Used by every program.
 #include "common/text.h"
 
+#include <cctype>
+#include <cerrno>
 #include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 namespace millrace {
@@ -59,6 +64,28 @@ bool parse_integer(std::string_view text, int64_t& value) {
     if (digits.front() == '0' && text.size() > 1) return false;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     return error == std::errc() && end == text.data() + text.size();
+}
+
+bool parse_float(std::string_view text, long double& number) {
+    constexpr size_t kFloatBytesMax = 5 * 1024;
+    if (text.empty() || text.size() >= kFloatBytesMax || std::isspace(static_cast<unsigned char>(text[0]))) return false;
+    const std::string terminated(text);
+    char* end;
+    errno = 0;
+    number = std::strtold(terminated.c_str(), &end);
+    const bool out_of_range = errno == ERANGE && (std::isinf(number) || std::fpclassify(number) == FP_ZERO);
+    return end == terminated.c_str() + terminated.size() && !out_of_range && !std::isnan(number);
+}
+
+std::string float_text(long double number) {
+    char digits[5 * 1024];
+    const int length = std::snprintf(digits, sizeof digits, "%.17Lf", number);
+    std::string text(digits, static_cast<size_t>(length));
+    if (text.find('.') != std::string::npos) {
+        text.erase(text.find_last_not_of('0') + 1);
+        if (text.back() == '.') text.pop_back();
+    }
+    return text == "-0" ? "0" : text;
 }
 
 // Iterative matching with one backtracking point (the last star), so the work stays bounded.

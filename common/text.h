@@ -1,4 +1,4 @@
-// Small text helpers shared by the programs: comparing without case, Redis's strict integers, glob patterns.
+// Small text helpers shared by the programs: comparing without case, Redis's numbers, glob patterns.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +24,11 @@ constexpr std::string_view until_nul(std::string_view word) { return word.substr
 /// The integer that `text` is, exactly as Redis demands it: no spaces, no plus sign, no leading zeros, no "-0".
 /// False when it is not one or does not fit 64 bits.
 bool parse_integer(std::string_view text, int64_t& value);
+
+/// The number that a text is, as Redis reads it: all that strtold() takes but spaces in front and what is no number.
+bool parse_float(std::string_view text, long double& number);
+/// As people write it: 17 digits behind the point, without the zeroes at the end.
+std::string float_text(long double number);
 
 /// Whether `text` matches a glob pattern with * ? [a-z] [^a] and backslash escapes, as Redis's KEYS and CONFIG GET do.
 /// The work is bounded by pattern length x text length.

@@ -126,6 +126,7 @@ void Server::answered_one(Connection& connection) {
 
 void Server::send_dirty() {
     dirty_now_.swap(dirty_);
+    if (!dirty_now_.empty()) counters_.record(IoCounter::send_batch, dirty_now_.size());
     for (Connection* connection : dirty_now_) {
         connection->in_dirty = false;
         if (connection->open()) send_output(*connection);

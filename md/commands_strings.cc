@@ -60,30 +60,6 @@ void add_to_number(Plan& plan, std::string_view key, int64_t amount) {
     plan.reply().integer(number);
 }
 
-/// The number that a text is, as Redis reads it: all that strtold() takes but spaces in front and what is no number.
-bool parse_float(std::string_view text, long double& number) {
-    constexpr size_t kFloatBytesMax = 5 * 1024;
-    if (text.empty() || text.size() >= kFloatBytesMax || std::isspace(static_cast<unsigned char>(text[0]))) return false;
-    const std::string terminated(text);
-    char* end;
-    errno = 0;
-    number = std::strtold(terminated.c_str(), &end);
-    const bool out_of_range = errno == ERANGE && (std::isinf(number) || std::fpclassify(number) == FP_ZERO);
-    return end == terminated.c_str() + terminated.size() && !out_of_range && !std::isnan(number);
-}
-
-/// As people write it: 17 digits behind the point, without the zeroes at the end.
-std::string float_text(long double number) {
-    char digits[5 * 1024];
-    const int length = std::snprintf(digits, sizeof digits, "%.17Lf", number);
-    std::string text(digits, static_cast<size_t>(length));
-    if (text.find('.') != std::string::npos) {
-        text.erase(text.find_last_not_of('0') + 1);
-        if (text.back() == '.') text.pop_back();
-    }
-    return text == "-0" ? "0" : text;
-}
-
 }  // namespace
 
 void handle_get(Plan& plan, Arguments arguments) { reply_value_or_null(plan, plan.read(arguments[0])); }

@@ -3,14 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
 namespace millrace::md {
-
-/// CRC-64 with the polynomial of D. Jones, reflected, as Redis uses it.
-uint64_t crc64(std::string_view bytes);
 
 /// A string value as DUMP gives it.
 std::string dump_string(std::string_view value);

@@ -7,14 +7,14 @@
 
 namespace millrace::md {
 
-LogLink::LogLink(const std::string& dir, uint64_t instance, uint64_t generation, uint64_t store_generation) : store_generation_(store_generation) {
+LogLink::LogLink(const std::string& dir, uint64_t instance, uint64_t generation, uint64_t store_generation, bool strict) : store_generation_(store_generation) {
     const SegmentSpec spec{paths::log_words(dir), kLogWordsLayout, instance, generation, kSegmentPayload + sizeof(LogWords)};
     if (access(spec.path.c_str(), F_OK) == 0) {
         segment_ = Segment::attach(spec, Access::read_write);
     } else {
         segment_ = Segment::create(spec);
-        segment_.payload<LogWords>()->durable_position.store(kAllDurable);
-        segment_.payload<LogWords>()->durable_number.store(kAllDurable);
+        segment_.payload<LogWords>()->durable_position.store(strict ? 0 : kAllDurable);
+        segment_.payload<LogWords>()->durable_number.store(strict ? 0 : kAllDurable);
         segment_.publish();
     }
     words_ = segment_.payload<LogWords>();

@@ -16,7 +16,8 @@ class LogLink {
   public:
     LogLink() = default;
     /// Makes the words if there are none. `store_generation`: of the store's segment. Throws Error.
-    LogLink(const std::string& dir, uint64_t instance, uint64_t generation, uint64_t store_generation);
+    /// `strict`: nothing is durable until md_log says so.
+    LogLink(const std::string& dir, uint64_t instance, uint64_t generation, uint64_t store_generation, bool strict);
 
     /// Once a turn: switches the oplog on or off, and takes back what md_log has read. True when there is more to take back.
     bool follow(Store& store);
@@ -29,6 +30,7 @@ class LogLink {
     /// Around parking: whether md is to be woken when md_log has read something.
     void want_room(bool wanted);
     bool wants_room() const { return wants_room_; }
+    LogWords& words() { return *words_; }
 
   private:
     /// md_log looks by itself often enough; it is woken when so much of the ring is full.

@@ -11,7 +11,9 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/disk/data_folder.h"
 #include "common/paths.h"
+#include "md/loader.h"
 
 namespace millrace::md {
 
@@ -66,7 +68,8 @@ Loop::Loop(Daemon& daemon, Lease& lease)
     use_options();
     control_ = lease.control_segment().payload<Control>();
     open_roster();
-    engine_.log = LogLink(daemon.dir(), arguments.instance, arguments.generation, store_segment_.generation());
+    engine_.log = LogLink(daemon.dir(), arguments.instance, arguments.generation, store_segment_.generation(),
+                          daemon.options().number(OptionId::appendonly) != 0 && daemon.options().number(OptionId::appendfsync) == 0);
     engine_.dir = daemon.dir();
     engine_.instance = arguments.instance;
     engine_.diagnostics = Diagnostics(paths::diagnostics(daemon.dir(), "md", arguments.index), arguments.instance, arguments.generation, *roster_);
@@ -118,7 +121,32 @@ std::string Loop::what_was_found() const {
     return fmt::format("{} key{} in {:.1f} MB of shared memory", keys, keys == 1 ? "" : "s", static_cast<double>(engine_.store.taken_bytes()) / (1 << 20));
 }
 
+/// A store that was made anew gets what the disk has. io_conn and md_log start meanwhile, and answer that the data is loaded.
+void Loop::load() {
+    if (store_segment_.found()) return;
+    uint64_t told_us = 0;
+    LogWords& words = engine_.log.words();
+    Loader loader(engine_.store, disk::data_folder(daemon_.dir()), daemon_.arguments().repair, [&](uint64_t bytes, uint64_t all) {
+        words.load_bytes.store(all, std::memory_order_relaxed);
+        words.load_bytes_done.store(bytes, std::memory_order_relaxed);
+        if (monotonic_us() - told_us < kTellEveryUs) return;
+        told_us = monotonic_us();
+        daemon_.beat();
+        daemon_.report_loading(fmt::format("{} % of {:.1f} GB", all == 0 ? 0 : bytes * 100 / all, static_cast<double>(all) / 1e9));
+        if (daemon_.stopping()) throw Error("stopped while the data was loaded");
+    });
+    if (!loader.has_data()) return;
+    words.load_began_s.store(static_cast<uint64_t>(std::time(nullptr)));
+    words.loading.store(1, std::memory_order_release);
+    daemon_.report_loading("beginning");
+    loader.run();
+    words.loading.store(0, std::memory_order_release);
+    log::notice("{}", loader.report());
+    daemon_.report_kept(loader.report());
+}
+
 void Loop::run(uint64_t limit_us) {
+    load();
     take_over();
     // In amnesia mode the supervisor keeps to what it was told first: roles that change 50 times a second are no news.
     if (limit_us == 0 || !daemon_.was_standby()) daemon_.report_ready();
@@ -140,6 +168,7 @@ void Loop::turn() {
     const bool releases = engine_.log.follow(engine_.store);
     const bool served = serve_channels();
     engine_.log.publish(engine_.store);
+    engine_.log.words().changes.store(engine_.counters.get(MdCounter::changes), std::memory_order_relaxed);
     const bool busy = keep_house();
     end_turn();
     if (!served && !busy && !releases) park();

@@ -51,10 +51,12 @@ class Loop {
     /// Eviction beyond what commands do themselves takes so much time a turn.
     static constexpr uint64_t kEvictUs = 200;
     static constexpr unsigned kTendMarksPages = 8;
+    static constexpr uint64_t kTellEveryUs = 250'000;
     /// An md that has served so long has not failed because of what it found.
     static constexpr uint64_t kServedWellUs = 10'000'000;
 
     void open_roster();
+    void load();
     void turn();
     void begin_turn();
     void use_options();

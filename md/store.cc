@@ -354,6 +354,7 @@ void Store::set_oplog_on(bool on) {
     set_.write(&root().oplog_on, on ? 1 : 0);
     set_.write(&root().oplog_released, tail);
     if (on) set_.write(&root().oplog_started, tail);
+    if (on) set_.write(&root().oplog_from_empty, std::ranges::all_of(root().databases, [](const st::DatabaseWords& words) { return words.keys == 0; }));
     commit();
 }
 
@@ -612,6 +613,14 @@ bool Store::give_back_some(unsigned limit) {
     const unsigned retired = allocator_.retire_free_pages(free_pages_kept_, limit);
     if (retired != 0 && !commit()) return false;
     return allocator_.give_back_holes(readers_) && (retired == limit || released == limit);
+}
+
+/// Nobody reads the store yet, so these words change as they like.
+void Store::end_loading(uint64_t number) {
+    memory_.store(memory_.offset_of(&root().number), std::max(root().number, number));
+    set_.write(&root().log_loaded, number);
+    set_.write(&root().loading, 0);
+    commit();
 }
 
 void Store::set_readers(Readers readers) {

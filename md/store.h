@@ -179,6 +179,9 @@ class Store {
     std::string key_of(uint64_t item) const { return items_.key_of(item); }
     Marks& marks() { return marks_; }
     const Marks& marks() const { return marks_; }
+    /// Around loading data from disk into a fresh store. Numbers of commits go on behind `number`, the last one that the files know.
+    void begin_loading() { memory_.store(memory_.offset_of(&root().loading), 1); }
+    void end_loading(uint64_t number);
     /// Whether recovery found something to finish.
     bool recovered() const { return recovered_; }
     Oplog& oplog() { return oplog_; }

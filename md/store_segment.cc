@@ -27,6 +27,11 @@ uint64_t random_seed() {
     return seed;
 }
 
+/// A store of which only a part has been loaded.
+struct NotLoaded : Error {
+    using Error::Error;
+};
+
 /// What md cannot begin with, as the rest of a sentence; empty if there is nothing. Only words that it would follow at once.
 std::string fault_of(const StoreMemory& memory, uint64_t oplog_bytes_min, uint64_t oplog_bytes_max) {
     const st::Root& root = memory.root();
@@ -50,6 +55,7 @@ void StoreSegment::attach_or_make(const SegmentSpec& spec, bool predecessor_hung
             segment_ = watched.mapped() && watched.is_current() ? std::move(watched) : Segment::attach(spec, Access::read_write);
             if (const std::string fault = fault_of(memory(), kOplogBytesMin, kOplogBytesWithLog); !fault.empty())
                 throw Error("the segment " + spec.path + " is damaged: " + fault);
+            if (memory().root().loading != 0) throw NotLoaded("md has ended while it loaded data from disk; it is loaded anew");
             Poison poison(memory().root());
             poison.take_over(predecessor_hung);
             if (poison.store_is_poison())
@@ -57,6 +63,9 @@ void StoreSegment::attach_or_make(const SegmentSpec& spec, bool predecessor_hung
                             " times while it executed no request");
             found_ = true;
             return;
+        } catch (const NotLoaded& error) {
+            log::warning("{}", error.what());
+            if (unlink(spec.path.c_str()) != 0) throw Error("cannot remove " + spec.path + ": " + errno_text(errno));
         } catch (const Error& error) {
             const std::string aside = spec.path + ".refused";
             log::warning("the data in shared memory cannot be used: {}; it is put aside as {}, and the store is empty now",

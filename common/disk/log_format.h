@@ -14,7 +14,7 @@
 //       behind its successor's `after` is needed by nobody, be it whole or not.
 //   L4  A batch is there as a whole or cut away, unless the machine or the writer dies: a write that fails takes back what it has written.
 //   L5  A frame at offset X that is not whole or does not check is DAMAGE if the file has a successor (but L3), or a mark behind X says that
-//       more than X bytes were durable; nothing that was durable may be cut. Else it is an unsynced TAIL, which a start cuts at X: a crash leaves such.
+//       more than X bytes were durable (and no more than there were before the mark); nothing that was durable may be cut. Else it is an unsynced TAIL, which a start cuts at X: a crash leaves such.
 //       Bytes that cannot be read are damage always.
 //   L6  Checksums of frames begin with that of the file's header. So neither frames of another file (in blocks of the disk that are used again)
 //       nor such as somebody has put into a value pass for frames of this file.

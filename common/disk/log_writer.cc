@@ -200,6 +200,13 @@ bool LogWriter::write() {
     return true;
 }
 
+bool LogWriter::write_mark() {
+    if (!buffer_.empty() || !ready_to_write()) return false;
+    const std::string mark = mark_frame(written_number());
+    iovec parts[] = {part_of(mark)};
+    return write_batch(parts, 1, written_number());
+}
+
 bool LogWriter::add_large(uint64_t number, std::span<const std::string_view> pieces) {
     CHECK(number > added_number_);
     if (!write() || !ready_to_write()) return false;

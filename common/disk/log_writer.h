@@ -44,6 +44,9 @@ class LogWriter {
     bool add_large(uint64_t number, std::span<const std::string_view> pieces);
     /// Writes what is buffered. False: the file ends with the last whole batch as before, the buffer is kept, and it may be tried again later (L4).
     bool write();
+    /// Writes how far the file is durable, for when nothing else is written that would say so: what is damaged of it later is known to be. False: as write().
+    /// REQUIRES: buffered_bytes() == 0.
+    bool write_mark();
     /// Makes durable what was written. False: nobody knows what of it is on the disk, and asking again would not tell. The writer is broken().
     bool sync();
 

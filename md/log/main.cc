@@ -1,18 +1,7 @@
-// md_log: the daemon that writes the data to disk. So far it only takes its place in the group: it is started, woken and ended like the others.
-#include "common/daemon.h"
-#include "common/paths.h"
-#include "common/wakeup.h"
+// md_log: the helper of md that brings the data to disk. Order of start-up: command line and configuration (common/daemon.h), the segments that md
+// has made, the end of md's loading, the log's last file, ready. Started by the supervisor only.
+#include "md/log/keeper.h"
 
 int main(int argc, char** argv) {
-    return millrace::run_daemon(argc, argv, "md_log", [](millrace::Daemon& daemon) {
-        const std::string path = millrace::paths::md_log_fifo(daemon.dir());
-        millrace::Fifo fifo(path);
-        fifo.prepare_to_wait(path);
-        daemon.wake_on_signal(fifo.descriptor());
-        daemon.report_ready();
-        while (!daemon.stopping() && !daemon.retiring()) {
-            daemon.answer_roll_call();
-            fifo.wait(-1);
-        }
-    });
+    return millrace::run_daemon(argc, argv, "md_log", [](millrace::Daemon& daemon) { millrace::md_log::Keeper(daemon).run(); });
 }

@@ -14,6 +14,7 @@ from wire import encode
 
 MEGABYTE = 1_000_000
 BURST_CLIENTS, BURST_KEY_BYTES = 700, 15_000
+UNSENT_MAX = 256            # kUnsentMax in io_conn/server.h
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -92,7 +93,6 @@ class Memory(FreshInstanceCase):
         self.assertIn(b"+OK\r\n", answers)
         self.assertTrue(all(answer.startswith((b"+OK", b"-OOM", b"-ERR")) for answer in answers), answers)
 
-
     @unittest.skipIf("/san-" in str(PROGRAMS), "a sanitizer's malloc gives nothing back")
     def test_memory_of_a_burst_goes_back_to_the_system_while_its_clients_stay(self):
         instance = self.start(io=1)
@@ -114,6 +114,53 @@ class Memory(FreshInstanceCase):
             client.sendall(request)
             self.assertEqual(client.recv(100), b"$-1\r\n")
             client.close()
+
+
+@needs_millrace
+class Crowd(FreshInstanceCase):
+    """When many clients' replies are there at once, the first ones are sent before the last ones are made."""
+
+    def setUp(self):
+        self.instance = self.start(io=1, md_hang_timeout=0)
+        self.io_conn, self.md = self.instance.pids("io_conn")[0], self.instance.pids("md")[0]
+        self.clients = [self.connect(self.instance, timeout=20) for _ in range(BURST_CLIENTS)]
+        wait_for(lambda: self.counter("connected_clients") == BURST_CLIENTS, 20, "all to be there")
+
+    def counter(self, name, role="io_conn"):
+        return self.instance.counters(role, name)[0]
+
+    def largest(self, name):
+        return next(row["histograms"][name]["max"] for row in self.instance.stats() if row["role"] == "io_conn")
+
+    def ask_all(self, *words):
+        for client in self.clients:
+            client.send(encode(*words))
+
+    def test_of_clients_that_read(self):
+        for _ in range(2):      # the first time libevent finds out how many events there can be at once
+            os.kill(self.io_conn, signal.SIGSTOP)
+            try:
+                self.ask_all("GET", "miss")
+            finally:
+                os.kill(self.io_conn, signal.SIGCONT)
+            self.assertEqual({client.reply() for client in self.clients}, {b"$-1\r\n"})
+        self.assertEqual(self.largest("send_batch"), UNSENT_MAX)
+
+    def test_of_clients_that_wait_for_md(self):
+        served = self.counter("requests", "md")
+        os.kill(self.md, signal.SIGSTOP)
+        try:
+            self.ask_all("INCR", "n")
+            wait_for(lambda: self.counter("requests_sent") == BURST_CLIENTS, 20, "all to be handed to md")
+            os.kill(self.io_conn, signal.SIGSTOP)
+            os.kill(self.md, signal.SIGCONT)
+            wait_for(lambda: self.counter("requests", "md") == served + BURST_CLIENTS, 20, "md to have executed all")
+        finally:
+            os.kill(self.md, signal.SIGCONT)
+            os.kill(self.io_conn, signal.SIGCONT)
+        self.assertEqual(sorted(int(client.reply()[1:]) for client in self.clients), list(range(1, BURST_CLIENTS + 1)))
+        self.assertGreater(self.largest("reply_batch"), 2 * UNSENT_MAX)
+        self.assertEqual(self.largest("send_batch"), UNSENT_MAX)
 
 
 @needs_millrace

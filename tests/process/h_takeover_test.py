@@ -51,7 +51,7 @@ class Storm:
 def md_pids(instance):
     """The md that serves and its standby, once both are there."""
     found = {process["role"]: process["pid"] for process in instance.status()["processes"]
-             if process["role"].startswith("md") and process["state"] == "up"}
+             if process["role"] in ("md", "md_standby") and process["state"] == "up"}
     return (found["md"], found["md_standby"]) if len(found) == 2 else None
 
 

@@ -1,4 +1,5 @@
 // DUMP's form of a value: what it is byte for byte, that it comes back, and that bytes from anywhere do no harm.
+#include "common/redis_format.h"
 #include "md/dump_format.h"
 
 #include <random>
@@ -13,7 +14,7 @@ namespace {
 constexpr uint64_t kBytesMax = 1 << 20;
 
 std::string with_checksum(std::string bytes) {
-    const uint64_t checksum = md::crc64(bytes);
+    const uint64_t checksum = redis::crc64(bytes);
     return bytes.append(reinterpret_cast<const char*>(&checksum), sizeof checksum);
 }
 
@@ -22,7 +23,7 @@ std::string around(std::string_view bytes) { return with_checksum(std::string(1,
 
 }  // namespace
 
-TEST_CASE("dump: the checksum is that of its definition") { CHECK(md::crc64("123456789") == 0xe9c6d914c4b8d9caull); }
+TEST_CASE("dump: the checksum is that of its definition") { CHECK(redis::crc64("123456789") == 0xe9c6d914c4b8d9caull); }
 
 TEST_CASE("dump: lengths, integers and texts as Redis writes them") {
     CHECK(md::dump_string("") == around(std::string_view("\0", 1)));

@@ -413,7 +413,7 @@ TEST_CASE("store: a walk misses no key that is there all the time, while the ind
     for (unsigned i = 0; i < 2000; ++i) REQUIRE(store.set(numbered(i), "v"));
     unsigned next = 2000;
     std::vector<std::string> visited = walk(store, 10, [&] {
-        for (unsigned i = 0; i < 100; ++i, ++next) REQUIRE(store.set(numbered(next), "v"));
+        for (unsigned i = 0; i < 67; ++i, ++next) REQUIRE(store.set(numbered(next), "v"));
         if (next % 1000 == 0) store.erase(numbered(next - 500));
     });
     std::ranges::sort(visited);

@@ -13,7 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -22,6 +21,10 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "tools/bench/epoll_floor_arguments.h"
+
+using millrace::bench::FloorArguments;
+
 namespace {
 
 constexpr size_t kReadBytes = 128 << 10;       // one read() at most, and the largest request
@@ -29,7 +32,6 @@ constexpr size_t kReplyRoomBytes = 256 << 10;  // replies are written out when s
 constexpr int kEventsMax = 512;                // per epoll_wait
 constexpr int kBacklog = 4096;                 // connections waiting for accept()
 constexpr rlim_t kFilesWanted = 200'000;       // open files, if the system lets us
-constexpr size_t kBulkMax = 64 << 10;          // bytes of a GET's reply
 
 struct Client {
     int fd = -1;
@@ -195,44 +197,18 @@ void raise_file_limit() {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// "ok" or "bulk:N". False: neither.
-bool choose_reply(const std::string& text, Replies& replies) {
-    size_t size = 0;
-    if (text == "ok") {
-        replies.get = replies.other;
-        return true;
-    }
-    if (!text.starts_with("bulk:") || !CLI::detail::lexical_cast(text.substr(5), size) || size > kBulkMax)
-        return false;
-    replies.get = fmt::format("${}\r\n{}\r\n", size, std::string(size, 'x'));
-    return true;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"The least a server can do: counts RESP requests and answers them, keeps nothing.",
-                 "millrace-epoll-floor"};
-    uint16_t port = 6390;
-    std::string reply = "bulk:64";
-    app.add_option("-p,--port", port, "port on 127.0.0.1")->capture_default_str();
-    app.add_option("--reply", reply, "to a GET: ok, or bulk:N for a value of N bytes")->capture_default_str();
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& bad) {
-        return app.exit(bad) ? 2 : 0;
-    }
+    FloorArguments arguments;
+    if (const int status = read_floor_arguments(argc, argv, arguments); status >= 0) return status;
     Replies replies;
-    if (!choose_reply(reply, replies)) {
-        fmt::print(stderr, "millrace-epoll-floor: --reply '{}': use ok, or bulk:N with N up to {}\n", reply,
-                   kBulkMax);
-        return 2;
-    }
+    replies.get = arguments.bulk ? fmt::format("${}\r\n{}\r\n", *arguments.bulk, std::string(*arguments.bulk, 'x')) : replies.other;
     raise_file_limit();
-    const auto server = std::make_unique<FloorServer>(port, replies);
+    const auto server = std::make_unique<FloorServer>(arguments.port, replies);
     if (!server->is_listening()) {
         fmt::print(stderr, "millrace-epoll-floor: cannot listen on 127.0.0.1:{}: {}; choose another --port\n",
-                   port, std::strerror(errno));
+                   arguments.port, std::strerror(errno));
         return 1;
     }
     fmt::print("ready\n");

@@ -7,6 +7,7 @@ Reading order, from what the user types to what a daemon sees:
     start.py      start: what is prepared before the first daemon (lock, options, shared memory folder, sockets)
     detach.py     start --daemon: leaving the terminal while the caller waits for the verdict
     check.py      check: what start would trip over, without starting anything
+    migrate.py    import, export, backup, restore: what concerns the instance; millrace-convert does the work
     supervise.py  the life of the supervisor: signals, the control socket, start and stop of the group
     group.py      the group as a whole: order of start and stop, restart, scale, FIFOs
     slot.py       one place in the group (md 0, io_conn 3): keeps a process alive there

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed (one sentence `millrace: ...`), 2 bad usage.
 
 import argparse
 import os
+import re
 import signal
 import sys
 import traceback
@@ -17,7 +18,8 @@ from .limits import IO_CONN_MAX
 
 # How a name leads to its function; imported late, because `status` should not pay for the event loop of `start`.
 _COMMANDS = {"start": ("start", "run"), "stop": ("commands", "stop"), "restart": ("commands", "restart"),
-             "status": ("commands", "status"), "scale": ("commands", "scale"), "check": ("check", "run")}
+             "status": ("commands", "status"), "scale": ("commands", "scale"), "check": ("check", "run"),
+             "import": ("migrate", "run_import"), "export": ("migrate", "export"), "backup": ("migrate", "backup"), "restore": ("migrate", "restore")}
 
 
 def main(words, script_dir):
@@ -76,6 +78,20 @@ def _count(word):
     return number
 
 
+def _record(word):
+    """The N of --to-number."""
+    if not (word.isascii() and word.isdigit() and int(word) < 1 << 63):
+        raise argparse.ArgumentTypeError(f"'{word}' is not the number of a record")
+    return int(word)
+
+
+def _moment(word):
+    """The time of --to-time; whether there is such a day is millrace-convert's business."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z?", word, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{word}' is not a time like 2026-11-26T14:00:00 (local) or 2026-11-26T14:00:00.123Z (UTC)")
+    return word
+
+
 def _pair(word):
     """The KEY=VALUE of --set; which keys and values exist is millrace-conf's business."""
     if not word.partition("=")[1] or not word.partition("=")[0].strip():
@@ -116,7 +132,23 @@ def _parser():
     add("scale", "change the number of io_conn processes").add_argument(
         "count", type=_count, metavar="N", help=f"1 to {IO_CONN_MAX}")
     _add_settings(add("check", "examine configuration and folders; start nothing"))
+    _add_copies(add)
     return parser
+
+
+def _add_copies(add):
+    """import, export, backup and restore."""
+    imported = add("import", "take over the strings of an RDB or AOF of Redis's; the instance is stopped")
+    imported.add_argument("source", metavar="FILE", help="an RDB, an AOF, or the folder appendonlydir of Redis 7")
+    add("export", "write an RDB that Redis loads").add_argument("file", metavar="FILE", help="the RDB to be written")
+    add("backup", "copy the data, also of an instance that runs").add_argument("dest", metavar="DEST", help="the folder to be made")
+    restored = add("restore", "bring a backup back; the instance is stopped")
+    restored.add_argument("source", metavar="SOURCE", help="what backup has made, or another copy of a data folder")
+    until = restored.add_mutually_exclusive_group()
+    until.add_argument("--to-number", metavar="N", type=_record, help="as of record N (oplogdump shows them)")
+    until.add_argument("--to-time", metavar="TIME", type=_moment, help="as of a time: YYYY-MM-DDTHH:MM:SS[.mmm], with Z in UTC")
+    for command in (imported, restored):
+        command.add_argument("--replace", action="store_true", help="move data that is there to DIR/data/replaced-<time>")
 
 
 def _add_settings(command):

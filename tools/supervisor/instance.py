@@ -1,7 +1,9 @@
 """The instance folder: every file name that the supervisor uses is spelled here, and who owns which file.
 
 DIR/data/instance     `id = <16 hex digits>`, made at the first start
-DIR/data/             the log and snapshots, which md_log writes and md reads; nothing here ever touches them
+DIR/data/             the log and snapshots, which md_log writes and md reads; here only migrate.py touches them, while nothing runs
+DIR/data/replaced-<time>/  what was there before an import or a restore
+DIR/data/incoming-<pid>/   what an import or a restore is making
 DIR/log/              supervisor.log, <role>-<index>.log
 DIR/run/lock          flock held as long as a supervisor lives: that, and nothing else, means "running"
 DIR/run/shm           symlink to <shm-dir>/millrace-<id>-<device>-<inode of DIR>, so that a copied DIR gets its own

@@ -28,7 +28,7 @@ from .procfs import name_of, privileged_ports_end
 DEFAULT_ACCOUNT = os.environ.get("MILLRACE_DEFAULT_USER", "millrace")     # tests, which root may run, stay root with "root"
 
 # What belongs to the group in its folders. A folder with anything else in it belongs to somebody else, and so do the others' files.
-_OURS = {".": re.compile(r"(millrace\.conf(\.new)?|data|log|run|.+\.sock)\Z"), "data": re.compile(r"(instance(\.new)?|(log|snapshot)-\d{20}(\.partial)?)\Z"),
+_OURS = {".": re.compile(r"(millrace\.conf(\.new)?|data|log|run|.+\.sock)\Z"), "data": re.compile(r"(instance(\.new)?|(log|snapshot)-\d{20}(\.partial)?|replaced-[\dT-]+|incoming-\d+)\Z"),
          "log": re.compile(r".+\.log([.-].*)?\Z"), "run": OURS_IN_RUN}
 
 

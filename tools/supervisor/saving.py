@@ -98,8 +98,10 @@ class LastSave:
                 self._tell()
         if not await process.gone_within(STOP_S):
             process.send(signal.SIGKILL)
-            if not await process.gone_within(KILL_S):
-                return "md_log does not end even after SIGKILL"
+            await process.gone_within(KILL_S)
+            return f"md_log had not done it within {STOP_S:g} s"
+        if self._killed:
+            return "md_log was killed"
         return None if process.exited.result() == "exit:0" else f"md_log: {process.reason()}"
 
 

@@ -1,0 +1,50 @@
+// See log_chain.h. Runs in md_log.
+#include "md/log/log_chain.h"
+
+#include <algorithm>
+
+#include "common/disk/log_reader.h"
+#include "common/disk/snapshot_reader.h"
+
+namespace millrace::md_log {
+
+LogEnd end_of_log(const std::string& folder) {
+    LogEnd end;
+    const auto files = disk::numbered_logs(folder);
+    if (files.empty()) return end;
+    end.number = files.back().number;
+    disk::LogReader reader(folder, files.back().number);
+    auto outcome = reader.next();
+    while (outcome == disk::LogReader::Outcome::record || outcome == disk::LogReader::Outcome::gap) {
+        end.number = std::max(end.number, reader.number());
+        outcome = reader.next();
+    }
+    if (outcome != disk::LogReader::Outcome::end && outcome != disk::LogReader::Outcome::tail) {
+        end.fault = reader.sentence();
+        return end;
+    }
+    end.usable = reader.position().path == files.back().path;
+    end.path = reader.position().path;
+    end.bytes = reader.position().offset;
+    end.number = reader.number_in_file();
+    return end;
+}
+
+bool chain_is_whole(const std::string& folder) {
+    uint64_t start = 0;
+    for (const std::string& path : disk::snapshot_files(folder)) {
+        disk::SnapshotReader snapshot(path);
+        if (!snapshot.open()) continue;
+        start = snapshot.start();
+        break;
+    }
+    const auto files = disk::log_files(folder);
+    // The first that is needed: the last that begins at the start or before.
+    auto needed = std::find_if(files.rbegin(), files.rend(), [start](const disk::LogFileInfo& file) { return file.after <= start; });
+    if (needed == files.rend()) return false;
+    for (auto file = needed.base(); file != files.end(); ++file)
+        if (!file->fault.empty() || (file->header.flags & 1) == 0) return false;
+    return true;
+}
+
+}  // namespace millrace::md_log

@@ -1,0 +1,244 @@
+"""What is on disk comes back: after a stop, after everything was killed and shared memory is gone, after damage; and what a sick disk does."""
+
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+import unittest
+
+from harness import FreshInstanceCase, Instance, needs_millrace, wait_for
+from leftovers import end_processes_of, remove_shared_memory
+from wire import decode
+
+SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
+DATABASES = 3
+
+
+def data_files(instance, kind):
+    return sorted(path for path in (instance.folder / "data").glob(kind + "-*") if not path.name.endswith(("partial", "damaged")))
+
+
+def lose_memory(instance):
+    """Everything dies at once, and shared memory with it: only the disk is left."""
+    folder = instance.shm_folder()
+    end_processes_of(instance.folder)
+    remove_shared_memory(folder)
+
+
+def digest(wire):
+    return decode(wire.command("DEBUG", "DIGEST"))
+
+
+class Writer(threading.Thread):
+    """Changes random keys in all ways that an effect can tell, until told to end."""
+
+    def __init__(self, instance, seed, large=False):
+        super().__init__(daemon=True)
+        self.random = random.Random(seed)
+        self.wire = instance.wire(timeout=60)
+        self.large = large
+        self.ended = False
+        self.commands = 0
+        self.failure = None
+
+    def run(self):
+        try:
+            while not self.ended:
+                command = self.any_command()
+                reply = self.wire.command(*command)
+                self.commands += 1
+                if reply[:1] == b"-" and b"ERR" not in reply[:5]:
+                    raise AssertionError("%r: %r" % (command[:2], reply[:200]))
+        except Exception as failure:
+            self.failure = failure
+
+    def any_command(self):
+        pick = self.random
+        key, other = ("key:%d" % pick.randrange(400) for _ in range(2))
+        size = pick.choice((3, 30, 300, 3000)) if pick.random() < 0.98 or not self.large else pick.randrange(40_000, 400_000)
+        value = pick.choice("abcdef") * size
+        return pick.choice((
+            ("SET", key, value), ("SET", key, value), ("SET", key, value, "PX", 3_600_000 + pick.randrange(1000)), ("APPEND", key, value[:50]), ("SETRANGE", key, pick.randrange(200), value[:40]),
+            ("SETBIT", key, pick.randrange(5000), 1), ("DEL", key), ("DEL", key, other), ("MSET", key, value, other, value[:7]), ("INCR", "counter:%d" % pick.randrange(9)),
+            ("RENAME", key, other), ("COPY", key, other, "REPLACE"), ("EXPIRE", key, 5000), ("PERSIST", key), ("SELECT", pick.randrange(DATABASES)),
+            ("FLUSHDB",) if pick.random() < 0.02 else ("GETSET", key, value), ("PFADD", "sketch", value[:9])))
+
+    def end(self):
+        self.ended = True
+        self.join(60)
+        if self.failure:
+            raise self.failure
+
+
+@needs_millrace
+class Kept(FreshInstanceCase):
+    def durable(self, **settings):
+        return self.start(io=1, **{"enable_debug_command": "yes", "proto_max_bulk_len": "512mb", **settings})
+
+    def again(self, instance):
+        instance.start()
+        return self.connect(instance)
+
+    def test_a_stop_saves_and_a_start_loads(self):
+        instance = self.durable()
+        wire = self.connect(instance)
+        wire.command("SET", "key", "value")
+        wire.command("SET", "gone", "soon", "EX", 1000)
+        before = digest(wire)
+        self.assertEqual(instance.control("stop").returncode, 0)
+        self.assertEqual(len(data_files(instance, "snapshot")), 1)
+        wire = self.again(instance)
+        self.assertEqual(digest(wire), before)
+        self.assertEqual(wire.command("GET", "key"), b"$5\r\nvalue\r\n")
+
+    def test_without_rules_and_log_a_stop_saves_nothing(self):
+        instance = self.durable(save="")
+        self.connect(instance).command("SET", "key", "value")
+        self.assertEqual(instance.control("stop").returncode, 0)
+        self.assertEqual(data_files(instance, "snapshot") + data_files(instance, "log"), [])
+        self.assertEqual(self.again(instance).command("DBSIZE"), b":0\r\n")
+
+    def test_the_log_brings_everything_back_that_was_answered(self):
+        for compression in ("no", "lz4"):
+            with self.subTest(compression=compression):
+                instance = self.durable(appendonly="yes", appendfsync="always", log_compression=compression)
+                writers = [Writer(instance, SEED + number, large=True) for number in range(3)]
+                for writer in writers:
+                    writer.start()
+                time.sleep(1.5)
+                for writer in writers:
+                    writer.end()
+                before = digest(self.connect(instance))
+                lose_memory(instance)
+                wire = self.again(instance)
+                self.assertEqual(digest(wire), before, "SEED=%d" % SEED)
+                self.assertIn(" 0 of the snapshot", instance.log_tails(40))
+                wire.command("SET", "after", "that")
+                before = digest(wire)
+                lose_memory(instance)
+                self.assertEqual(digest(self.again(instance)), before)
+
+    def test_snapshots_under_a_storm_of_writes_and_kills(self):
+        for log in ("yes", "no"):
+            with self.subTest(appendonly=log):
+                instance = self.durable(appendonly=log, appendfsync="always", save="")
+                writers = [Writer(instance, SEED + 10 + number, large=True) for number in range(3)]
+                for writer in writers:
+                    writer.start()
+                wire = self.connect(instance)
+                for round_number in range(3):
+                    self.assertEqual(wire.command("SAVE")[:3], b"+OK", instance.log_tails())
+                    os.kill(instance.pids("md")[0], signal.SIGKILL)
+                    wait_for(lambda: len(instance.pids("md_standby")) == 1, 30, "a standby")
+                    if round_number == 1:
+                        os.kill(instance.pids("md_log")[0], signal.SIGKILL)
+                        wait_for(lambda: len(instance.pids("md_log")) == 1 and instance.status()["state"] == "running", 30, "md_log again")
+                for writer in writers:
+                    writer.end()
+                if log == "no":     # what came after the last snapshot is not promised
+                    self.assertEqual(wire.command("SAVE")[:3], b"+OK", instance.log_tails())
+                before = digest(wire)
+                self.assertLessEqual(len(data_files(instance, "snapshot")), 2)
+                checked = instance.control("check")
+                self.assertEqual(checked.returncode, 0, checked.stdout)
+                lose_memory(instance)
+                wire = self.again(instance)
+                self.assertEqual(digest(wire), before, "SEED=%d\n%s" % (SEED, instance.log_tails()))
+
+    def test_restart_keeps_the_log_going(self):
+        instance = self.durable(appendonly="yes")
+        wire = self.connect(instance)
+        wire.command("SET", "one", 1)
+        self.assertEqual(instance.control("restart").returncode, 0)
+        wire = self.connect(instance)
+        wire.command("SET", "two", 2)
+        before = digest(wire)
+        self.assertEqual(instance.control("stop").returncode, 0)
+        self.assertEqual(len(data_files(instance, "log")), 1)
+        self.assertEqual(digest(self.again(instance)), before)
+
+    def test_the_log_can_be_switched_on_and_off(self):
+        instance = self.durable(save="")
+        wire = self.connect(instance)
+        wire.command("SET", "before", 1)
+        self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "yes"), b"+OK\r\n")
+        wait_for(lambda: data_files(instance, "snapshot"), 20, "the snapshot with which the log begins")
+        wire.command("CONFIG", "SET", "appendfsync", "always")
+        time.sleep(0.3)
+        wire.command("SET", "after", 1)
+        before = digest(wire)
+        lose_memory(instance)
+        wire = self.again(instance)
+        self.assertEqual(digest(wire), before)
+
+    def test_old_files_go(self):
+        instance = self.durable(appendonly="yes")
+        wire = self.connect(instance)
+        for number in range(4):
+            wire.command("SET", "key", number)
+            self.assertEqual(wire.command("SAVE"), b"+OK\r\n")
+        self.assertEqual(len(data_files(instance, "snapshot")), 2)
+        self.assertLessEqual(len(data_files(instance, "log")), 3)
+
+
+@needs_millrace
+class Damage(FreshInstanceCase):
+    def stopped(self, **settings):
+        """An instance with a log of 200 keys, stopped."""
+        instance = self.start(io=1, appendonly="yes", **settings)
+        wire = self.connect(instance)
+        for number in range(200):
+            wire.command("SET", "key:%d" % number, "v" * 50)
+        self.assertEqual(instance.control("stop").returncode, 0)
+        return instance
+
+    def test_a_torn_tail_is_cut_with_a_message(self):
+        instance = self.stopped()
+        log = data_files(instance, "log")[-1]
+        with open(log, "ab") as file:
+            file.write(b"\x01torn")
+        instance.start()
+        self.assertEqual(self.connect(instance).command("DBSIZE"), b":200\r\n")
+        self.assertIn("cut off", instance.log_tails(40))
+
+    def test_damage_in_the_middle_stops_the_start_and_repair_goes_on(self):
+        instance = self.stopped()
+        log = data_files(instance, "log")[-1]
+        content = bytearray(log.read_bytes())
+        content[len(content) // 2] ^= 1
+        with open(log, "wb") as file:
+            file.write(content)
+        ended = instance.control("start", *instance.start_arguments())
+        self.assertEqual(ended.returncode, 1)
+        for word in (log.name, "offset", "--repair"):
+            self.assertIn(word, ended.stderr)
+        self.assertEqual(instance.control("check").returncode, 1)
+        ended = instance.control("start", "--repair", *instance.start_arguments())
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        keys = int(self.connect(instance).command("DBSIZE")[1:])
+        self.assertGreater(keys, 50)
+        self.assertLess(keys, 200)
+        self.assertTrue(list((instance.folder / "data").glob("*.damaged")))
+
+    def test_a_damaged_snapshot_stops_the_start(self):
+        instance = self.stopped()
+        instance.start()
+        wire = self.connect(instance)
+        self.assertEqual(wire.command("SAVE"), b"+OK\r\n")
+        wire.command("SET", "more", 1)
+        self.assertEqual(wire.command("SAVE"), b"+OK\r\n")
+        self.assertEqual(instance.control("stop").returncode, 0)
+        newest = data_files(instance, "snapshot")[-1]
+        os.truncate(newest, newest.stat().st_size - 1)
+        ended = instance.control("start", *instance.start_arguments())
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn(newest.name, ended.stderr)
+        ended = instance.control("start", "--repair", *instance.start_arguments())
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertEqual(self.connect(instance).command("DBSIZE"), b":201\r\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
