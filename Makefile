@@ -57,7 +57,7 @@ HOT_KEYS := $(TESTS)/hot_keys
 INJECT := $(TESTS)/inject_syscall
 CRASH := $(TESTS)/store_steps_stress
 CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o $(OBJ)/common/effects.o \
-    $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog marks store store_options store_check))
+    $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog marks store store_oplog store_options store_check))
 # For LD_PRELOAD into programs that are not built with sanitizers.
 DISK_SHIM := $(TESTS)/disk_shim.so
 DISK_SHIM_OBJECTS := $(call objects,$(wildcard tests/disk/*.cc))
@@ -170,9 +170,13 @@ AMNESIA := --and "the same with an md that forgets everything 50 times a second:
     tests/run.py --build "$(BUILD)" process/b_commands process/b_transactions_test/Transactions process/c_random process/d_protocol process/e_clients_test/Contention process/b_clients_test/AsRedisAnswers process/b_diagnostics
 MUTANTS := --beside "bugs put in on purpose, each of which has to be seen:" \
     tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT_LIBRARY) $(UNIT)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
+# Three at a time, each with ports of its own and about as long as the others: most tests wait for something most of the time.
+TOGETHER := tests/run.py --build "$(BUILD)" 'process/[a-f]*' \
+    --beside env MILLRACE_TEST_PORTS=26000-32000 tests/run.py --build "$(BUILD)" style/ unit/ stress/ 'process/[g-q]*' \
+    --beside env MILLRACE_TEST_PORTS=14000-20000 tests/run.py --build "$(BUILD)" 'process/[r-z]*'
 test: deps-test
 	@$(MAKE) --no-print-directory $(JOBS) tests
-	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/all.py tests/run.py --build "$(BUILD)" $(or $(PATTERN),'process/[a-m]*' --beside env MILLRACE_TEST_PORTS=26000-32000 tests/run.py --build "$(BUILD)" style/ unit/ stress/ 'process/[n-z]*') $(if $(PATTERN),,$(AMNESIA) $(if $(SAN),,$(MUTANTS)))
+	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/all.py $(if $(PATTERN),tests/run.py --build "$(BUILD)" $(PATTERN),$(TOGETHER) $(AMNESIA) $(if $(SAN),,$(MUTANTS)))
 
 bench: deps-bench
 	@$(MAKE) --no-print-directory $(JOBS) all

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <span>
+#include <utility>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -247,7 +249,7 @@ void Loader::clear(uint64_t number, unsigned database, bool within) {
         for (const auto& [name, stamp] : stamps_) {
             if (static_cast<uint8_t>(name[0]) != database || stamp <= number) continue;
             const std::string_view key = std::string_view(name).substr(1);
-            if (const auto value = store_.find(database, key, store_.place_of(key))) kept.push_back({database, std::string(key), value_of(*value), value->expire_at_ms});
+            if (const auto value = store_.find(database, key, store_.place_of(key))) kept.push_back({database, std::string(key), value_of(*value), value->expire_at_ms, {}});
         }
     if (!store_.clear(database) || !store_.commit()) throw Error("there is no shared memory left");
     while (store_.free_some(kFreeSliceEntries)) {}
@@ -256,27 +258,32 @@ void Loader::clear(uint64_t number, unsigned database, bool within) {
 }
 
 void Loader::put(unsigned database, std::string_view key, std::string_view value, int64_t expire_at_ms) {
-    if (!batch_.empty() && batch_.front().database != database) flush();
-    batch_.push_back({database, std::string(key), std::string(value), expire_at_ms});
+    if (batched_ > 0 && batch_.front().database != database) flush();
+    if (batched_ == batch_.size()) batch_.emplace_back();
+    Pending& next = batch_[batched_++];
+    next.database = database;
+    next.key.assign(key);
+    next.value.assign(value);
+    next.expire_at_ms = expire_at_ms;
+    next.place = store_.place_of(key);
+    store_.prefetch(database, next.place);
     batch_bytes_ += key.size() + value.size();
-    if (batch_.size() >= kBatchKeys || batch_bytes_ >= kBatchBytes) flush();
+    if (batched_ == kBatchKeys || batch_bytes_ >= kBatchBytes) flush();
 }
 
 void Loader::flush() {
-    if (batch_.empty()) return;
-    std::vector<st::KeyPlace> places;
-    for (const Pending& each : batch_) places.push_back(store_.place_of(each.key));
-    const unsigned database = batch_.front().database;
-    bool done = store_.make_room(database, places);
-    for (size_t i = 0; done && i < batch_.size(); ++i) {
-        const Pending& each = batch_[i];
-        const auto outcome = store_.put(database, each.key, places[i], Value::of(each.value, each.expire_at_ms));
+    const std::span<const Pending> batch(batch_.data(), std::exchange(batched_, 0));
+    batch_bytes_ = 0;
+    if (batch.empty()) return;
+    bool done = true;
+    for (size_t i = 0; done && i < batch.size(); ++i) {
+        const Pending& each = batch[i];
+        const auto outcome = store_.put(each.database, each.key, each.place, Value::of(each.value, each.expire_at_ms));
         if (outcome != Store::Put::no_slot) done = outcome == Store::Put::done;
-        else if ((done = (store_.abandon(), store_.split(database, places[i])))) i = static_cast<size_t>(-1);  // from the start
+        else if ((done = (store_.abandon(), store_.split(each.database, each.place)))) i = static_cast<size_t>(-1);  // from the start
     }
     if (!done || !store_.commit()) throw Error("there is not enough shared memory for the data; give shm-dir more (or /dev/shm: mount -o remount,size=...)");
-    batch_.clear();
-    batch_bytes_ = 0;
+    if (batch.back().value.size() > kLargeKept) batch_.clear();
     while (store_.free_some(kFreeSliceEntries)) {}
 }
 

@@ -38,14 +38,16 @@ class Loader {
     std::string report() const;
 
   private:
-    /// Keys that are put by one commit.
-    static constexpr size_t kBatchKeys = 64;
+    /// Keys that are put by one commit; so few that no room has to be counted for them (Store::make_room).
+    static constexpr size_t kBatchKeys = 16;
     static constexpr size_t kBatchBytes = 1024 * 1024;
+    static constexpr size_t kLargeKept = 1024 * 1024;  ///< memory for longer values is not kept
 
     struct Pending {
         unsigned database;
         std::string key, value;
         int64_t expire_at_ms;
+        st::KeyPlace place;
     };
 
     void note_keys_written(uint64_t start, uint64_t end);
@@ -72,8 +74,8 @@ class Loader {
     std::vector<std::string> snapshots_;
     std::vector<disk::LogFileInfo> logs_;
     std::unordered_map<std::string, uint64_t> stamps_;  ///< of keys that were written while the snapshot was, 0: not in it
-    std::vector<Pending> batch_;
-    size_t batch_bytes_ = 0;
+    std::vector<Pending> batch_;  ///< the first `batched_`; the others keep their memory for the next
+    size_t batched_ = 0, batch_bytes_ = 0;
     uint64_t last_number_ = 0;  ///< of the last record
     uint64_t items_ = 0, records_ = 0, bytes_ = 0, all_bytes_ = 0, began_us_ = 0, took_us_ = 0;
     uint64_t bytes_before_log_ = 0;

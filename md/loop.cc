@@ -74,7 +74,7 @@ Loop::Loop(Daemon& daemon, Lease& lease)
     engine_.instance = arguments.instance;
     engine_.diagnostics = Diagnostics(paths::diagnostics(daemon.dir(), "md", arguments.index), arguments.instance, arguments.generation, *roster_);
     engine_.follow_resets();
-    engine_.store.set_readers(Readers(*roster_));
+    engine_.store.set_readers(Readers(*roster_, &engine_.log.words()));
     fifo_ = Fifo(paths::md_fifo(daemon.dir()));
     fifo_.prepare_to_wait(paths::md_fifo(daemon.dir()));
     daemon.wake_on_signal(fifo_.descriptor());

@@ -220,7 +220,6 @@ bool Plan::make_room() {
 
 Store::Put Plan::build_change(const Change& change) {
     statistics_.databases_changed |= 1u << change.database;
-    ++statistics_.changes;
     switch (change.kind) {
         case ChangeKind::put: {
             const Store::Put outcome = store_.put(change.database, change.key, change.place, change.value);
@@ -257,6 +256,7 @@ Store::Put Plan::build_once(const Change*& full) {
         return outcome;
     }
     if (!store_.end_record()) return store_.abandon(), Store::Put::no_memory;
+    statistics_.changes += changes_.size();
     return Store::Put::done;
 }
 

@@ -1,4 +1,4 @@
-// Who reads the store directly just now: the io_conn of the roster. Runs in md.
+// Who reads the store directly just now: the io_conn of the roster, and md_log's walk for a snapshot. Runs in md.
 //
 // Only what cannot be undone asks for it: memory that goes back to the system, index pages that become something else (T9 of
 // common/store_layout.h). A reader is through in microseconds; one that was stopped or killed in the middle holds back these
@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <string>
 
+#include "common/log_words.h"
 #include "common/roster.h"
 
 namespace millrace::md {
@@ -16,22 +17,24 @@ namespace millrace::md {
 class Readers {
   public:
     Readers() = default;
-    explicit Readers(const Roster& roster) : roster_(&roster) {}
+    explicit Readers(const Roster& roster, const LogWords* log = nullptr) : roster_(&roster), log_(log) {}
 
     /// Whether nobody reads who has begun before the commit `number` was finished. Without a roster: nobody reads.
     bool all_passed(uint64_t number) const {
         std::atomic_thread_fence(std::memory_order_seq_cst);  // T9
         if (roster_ == nullptr) return true;
         for (const RosterLine& line : roster_->lines)
-            if (const uint64_t since = line.reading.load(std::memory_order_acquire); since != 0 && since < number && exists(line)) return false;
-        return true;
+            if (const uint64_t since = line.reading.load(std::memory_order_acquire); since != 0 && since < number && exists(line.pid)) return false;
+        if (log_ == nullptr) return true;
+        const uint64_t since = log_->walk_reading.load(std::memory_order_acquire);
+        return since == 0 || since >= number || !exists(log_->walk_pid);
     }
 
   private:
     /// A process that was killed while it read, and has no successor, reads no more, reaped or not. Asked of those only who seem
     /// to have read for long.
-    static bool exists(const RosterLine& line) {
-        const uint32_t pid = line.pid.load(std::memory_order_relaxed);
+    static bool exists(const std::atomic<uint32_t>& of_pid) {
+        const uint32_t pid = of_pid.load(std::memory_order_relaxed);
         std::FILE* const file = std::fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
         if (file == nullptr) return false;
         char state = 'Z';
@@ -41,6 +44,7 @@ class Readers {
     }
 
     const Roster* roster_ = nullptr;
+    const LogWords* log_ = nullptr;
 };
 
 }  // namespace millrace::md

@@ -194,12 +194,6 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
     return Put::done;
 }
 
-void Store::log_put(unsigned database, std::string_view key, const Value& value, uint64_t item) {
-    // What has come out of extents into a small item is read where it is now.
-    if (value.large != 0 && oplog_.is_on() && !items_.is_large(item)) oplog_.add_set(database, key, items_.value_of(item), item);
-    else oplog_.add_set(database, key, value, item);
-}
-
 void Store::erase_slot(unsigned database, const FoundSlot& found) {
     index_.erase(found);
     items_.release(found.content.reference);
@@ -337,56 +331,6 @@ void Store::reset_channel(unsigned channel, uint64_t generation) {
     set_.write(&words.generation, generation);
     set_cursors(channel, 0, 0);
     while (const uint64_t record = set_.read(&words.records)) unlink_record(words.records, record);
-}
-
-// --- the oplog --------------------------------------------------------------------------------------------------------
-
-bool Store::end_record() {
-    uint64_t record = 0;
-    if (!oplog_.parts().empty() && (record = build_record(root().oplog_records, st::kOplogOwner, oplog_.parts())) == 0) return false;
-    return oplog_.end(committer_.next_number(), record);
-}
-
-void Store::set_oplog_on(bool on) {
-    if (on == oplog_.is_on()) return;
-    const uint64_t tail = root().oplog_tail;
-    while (const uint64_t record = set_.read(&root().oplog_records)) unlink_record(root().oplog_records, record);
-    set_.write(&root().oplog_on, on ? 1 : 0);
-    set_.write(&root().oplog_released, tail);
-    if (on) set_.write(&root().oplog_started, tail);
-    if (on) set_.write(&root().oplog_from_empty, std::ranges::all_of(root().databases, [](const st::DatabaseWords& words) { return words.keys == 0; }));
-    commit();
-}
-
-bool Store::release_oplog(uint64_t position) {
-    const uint64_t released = root().oplog_released;
-    if (position > root().oplog_tail || position <= released) return false;
-    if (root().oplog_records != 0) return release_referred(position);
-    if (position - released < oplog_.capacity() / 16 && position != root().oplog_tail) return false;
-    set_.write(&root().oplog_released, position);
-    commit();
-    return false;
-}
-
-/// Goes through the records, and lets go of what they refer to.
-bool Store::release_referred(uint64_t position) {
-    uint64_t at = root().oplog_released;
-    unsigned let_go = 0;
-    while (at < position && let_go < kReleaseRecords) {
-        OplogRecord record;
-        oplog_.copy_out(at, &record, sizeof record);
-        CHECK(record.bytes >= sizeof record && record.bytes <= position - at);
-        if (record.by_reference != 0) {
-            OplogReference reference;
-            oplog_.copy_out(at + sizeof record, &reference, sizeof reference);
-            CHECK(is_record(st::kOplogOwner, reference.record));
-            unlink_record(root().oplog_records, reference.record);
-            ++let_go;
-        }
-        at += record.bytes;
-    }
-    set_.write(&root().oplog_released, at);
-    return commit() && at < position;
 }
 
 // --- the commit -------------------------------------------------------------------------------------------------------
@@ -613,14 +557,6 @@ bool Store::give_back_some(unsigned limit) {
     const unsigned retired = allocator_.retire_free_pages(free_pages_kept_, limit);
     if (retired != 0 && !commit()) return false;
     return allocator_.give_back_holes(readers_) && (retired == limit || released == limit);
-}
-
-/// Nobody reads the store yet, so these words change as they like.
-void Store::end_loading(uint64_t number) {
-    memory_.store(memory_.offset_of(&root().number), std::max(root().number, number));
-    set_.write(&root().log_loaded, number);
-    set_.write(&root().loading, 0);
-    commit();
 }
 
 void Store::set_readers(Readers readers) {

@@ -1,7 +1,7 @@
 """Runs one file of unittest tests and tells tests/run.py, line by line as JSON, what happens.
 
     one_file.py FILE REPORT [TEST...]    without TEST: all; REPORT: where the lines go; TEST as printed by --list
-    one_file.py --list FILE              prints the names of its tests
+    one_file.py --list FILE...           prints the names of their tests, a line of JSON for each file
 """
 
 import importlib.util
@@ -33,6 +33,14 @@ def load(path):
     sys.modules[name] = module
     specification.loader.exec_module(module)
     return unittest.defaultTestLoader.loadTestsFromModule(module)
+
+
+def names_in(path):
+    """A file that cannot be loaded has one test: that it can."""
+    try:
+        return [short_name(test) for test in tests_of(load(path))]
+    except Exception:  # whatever the file does
+        return ["loading"]
 
 
 def only(suite, names):
@@ -92,7 +100,8 @@ class Report(unittest.TestResult):
 
 def main(arguments):
     if arguments[0] == "--list":
-        print("\n".join(short_name(test) for test in tests_of(load(arguments[1]))))
+        for path in arguments[1:]:
+            print(json.dumps([path, names_in(path)]), flush=True)
         return
     suite = load(arguments[0])
     if arguments[2:]:

@@ -9,6 +9,7 @@ unit/FILE/CASE, stress/PROGRAM, style/FILE/CLASS.TEST, process/FILE/CLASS.TEST.
 
 import argparse
 import fnmatch
+import functools
 import json
 import os
 import re
@@ -90,18 +91,12 @@ def doctest_name(case):
 class PythonFile:
     """A file of unittest tests, run in a process of its own."""
 
-    def __init__(self, part, path):
-        self.path = path
+    def __init__(self, part, path, listed):
+        self.path, self.listed = path, listed
         self.prefix = "%s/%s" % (part, path.stem)
-        self._names = None
 
     def names(self):
-        if self._names is None:
-            listed = subprocess.run([PYTHON, TESTS / "one_file.py", "--list", self.path], stdout=subprocess.PIPE,
-                                    stderr=subprocess.STDOUT, text=True, check=False, timeout=FILE_SECONDS)
-            words = listed.stdout.split() if listed.returncode == 0 else ["loading"]
-            self._names = ["%s/%s" % (self.prefix, word) for word in words]
-        return self._names
+        return ["%s/%s" % (self.prefix, word) for word in self.listed().get(str(self.path), ["loading"])]
 
     def run(self, names, screen, folder):
         return run_python_file(self, names, screen, folder)
@@ -110,9 +105,15 @@ class PythonFile:
 def all_units(built):
     units = [Doctest(path) for path in executables(built, "_unit")]
     units += [Stress(path) for path in executables(built, "_stress")]
-    units += [PythonFile("style", path) for path in sorted((TESTS / "style").glob("*.py"))]
-    units += [PythonFile("process", path) for path in sorted((TESTS / "process").glob("*_test.py"))]
-    return units
+    files = [("style", path) for path in sorted((TESTS / "style").glob("*.py"))] + [("process", path) for path in sorted((TESTS / "process").glob("*_test.py"))]
+    listed = functools.cache(lambda: names_in_python_files([path for _, path in files]))
+    return units + [PythonFile(part, path, listed) for part, path in files]
+
+
+def names_in_python_files(paths):
+    """Of every file its tests: all loaded by one process, because most of what they load is the same."""
+    listed = subprocess.run([PYTHON, TESTS / "one_file.py", "--list", *paths], stdout=subprocess.PIPE, text=True, check=False, timeout=FILE_SECONDS)
+    return dict(json.loads(line) for line in listed.stdout.splitlines() if line.startswith("["))
 
 
 def chosen(name, patterns):

@@ -55,6 +55,7 @@ void Keeper::adopt_words() {
     words_->walk_synced.store(words_->walk_ended.load());
     words_->trouble.store(0);
     position_ = written_to_ = synced_to_ = words_->released.load();
+    strict_ = words_->durable_position.load() != kAllDurable;
 }
 
 /// While md loads the files nobody else touches them. False: the end comes first.
@@ -140,9 +141,9 @@ void Keeper::follow_options() {
 
 /// The log is written while it is switched on, and while a snapshot needs it.
 void Keeper::follow_switch() {
-    const bool wanted = log_is_on() || save_pending_ || child_ != 0;
-    if (wanted == logging_) return;
-    if (!wanted) {
+    wanted_ = log_is_on() || save_pending_ || child_ != 0;
+    if (wanted_ == logging_) return;
+    if (!wanted_) {
         quiet_sync();
         writer_.reset();
         logging_ = based_ = false;
@@ -156,7 +157,7 @@ void Keeper::follow_switch() {
 
 bool Keeper::take_records() {
     if (!logging_) {
-        position_ = written_to_ = synced_to_ = oplog_.tail();
+        if (!wanted_) position_ = written_to_ = synced_to_ = oplog_.tail();
         return false;
     }
     if (disk_fails_) return false;
@@ -263,19 +264,19 @@ void Keeper::seal() {
     if (writer_->written_number() != 0 && writer_->write_mark()) writer_->sync();
 }
 
+/// D3 holds from the moment on at which the log gives all data back; what was promised before, by a predecessor or by the configuration of a new
+/// store, is kept until then.
 void Keeper::publish() {
-    const bool strict = logging_ && log_is_on() && policy() == Policy::always;
-    const uint64_t released = !logging_ ? position_ : strict ? synced_to_ : written_to_;
-    if (strict && based_) strict_ = true;
-    if (!strict) strict_ = false;
-    const uint64_t durable = strict_ ? synced_to_ : kAllDurable;
-    words_->durable_number.store(strict_ ? synced_seen_ : kAllDurable, std::memory_order_release);
-    if (words_->durable_position.load(std::memory_order_relaxed) != durable) {
-        words_->durable_position.store(durable, std::memory_order_release);
-        wake_io_conns();
+    const bool asked = log_is_on() && policy() == Policy::always;
+    strict_ = asked && (strict_ || based_);
+    const uint64_t released = asked && logging_ ? synced_to_ : written_to_;
+    if (!strict_ || based_) {
+        const uint64_t durable = strict_ ? synced_to_ : kAllDurable;
+        words_->durable_number.store(strict_ ? synced_seen_ : kAllDurable, std::memory_order_release);
+        if (words_->durable_position.exchange(durable, std::memory_order_acq_rel) != durable) wake_io_conns();
     }
     if (words_->released.load(std::memory_order_relaxed) == released) return;
-    if (logging_) words_->released_number.store(strict ? writer_->synced_number() : writer_->written_number());
+    if (logging_) words_->released_number.store(asked ? writer_->synced_number() : writer_->written_number());
     words_->released.store(released, std::memory_order_release);
     wake_md();
 }

@@ -99,6 +99,7 @@ class Keeper {
     void help_walk();
     void reap_save();
     void end_save(bool good);
+    void finish_save(uint64_t now_s);
     void end_child();
     void remove_old_files();
     void remove_partial_files();
@@ -127,7 +128,8 @@ class Keeper {
     Syncer syncer_;
     OplogEntry entry_;
 
-    bool logging_ = false;        ///< records go to the file
+    bool wanted_ = false;         ///< records are to go to the file
+    bool logging_ = false;        ///< they do
     bool based_ = false;          ///< a snapshot and the log are a way back (L4)
     uint64_t position_ = 0;       ///< of the next record in the ring
     uint64_t written_to_ = 0;     ///< position up to which the file has it

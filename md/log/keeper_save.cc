@@ -188,6 +188,8 @@ void Keeper::end_save(bool good) {
     words_->saving.store(0);
     words_->last_save.store(static_cast<uint32_t>(good ? SaveOutcome::good : SaveOutcome::failed));
     words_->last_save_took_s.store(now_s - words_->save_began_s.load());
+    if (good) finish_save(now_s);
+    // Who waits for it hears of it when all is as it will be.
     auto& answers = good ? words_->save_seen : words_->save_failed;
     for (unsigned index = 0; index < kMaxIoConns; ++index) answers[index].store(child_tickets_[index], std::memory_order_release);
     wake_io_conns();
@@ -195,8 +197,10 @@ void Keeper::end_save(bool good) {
         next_save_us_ = monotonic_us() + kSaveRetryUs;
         const bool stops = live_.number(OptionId::stop_writes) != 0 && !parse_save_rules(live_.text(OptionId::save)).empty();
         if (stops && words_->trouble.load() == static_cast<uint32_t>(DiskTrouble::none)) words_->trouble.store(static_cast<uint32_t>(DiskTrouble::snapshot));
-        return;
     }
+}
+
+void Keeper::finish_save(uint64_t now_s) {
     words_->saves.fetch_add(1);
     words_->last_save_s.store(now_s);
     words_->changes_saved.store(child_changes_);

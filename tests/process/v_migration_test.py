@@ -4,12 +4,14 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import time
 import unittest
 from pathlib import Path
 
 from harness import CONTROL, Instance, Oracle, needs_millrace, new_folder, run, wait_for
+from leftovers import is_alive
 from wire import decode
 
 OTHER_TYPES = [
@@ -61,13 +63,42 @@ def fill(server, count=200):
 def change(server):
     """Commands of the string family, as an AOF has them."""
     with server.wire() as wire:
-        for words in [("SELECT", 2), ("MSET", "a", 1, "b", 2, "c", 3), ("INCRBY", "a", 41), ("APPEND", "b", "xyz"), ("INCRBYFLOAT", "c", "0.5"), ("SETRANGE", "r", 5, "range"),
-                      ("SETEX", "e", 1000, "v"), ("EXPIRE", "a", 2000), ("PERSIST", "e"), ("GETEX", "b", "EX", 500), ("GETDEL", "c"), ("RENAME", "r", "r2"), ("COPY", "a", "a2", "DB", 3),
-                      ("SET", "moved", 1), ("MOVE", "moved", 4), ("SET", "gone", 1), ("DEL", "gone"), ("SET", "gone", 1, "PX", 1), ("SET", "k", "v", "EX", 100, "NX"), ("SET", "k", "w", "KEEPTTL"),
-                      ("SELECT", 5), ("SET", "flushed", 1), ("FLUSHDB",), ("SET", "swapped", 1), ("SWAPDB", 5, 6), ("SET", "in 5", 1), ("RPUSH", "list", 1), ("SETBIT", "bits", 77, 1),
+        for words in [("SELECT", 2), ("MSET", "a", 1, "b", 2, "c", 3), ("INCRBY", "a", 41), ("APPEND", "b", "xyz"), ("INCRBYFLOAT", "c", "0.5"),
+                      ("SETRANGE", "r", 5, "range"),
+                      ("SETEX", "e", 1000, "v"), ("EXPIRE", "a", 2000), ("PERSIST", "e"), ("GETEX", "b", "EX", 500), ("GETDEL", "c"), ("RENAME", "r", "r2"),
+                      ("COPY", "a", "a2", "DB", 3),
+                      ("SET", "moved", 1), ("MOVE", "moved", 4), ("SET", "gone", 1), ("DEL", "gone"), ("SET", "gone", 1, "PX", 1),
+                      ("SET", "k", "v", "EX", 100, "NX"), ("SET", "k", "w", "KEEPTTL"),
+                      ("SELECT", 5), ("SET", "flushed", 1), ("FLUSHDB",), ("SET", "swapped", 1), ("SWAPDB", 5, 6), ("SET", "in 5", 1), ("RPUSH", "list", 1),
+                      ("SETBIT", "bits", 77, 1),
                       ("MULTI",), ("SET", "in", "transaction"), ("INCR", "n"), ("EXEC",), ("SETNX", "nx", 1), ("GETSET", "nx", 2), ("DECRBY", "n", 5)]:
             ask(wire, *words)
         wait_for(lambda: ask(wire, "SELECT", 2) and ask(wire, "EXISTS", "gone") == 0, 5, "a key to expire")
+
+
+def crc32c(data, crc=0):
+    """The checksum of everything on disk (common/disk/crc.h)."""
+    crc ^= 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def log_file(after, records):
+    """The bytes of a log file (common/disk/log_format.h) with these {number: (key, value, second)}: SET key value, written at that second."""
+    header = struct.pack("<8sIIQQQqQQ", b"mrLOG\r\n\x1a", 1, 0, 7, after, 0, 0, 1, 0)
+    seed = crc32c(header)
+    file = header[:12] + struct.pack("<I", seed) + header[16:]
+    for number, (key, value, second) in records.items():
+        effect = struct.pack("<BBHIQq", 1, 0, 0, len(key), len(value), -1) + key + value
+        for kind, body, last in ((2, struct.pack("<Qq", len(file), second * 1000), after), (1, effect, number)):
+            body += bytes(-len(body) % 8)
+            front = struct.pack("<IQQQ", kind, len(body), last, after)
+            file += struct.pack("<I", crc32c(front + body, seed)) + front + body
+        after = number
+    return file
 
 
 class MigrationCase(unittest.TestCase):
@@ -276,6 +307,53 @@ class Copies(MigrationCase):
             self.assertEqual((second / "data" / "instance").read_text(), (self.dir / "data" / "instance").read_text())
         self.assertEqual([name for name in os.listdir(self.folder) if name.endswith(".partial")], [])
 
+    def with_log(self):
+        """The small RDB's keys, and a log behind them that sets key a."""
+        self.control("import", self.small_rdb())
+        records = {number: (b"a", b"%d" % number, 1_800_000_000 + number) for number in (2, 3, 5)}
+        (self.dir / "data" / "log-00000000000000000001").write_bytes(log_file(1, records))
+
+    def value(self, **options):
+        return strings_of(self.loaded(**options))[0, b"a"][0]
+
+    def test_the_log_counts_and_restore_goes_back_in_it(self):
+        self.with_log()
+        self.assertEqual(self.value(), b"5")
+        backup = self.folder / "backup"
+        self.assertIn("up to record 5", self.control("backup", backup))
+        for words, expected in ((["--to-number", 1], b"1"), (["--to-number", 3], b"3"), (["--to-number", 4], b"3"), ([], b"5"),
+                                (["--to-time", "2027-01-15T08:00:02Z"], b"2"), (["--to-time", "2027-01-15T08:00:02.999Z"], b"2"), (["--to-time", "2027-01-15T08:00:03.000Z"], b"3")):
+            self.control("restore", backup, *words, "--replace")
+            self.assertEqual(self.value(), expected, words)
+
+    def test_an_instance_goes_back_in_its_own_log(self):
+        self.with_log()
+        self.control("restore", self.dir / "data", "--to-number", 3, "--replace")
+        self.assertEqual(self.value(), b"3")
+        replaced, = (self.dir / "data").glob("replaced-*")
+        self.control("restore", replaced, "--replace")
+        self.assertEqual(self.value(), b"5")
+
+    def test_a_log_that_grows_is_copied_up_to_what_is_whole(self):
+        self.with_log()
+        log = self.dir / "data" / "log-00000000000000000001"
+        whole = log.read_bytes()
+        log.write_bytes(whole + b"a frame that is being written")
+        self.control("backup", self.folder / "backup")
+        self.assertEqual((self.folder / "backup" / log.name).read_bytes(), whole)
+
+    def test_a_log_that_does_not_reach_back(self):
+        self.with_log()
+        (self.dir / "data" / "snapshot-00000000000000000001").unlink()
+        self.assertIn("run BGSAVE first", self.control("backup", self.folder / "backup", status=1))
+        self.assertFalse((self.folder / "backup").exists())
+        self.assertIn("begins after record 1", self.control("export", self.folder / "out.rdb", status=1))
+        (self.dir / "data" / "log-00000000000000000000").write_bytes(log_file(0, {1: (b"a", b"1", 1_800_000_000)}))
+        (self.dir / "data" / "log-00000000000000000001").unlink()
+        self.control("backup", self.folder / "backup")
+        self.control("restore", self.folder / "backup", "--replace")
+        self.assertEqual(self.value(), b"1")
+
     def test_what_cannot_be_restored(self):
         self.control("import", self.small_rdb())
         backup = self.folder / "backup"
@@ -310,6 +388,22 @@ class Running(MigrationCase):
         if ended.returncode:    # nothing is on disk yet
             self.assertIn("run BGSAVE first", ended.stderr)
         self.assertEqual([name for name in os.listdir(self.folder) if name.endswith(".partial")], [])
+
+    def test_data_that_is_in_shared_memory_alone_is_not_passed_over(self):
+        instance = Instance()
+        self.addCleanup(instance.stop)
+        with instance.wire() as wire:
+            ask(wire, "SET", "a", "1")
+        for pid in [instance.status()["supervisor_pid"], *instance.pids()]:
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda pid=pid: not is_alive(pid), 10, "a death")
+        for verb, *words in (("import", self.small_rdb(), "--replace"), ("restore", self.folder, "--replace"), ("export", self.folder / "out.rdb")):
+            ended = instance.control(verb, *words)
+            self.assertEqual(ended.returncode, 1, ended)
+            self.assertIn("holds data in shared memory", ended.stderr)
+        instance.start()
+        with instance.wire() as wire:
+            self.assertEqual(ask(wire, "GET", "a"), b"1")
 
     def test_an_instance_begins_with_what_was_imported(self):
         instance = Instance(start=False)

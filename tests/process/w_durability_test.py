@@ -75,7 +75,7 @@ class Writer(threading.Thread):
 @needs_millrace
 class Kept(FreshInstanceCase):
     def durable(self, **settings):
-        return self.start(io=1, **{"enable_debug_command": "yes", "proto_max_bulk_len": "512mb", **settings})
+        return self.start(io=1, **{"enable_debug_command": "yes", "proto_max_bulk_len": "512mb", "save": "3600 1", **settings})
 
     def again(self, instance):
         instance.start()

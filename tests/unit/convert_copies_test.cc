@@ -1,4 +1,6 @@
 // Backups of data folders, also while somebody writes to them and cleans them up; copies that were verified; and the times that restore takes.
+#include <fmt/format.h>
+
 #include <atomic>
 #include <thread>
 
@@ -150,7 +152,8 @@ TEST_CASE("restore: times") {
     struct tm fields {};
     localtime_r(&seconds, &fields);
     CHECK(fields.tm_hour == 14);
-    for (const char* text : {"", "now", "2026-11-26", "2026-11-26 14:00:00", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "2026-11-26T14:60:00Z", "2026-11-26T14:00:00.Z", "2026-11-26T14:00:00.1234Z",
+    for (const char* text : {"", "now", "2026-11-26", "2026-11-26 14:00:00", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "2026-11-26T14:60:00Z",
+            "2026-11-26T14:00:00.Z", "2026-11-26T14:00:00.1234Z",
                              "2026-11-26T14:00:00ZZ", "2026-11-26T14:00:00+1"})
         CHECK_FALSE(convert::parse_time(text));
 }

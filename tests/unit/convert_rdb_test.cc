@@ -43,8 +43,10 @@ std::string all_types() {
 }  // namespace
 
 TEST_CASE("rdb: strings, expiries, databases, and what stands between them") {
-    const std::string elements = "\xfa"s + rdb_string("redis-ver") + rdb_string("7.2.4") + "\xfe\0\xfb\5\2"s + rdb_key("a", "1") + "\xfc"s + little_endian(Imported::kNow + 5) + rdb_key("b", "text") +
-                                 "\xfd"s + little_endian(uint32_t{1'800'000'000}) + "\xf8\5"s + rdb_key("c", std::string(500, 'c')) + "\xf9\5"s + rdb_key("", "") + "\xfe\x0f"s + rdb_key("a", "-70000");
+    const std::string elements = "\xfa"s + rdb_string("redis-ver") + rdb_string("7.2.4") + "\xfe\0\xfb\5\2"s + rdb_key("a", "1") + "\xfc"s +
+            little_endian(Imported::kNow + 5) + rdb_key("b", "text") +
+                                 "\xfd"s + little_endian(uint32_t{1'800'000'000}) + "\xf8\5"s + rdb_key("c", std::string(500, 'c')) + "\xf9\5"s + rdb_key("", "") +
+                                         "\xfe\x0f"s + rdb_key("a", "-70000");
     for (const unsigned version : {1u, 4u, 5u, 9u, 10u, 11u}) {
         const Imported imported = Imported::of(rdb(elements, version));
         CHECK(imported.text == fmt::format("0:= 0:a=1 0:b=text@{} 0:c={}@1800000000000 15:a=-70000", Imported::kNow + 5, std::string(500, 'c')));
@@ -53,13 +55,15 @@ TEST_CASE("rdb: strings, expiries, databases, and what stands between them") {
 }
 
 TEST_CASE("rdb: what has expired is left out and counted, whatever the time says") {
-    const Imported imported = Imported::of(rdb("\xfc"s + little_endian(Imported::kNow) + rdb_key("a", "1") + "\xfc"s + little_endian(int64_t{-1}) + rdb_key("b", "1") + rdb_key("c", "1")));
+    const Imported imported = Imported::of(rdb("\xfc"s + little_endian(Imported::kNow) + rdb_key("a", "1") + "\xfc"s + little_endian(int64_t{-1}) +
+            rdb_key("b", "1") + rdb_key("c", "1")));
     CHECK(imported.text == "0:c=1");
     CHECK(imported.tally.lines().front() == "expired, and left out: 2 keys");
 }
 
 TEST_CASE("rdb: every other type is stepped over and counted, functions and data of modules too") {
-    const Imported imported = Imported::of(rdb(rdb_key("a", "1") + all_types() + "\xf5"s + rdb_string("#!lua name=l") + "\xf7\x81"s + kEight + module_data() + rdb_key("b", "2")));
+    const Imported imported = Imported::of(rdb(rdb_key("a", "1") + all_types() + "\xf5"s + rdb_string("#!lua name=l") + "\xf7\x81"s + kEight + module_data() +
+            rdb_key("b", "2")));
     CHECK(imported.text == "0:a=1 0:b=2");
     REQUIRE(imported.tally.lines().size() == 1);
     CHECK(imported.tally.lines()[0] == "skipped: 4 hashes, 4 lists, 4 sorted sets, 3 sets, 3 streams, 1 library of functions, 1 part of a module's own data, 1 value of a module");
@@ -90,7 +94,8 @@ TEST_CASE("rdb: sentences about what cannot be read") {
 }
 
 TEST_CASE("rdb: damage at every byte of a small one, and every cut, ends with a sentence or a reading") {
-    const std::string whole = rdb("\xfe\2\xfb\1\1\xfc"s + little_endian(Imported::kNow + 5) + rdb_key("key", std::string(100, 'v')) + all_types() + rdb_key("n", "12345"));
+    const std::string whole = rdb("\xfe\2\xfb\1\1\xfc"s + little_endian(Imported::kNow + 5) + rdb_key("key", std::string(100, 'v')) + all_types() +
+            rdb_key("n", "12345"));
     std::string unchecked = whole;  // damage is not even seen by the checksum
     unchecked.replace(unchecked.size() - 8, 8, 8, '\0');
     const Folder folder;

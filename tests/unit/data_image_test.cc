@@ -96,6 +96,16 @@ TEST_CASE("image: a record counts for a key only behind its stamp, and for one t
     CHECK(data.text() == "late=8+10 new=9 old=5");
 }
 
+TEST_CASE("image: what was written into a value before the snapshot met it is not looked for in what it became") {
+    // `k` was long at 4; at 6 it was written behind the end that it has had since 7 or 8.
+    const Data before({{6, write_range("k", 5, "x")}, {8, set("k", "ab")}});
+    before.snapshot(4, 8, {{"k", "ab", 8}});
+    CHECK(before.text() == "k=ab");
+    const Data at({{8, write_range("k", 5, "x") + set("k", "ab")}, {9, write_range("k", 2, "c")}});
+    at.snapshot(4, 8, {{"k", "ab", 8}});
+    CHECK(at.text() == "k=abc");
+}
+
 TEST_CASE("image: clearing a database leaves what the snapshot has from later") {
     const Data data({{5, set("a", "5")}, {6, clear()}, {7, set("b", "7")}});
     data.snapshot(4, 7, {{"a", "4", 4}, {"b", "7", 7}, {"c", "4", 4}});
@@ -175,7 +185,7 @@ TEST_CASE("image: damage behind what was asked for does no harm, before it does"
         add(writer, number, set("k", std::to_string(number)));
         REQUIRE((writer.write() && writer.sync()));
     }
-    overwrite(log_path(folder.path(), 0), frames_of(log_path(folder.path(), 0))[5].begin + 40, uint64_t{1});  // record 3
+    overwrite(log_path(folder.path(), 0), frames_of(log_path(folder.path(), 0))[5].begin + 40, uint64_t{0x5555});  // record 3
     CHECK(Data::text_of(DataImage::of_folder(folder.path(), {2, INT64_MAX})) == "k=2");
     CHECK(contains(error_of([&] { DataImage::of_folder(folder.path(), {3, INT64_MAX}); }), "is damaged at offset"));
     CHECK(contains(error_of([&] { DataImage::of_folder(folder.path()); }), "is damaged at offset"));

@@ -184,7 +184,7 @@ class Millrace(Server):
     def start(self):
         if not os.path.exists(self.script):
             raise Missing("tools/millrace does not exist")
-        done = self.call("start", "--port", str(self.port), "--io", "1", "--set", "appendonly=no", "--daemon")
+        done = self.call("start", "--port", str(self.port), "--io", "1", "--set", "appendonly=no", "--set", "save=", "--daemon")
         if done.returncode != 0:
             reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
             raise Missing(f"millrace did not start: {reason[-1]}")

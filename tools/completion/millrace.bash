@@ -14,7 +14,7 @@ _millrace_keys() {
 
 _millrace() {
     local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} words
-    local -r commands="start stop restart status scale check"
+    local -r commands="start stop restart status scale check import export backup restore"
     COMPREPLY=()
     case $previous in
         --dir)
@@ -29,7 +29,7 @@ _millrace() {
             compopt -o nospace
             mapfile -t COMPREPLY < <(compgen -W "$(_millrace_keys "${COMP_WORDS[0]}")" -- "$word")
             return ;;
-        --port | --io)
+        --port | --io | --to-number | --to-time)
             return ;;
     esac
     if [[ $COMP_CWORD -eq 1 ]]; then
@@ -41,7 +41,15 @@ _millrace() {
             status) words="--dir --json --help" ;;
             stop) words="--dir --force --help" ;;
             restart | scale) words="--dir --help" ;;
+            import) words="--dir --replace --help" ;;
+            export | backup) words="--dir --help" ;;
+            restore) words="--dir --to-number --to-time --replace --help" ;;
         esac
+        if [[ $command =~ ^(import|export|backup|restore)$ && $word != -* ]]; then
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -f -- "$word")
+            return
+        fi
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 }

@@ -35,7 +35,7 @@ bool FileInput::load(uint64_t count) {
     if (count <= loaded().size()) return true;
     if (count > left()) return false;
     const std::string_view kept = loaded();
-    std::memmove(window_.data(), kept.data(), kept.size());
+    if (!kept.empty()) std::memmove(window_.data(), kept.data(), kept.size());
     window_at_ = at_;
     window_bytes_ = kept.size();
     const uint64_t wanted = std::min(std::max(count, kWindowBytes), left());

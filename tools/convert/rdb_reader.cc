@@ -30,12 +30,24 @@ struct Type {
     std::string_view shape;
 };
 constexpr Type kTypes[] = {
-    {1, "list|lists", "*(s)"},       {2, "set|sets", "*(s)"},          {3, "sorted set|sorted sets", "*(sd)"}, {4, "hash|hashes", "*(ss)"},    {5, "sorted set|sorted sets", "*(s8)"},
-    {7, "value of a module|values of modules", "lm"}, {9, "hash|hashes", "s"},       {10, "list|lists", "s"},          {11, "set|sets", "s"},         {12, "sorted set|sorted sets", "s"},
-    {13, "hash|hashes", "s"},        {14, "list|lists", "*(s)"},        {16, "hash|hashes", "s"},         {17, "sorted set|sorted sets", "s"},  {18, "list|lists", "*(ls)"},
-    {20, "set|sets", "s"},
+    {1, "list|lists", "*(s)"},
+    {2, "set|sets", "*(s)"},
+    {3, "sorted set|sorted sets", "*(sd)"},
+    {4, "hash|hashes", "*(ss)"},
+    {5, "sorted set|sorted sets", "*(s8)"},
+    {7, "value of a module|values of modules", "lm"},
+    {9, "hash|hashes", "s"},
+    {10, "list|lists", "s"},
+    {11, "set|sets", "s"},
+    {12, "sorted set|sorted sets", "s"},
+    {13, "hash|hashes", "s"},
+    {14, "list|lists", "*(s)"},
     {15, "stream|streams", "*(ss)lll*(sll*(i8l)*(s8*(i)))"},
+    {16, "hash|hashes", "s"},
+    {17, "sorted set|sorted sets", "s"},
+    {18, "list|lists", "*(ls)"},
     {19, "stream|streams", "*(ss)llllllll*(slll*(i8l)*(s8*(i)))"},
+    {20, "set|sets", "s"},
     {21, "stream|streams", "*(ss)llllllll*(slll*(i8l)*(s88*(i)))"},
 };
 
@@ -46,7 +58,12 @@ struct Remark {
     std::string_view shape;
 };
 constexpr Remark kRemarks[] = {
-    {function, "library of functions|libraries of functions", "s"}, {module_aux, "part of a module's own data|parts of modules' own data", "lm"}, {idle, nullptr, "l"}, {freq, nullptr, "1"}, {aux, nullptr, "ss"}, {resize_db, nullptr, "ll"},
+    {function, "library of functions|libraries of functions", "s"},
+    {module_aux, "part of a module's own data|parts of modules' own data", "lm"},
+    {idle, nullptr, "l"},
+    {freq, nullptr, "1"},
+    {aux, nullptr, "ss"},
+    {resize_db, nullptr, "ll"},
 };
 
 /// Length of the group that `shape` begins with, brackets included.
@@ -128,7 +145,8 @@ void RdbReader::read_value(uint8_t type) {
 
 void RdbReader::read_string() {
     RdbString item{static_cast<uint8_t>(database_), {}, {}, expire_at_ms_};
-    if (database_ >= kEffectDatabases) in_.fail(element_at_, fmt::format("there is a key in database {}, and there are {} databases here (0 to {})", database_, kEffectDatabases, kEffectDatabases - 1));
+    if (database_ >= kEffectDatabases)
+        in_.fail(element_at_, fmt::format("there is a key in database {}, and there are {} databases here (0 to {})", database_, kEffectDatabases, kEffectDatabases - 1));
     need(in_.take_string(kEffectBytesMax, item.key));
     need(in_.take_string(kEffectBytesMax, item.value));
     sink_(std::move(item));
