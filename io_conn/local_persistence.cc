@@ -12,8 +12,6 @@ namespace millrace::io_conn {
 
 namespace {
 
-constexpr std::string_view kSavesAlready = "ERR Background save already in progress";
-
 template <class T>
 T read(const std::atomic<T>& word) {
     return word.load(std::memory_order_relaxed);
@@ -27,10 +25,10 @@ uint64_t last_save_s(const ServerFacts& facts) {
 
 /// A snapshot that a transaction asks for begins once EXEC was executed: what the transaction does has to be in it.
 void ask_for_snapshot(const LocalCall& call, std::string_view started, std::string_view scheduled) {
-    const bool in_transaction = call.connection.transaction != nullptr;
-    if (in_transaction) call.connection.before_exec->wants_save = true;
+    const bool waits = call.connection.transaction != nullptr || call.server.link().is_saving();
+    if (call.connection.transaction != nullptr) call.connection.before_exec->wants_save = true;
     else call.server.link().want_save();
-    call.out.status(in_transaction || call.server.link().is_saving() ? scheduled : started);
+    call.out.status(waits ? scheduled : started);
 }
 
 std::string_view ok_unless(bool failed) { return failed ? "err" : "ok"; }
@@ -55,7 +53,7 @@ void local_lastsave(const LocalCall& call) { call.out.integer(static_cast<int64_
 void local_bgsave(const LocalCall& call) {
     const bool scheduled = call.words.size() == 2 && equals_ignoring_case(call.words[1], "SCHEDULE");
     if (call.words.size() > 1 && !scheduled) return call.out.error("ERR syntax error");
-    if (call.server.link().is_saving()) return call.out.error(kSavesAlready);
+    if (call.server.link().is_saving()) return call.out.error("ERR Background save already in progress");
     ask_for_snapshot(call, "Background saving started", "Background saving scheduled");
 }
 
@@ -66,18 +64,17 @@ void local_bgrewriteaof(const LocalCall& call) {
 
 /// What Server::save() has waited for.
 void local_save(const LocalCall& call) {
-    if (call.connection.save_ticket == 0) return call.out.error(kSavesAlready);
     if (call.server.link().outcome_of_save(call.connection.save_ticket) == SaveOutcome::good) call.out.ok();
     else call.out.error("ERR");
 }
 
 std::string persistence_text(const ServerFacts& facts) {
     const LogWords& words = facts.call.server.link().log_words();
-    const bool loading = read(words.loading) != 0, saving = read(words.saving) != 0, logs = facts.call.server.live_number(OptionId::appendonly) != 0;
+    const bool loading = read(words.loading) != 0, saving = facts.call.server.link().is_saving(), logs = facts.call.server.live_number(OptionId::appendonly) != 0;
     const bool save_failed = read(words.last_save) == static_cast<uint32_t>(SaveOutcome::failed);
     const uint64_t changes = read(words.changes), saves = read(words.saves);
     const int64_t last_took_s = seconds_or_none(saves != 0, read(words.last_save_took_s));
-    const int64_t takes_s = seconds_or_none(saving, now_s() - std::min(read(words.save_began_s), now_s()));
+    const int64_t takes_s = seconds_or_none(read(words.saving) != 0, now_s() - std::min(read(words.save_began_s), now_s()));
     const auto of_log = [logs](auto value, auto without) { return logs ? value : without; };
     std::string text = fmt::format(
         "loading:{:d}\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\ncurrent_cow_size_age:0\r\ncurrent_fork_perc:0.00\r\n"

@@ -105,6 +105,16 @@ uint64_t MdLink::want_save() {
     return ticket;
 }
 
+/// Who has been told that a snapshot begins, and looks whether it is done, must not be told so before it has begun.
+bool MdLink::is_saving() const {
+    if (log_words_->saving.load(std::memory_order_acquire) != 0) return true;
+    for (unsigned index = 0; index < kMaxIoConns; ++index) {
+        const uint64_t wanted = roster_->lines[index].save_wanted.load(std::memory_order_acquire);
+        if (wanted > log_words_->save_seen[index].load(std::memory_order_acquire) && wanted > log_words_->save_failed[index].load(std::memory_order_acquire)) return true;
+    }
+    return false;
+}
+
 SaveOutcome MdLink::outcome_of_save(uint64_t ticket) const {
     if (log_words_->save_seen[index_].load(std::memory_order_acquire) >= ticket) return SaveOutcome::good;
     return log_words_->save_failed[index_].load(std::memory_order_acquire) >= ticket ? SaveOutcome::failed : SaveOutcome::none;

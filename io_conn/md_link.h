@@ -80,8 +80,8 @@ class MdLink {
     /// Asks md_log for a snapshot that begins from now on; gives a ticket for outcome_of_save().
     uint64_t want_save();
     SaveOutcome outcome_of_save(uint64_t ticket) const;
-    /// Whether a snapshot is being written.
-    bool is_saving() const { return log_words_->saving.load(std::memory_order_relaxed) != 0; }
+    /// Whether a snapshot is being written, or one has been asked for.
+    bool is_saving() const;
     /// What md_log says of the disk.
     const LogWords& log_words() const { return *log_words_; }
 

@@ -10,6 +10,8 @@ import signal
 import struct
 from pathlib import Path
 
+from harness import wait_for
+
 ROOT = Path(__file__).resolve().parents[2]
 PAYLOAD = 4096                      # what stands before it is the segment's header
 LINE = 128                          # kCacheLineDistance
@@ -38,10 +40,19 @@ def places():
     return found
 
 
+def has_begun(instance):
+    """Whether md_log does nothing of its own accord now, and keeps the promises of `always` if it is to."""
+    with instance.wire() as wire:
+        info, asked = wire.command("INFO", "everything"), wire.command("CONFIG", "GET", "append*")
+    waits = b"always" in asked and b"yes" in asked
+    return b"rdb_bgsave_in_progress:0" in info and not (waits and b"log_durable_number:all" in info)
+
+
 class FakeMdLog:
     """The words of an instance's md_log, as attributes; the real one is stopped until end()."""
 
     def __init__(self, instance):
+        wait_for(lambda: has_begun(instance), 20, "the beginning of the log to be on disk")
         self.__dict__.update(instance=instance, places=places(), stopped=instance.pids("md_log"))
         for pid in self.stopped:
             os.kill(pid, signal.SIGSTOP)

@@ -256,5 +256,32 @@ class Loading(WordsCase):
         self.assertEqual(wire.command("GET", "k"), LOADING)
 
 
+@needs_millrace
+class WithTheRealOne(FreshInstanceCase):
+    def test_many_clients_write_and_read_what_they_have_written(self):
+        instance = self.start(io=2, **ALWAYS)
+        wires = [self.connect(instance) for _ in range(10)]
+        for number in range(50):
+            for index, wire in enumerate(wires):
+                wire.send(encode("SET", "k%d" % index, number) + encode("GET", "k%d" % index) + encode("INCR", "n"))
+            for wire in wires:
+                self.assertEqual([wire.reply(), wire.reply()], [OK, b"$%d\r\n%d\r\n" % (len(str(number)), number)])
+                self.assertTrue(wire.reply().startswith(b":"))
+        self.assertEqual(wires[0].command("GET", "n"), b"$3\r\n500\r\n")
+        self.assertGreater(sum(instance.counters("io_conn", "replies_held")), 0)
+        self.assertEqual([process["restarts"] for process in instance.processes()], [0] * 5)
+
+    def test_snapshots(self):
+        instance = self.start(io=2)
+        wire = self.connect(instance)
+        self.assertEqual(wire.command("SET", "k", "v"), OK)
+        self.assertEqual(wire.command("SAVE"), OK)
+        self.assertEqual(len(list((instance.folder / "data").glob("snapshot-*"))), 1)
+        self.assertEqual(wire.command("BGSAVE"), b"+Background saving started\r\n")
+        wait_for(lambda: b"rdb_bgsave_in_progress:0" in wire.command("INFO", "persistence"), 20, "the end of the snapshot")
+        self.assertIn(b"rdb_saves:2\r\n", wire.command("INFO", "persistence"))
+        self.assertLess(abs(int(wire.command("LASTSAVE")[1:-2]) - time.time()), 60)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -106,6 +106,8 @@ class Commands(SaveCase):
         self.addCleanup(os.close, fifo)
         words.park = 2
         self.assertEqual(wire.command("BGSAVE"), STARTED)
+        self.assertEqual(wire.command("BGSAVE"), UNDER_WAY)
+        words.save_seen0 = 1
         with self.assertRaises(BlockingIOError):
             os.read(fifo, 1)
         words.park = 3
@@ -115,11 +117,16 @@ class Commands(SaveCase):
     def test_while_a_snapshot_is_written(self):
         _instance, words, wire = self.begin()
         words.saving = 1
-        for command in (("BGSAVE",), ("BGSAVE", "SCHEDULE"), ("SAVE",)):
+        for command in (("BGSAVE",), ("BGSAVE", "SCHEDULE")):
             self.assertEqual(wire.command(*command), UNDER_WAY, command)
         self.assertEqual(wire.command("BGREWRITEAOF"), b"+Background append only file rewriting scheduled\r\n")
         words.saving = 0
+        self.assertEqual(wire.command("BGSAVE"), UNDER_WAY)     # that one has still to come
+        self.assertEqual(self.info(wire)["rdb_bgsave_in_progress"], "1")
+        words.save_seen0 = 1
+        self.assertEqual(self.info(wire)["rdb_bgsave_in_progress"], "0")
         self.assertEqual(wire.command("BGSAVE", "schedule"), STARTED)
+        words.save_failed0 = 2
         self.assertEqual(wire.command("BGREWRITEAOF"), REWRITES)
         words.save_seen0 = 4
         self.assertEqual(wire.command("SAVE"), OK)     # three were asked for before

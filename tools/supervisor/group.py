@@ -52,9 +52,10 @@ class Group:
         The standby comes up later; if it cannot, the group serves without it.
         """
         first, *others = [self._add("md", index) for index in range(PLACES)]
+        log = self._add("md_log", 0)        # md opens its FIFO
         first.begin(insist=False)
         await first.opens()
-        joining = [self._add("md_log", 0)] + [self._add("io_conn", index) for index in range(self.launch_data.options.io_conns)]
+        joining = [log] + [self._add("io_conn", index) for index in range(self.launch_data.options.io_conns)]
         await self._first_failure(first.serves(), *(slot.start(insist=False) for slot in joining))
         self._start_unawaited(others)
 
