@@ -130,6 +130,9 @@ enum class MdCounter : unsigned {
 enum class IoCounter : unsigned {
 #include "common/counters_io_conn.def"
 };
+enum class LogCounter : unsigned {
+#include "common/counters_md_log.def"
+};
 #undef MR_COUNTER
 
 #define MR_COUNTER(identifier, name, kind, unit, help) CounterRow{name, CounterKind::kind, unit, help, 0},
@@ -139,10 +142,14 @@ inline constexpr auto kMdCounters = counter_detail::placed(std::array{
 inline constexpr auto kIoCounters = counter_detail::placed(std::array{
 #include "common/counters_io_conn.def"
 });
+inline constexpr auto kLogCounters = counter_detail::placed(std::array{
+#include "common/counters_md_log.def"
+});
 #undef MR_COUNTER
 
 constexpr const auto& counter_rows(MdCounter) { return kMdCounters; }
 constexpr const auto& counter_rows(IoCounter) { return kIoCounters; }
+constexpr const auto& counter_rows(LogCounter) { return kLogCounters; }
 
 template <class Id>
 inline unsigned Counters<Id>::first_word(Id id) {

@@ -39,6 +39,7 @@ inline constexpr unsigned kMdPlaces = 2;  ///< one serves, one waits
 template <class Visit>
 void for_each_place(Visit&& visit) {
     for (unsigned index = 0; index < kMdPlaces; ++index) visit("md", index);
+    visit("md_log", 0u);
     for (unsigned index = 0; index < kMaxIoConns; ++index) visit("io_conn", index);
 }
 

@@ -26,6 +26,7 @@ Keeper::Keeper(Daemon& daemon)
       control_(control_segment_.payload<Control>()),
       roster_(roster_segment_.payload<Roster>()),
       words_(words_segment_.payload<LogWords>()),
+      counters_(paths::counters(daemon.dir(), "md_log", 0), "md_log", 0, daemon.arguments().instance, daemon.arguments().generation),
       store_(paths::store(daemon.dir()), daemon.arguments().instance),
       oplog_(store_),
       live_(daemon.options()),
@@ -34,6 +35,8 @@ Keeper::Keeper(Daemon& daemon)
       md_bell_(control_->md_park, Fifo(paths::md_fifo(daemon.dir()))),
       started_s_(static_cast<uint64_t>(std::time(nullptr))) {
     fifo_.prepare_to_wait(paths::md_log_fifo(daemon.dir()));
+    counters_.set(LogCounter::start_time, started_s_);
+    counters_.set(LogCounter::restarts, daemon.arguments().restarts);
     daemon.wake_on_signal(fifo_.descriptor());
 }
 
@@ -184,6 +187,8 @@ bool Keeper::add_records(uint64_t tail) {
             }
         }
         position_ += entry_.bytes;
+        counters_.add(LogCounter::records);
+        counters_.add(LogCounter::record_bytes, entry_.effect_bytes);
     }
     return true;
 }
@@ -195,6 +200,7 @@ bool Keeper::write() {
         return false;
     }
     written_to_ = position_;
+    counters_.add(LogCounter::batches);
     return true;
 }
 
@@ -220,7 +226,11 @@ void Keeper::sync_now() {
     if (const auto result = syncer_.take_result()) after_sync(*result);
     if (writer_->broken()) return;
     words_->log_syncs.fetch_add(1, std::memory_order_relaxed);
-    if (!writer_->sync()) {
+    const uint64_t began_us = monotonic_us();
+    const bool synced = writer_->sync();
+    counters_.add(LogCounter::syncs);
+    counters_.record(LogCounter::sync_us, monotonic_us() - began_us);
+    if (!synced) {
         lost_sync_ = words_->released.load() > synced_to_;  // L1
         return fail_disk();
     }
@@ -233,12 +243,15 @@ void Keeper::sync_every_second() {
     if (now_us < next_sync_us_ || syncer_.busy()) return;
     next_sync_us_ = now_us + 1'000'000;
     syncing_to_ = written_to_;
+    syncing_since_us_ = now_us;
     syncing_seen_ = seen_number_;
     words_->log_syncs.fetch_add(1, std::memory_order_relaxed);
     syncer_.start({writer_->descriptor(), writer_->written_number(), writer_->file_bytes(), 0});
 }
 
 void Keeper::after_sync(const Syncer::Job& job) {
+    counters_.add(LogCounter::syncs);
+    counters_.record(LogCounter::sync_us, monotonic_us() - syncing_since_us_);
     if (job.error == 0) {
         writer_->synced(job.number, job.bytes);
         synced_to_ = syncing_to_;
@@ -313,6 +326,7 @@ void Keeper::park() {
 
 void Keeper::fail_disk(int error, const std::string& sentence) {
     disk_fails_ = true;
+    counters_.add(LogCounter::disk_failures);
     next_try_us_ = monotonic_us() + kRetryUs;
     words_->error.store(static_cast<uint32_t>(error), std::memory_order_relaxed);
     if (words_->trouble.exchange(static_cast<uint32_t>(DiskTrouble::log)) != static_cast<uint32_t>(DiskTrouble::log))

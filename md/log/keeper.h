@@ -21,10 +21,12 @@
 #include <string>
 #include <vector>
 
+#include "common/counters.h"
 #include "common/daemon.h"
 #include "common/disk/log_writer.h"
 #include "common/live_options.h"
 #include "common/log_words.h"
+#include "common/resident_memory.h"
 #include "common/roster.h"
 #include "common/wakeup.h"
 #include "md/log/oplog_reader.h"
@@ -117,6 +119,8 @@ class Keeper {
     const Control* control_ = nullptr;
     Roster* roster_ = nullptr;
     LogWords* words_ = nullptr;
+    Counters<LogCounter> counters_;
+    ResidentMemory memory_;
     StoreReader store_;
     OplogReader oplog_;
     LiveValues live_;
@@ -139,8 +143,7 @@ class Keeper {
     uint64_t synced_seen_ = 0;    ///< seen_number_ of synced_to_
     uint64_t marked_to_ = 0;      ///< position up to which the file says that it is durable
     uint64_t next_mark_us_ = 0, next_sync_us_ = 0, next_try_us_ = 0, next_save_us_ = 0;
-    Syncer::Job syncing_;
-    uint64_t syncing_to_ = 0, syncing_seen_ = 0;
+    uint64_t syncing_to_ = 0, syncing_seen_ = 0, syncing_since_us_ = 0;
     bool disk_fails_ = false;     ///< nothing can be written
     bool lost_sync_ = false;      ///< a sync has failed, and what the file lacks only the store has
     bool strict_ = false;         ///< the marks of `always` are kept (D3)

@@ -188,6 +188,7 @@ void Keeper::end_save(bool good) {
     words_->saving.store(0);
     words_->last_save.store(static_cast<uint32_t>(good ? SaveOutcome::good : SaveOutcome::failed));
     words_->last_save_took_s.store(now_s - words_->save_began_s.load());
+    counters_.add(good ? LogCounter::snapshots : LogCounter::snapshots_failed);
     if (good) finish_save(now_s);
     // Who waits for it hears of it when all is as it will be.
     auto& answers = good ? words_->save_seen : words_->save_failed;
@@ -235,6 +236,9 @@ void Keeper::count_log_bytes() {
     uint64_t bytes = 0;
     for (const auto& file : disk::numbered_logs(folder_)) bytes += file_bytes(file.path);
     words_->log_bytes.store(bytes, std::memory_order_relaxed);
+    counters_.set(LogCounter::log_bytes, bytes);
+    counters_.set(LogCounter::ring_bytes, oplog_.tail() - written_to_);
+    counters_.set(LogCounter::resident_bytes, memory_.read().all);
 }
 
 bool Keeper::last_save_is_wanted() const {

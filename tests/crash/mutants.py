@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MUTATED = ["md/write_set.cc", "md/commit.cc", "md/allocator.cc", "md/index.cc", "md/items.cc", "md/oplog.cc", "md/store.cc", "md/store_oplog.cc",
            "md/store_check.cc", "md/store_options.cc", "tests/crash/reader.cc", "tests/crash/direct.cc"]
 SHARED = ["tests/crash/arena.cc", "tests/crash/contents.cc", "tests/crash/judge.cc", "tests/crash/scenario.cc",
-          "tests/crash/stepper.cc", "tests/crash/store_steps.cc", "common/check.cc", "md/marks.cc"]
+          "tests/crash/stepper.cc", "tests/crash/store_steps.cc", "common/check.cc", "common/effects.cc", "md/marks.cc"]
 FLAGS = ["-I.", "-std=c++20", "-O0", "-Wall", "-Wextra", "-DSPDLOG_COMPILED_LIB", "-DSPDLOG_FMT_EXTERNAL"]
 LIBRARIES = ["-lfmt", "-lxxhash"]
-UNIT_LIBRARIES = ["-lspdlog", "-lfmt", "-levent_core", "-lxxhash", "-llzf", "-lseccomp", "-lpthread"]
+UNIT_LIBRARIES = ["-lspdlog", "-lfmt", "-levent_core", "-lxxhash", "-llzf", "-lseccomp", "-lisal", "-llz4", "-lzstd", "-lpthread"]
 RUN_SECONDS = 300
 SEES_OVERTAKING = ["tests/process/j_direct_test.py", "Sharing.test_a_client_sees_its_own_writes"]
 

@@ -163,7 +163,7 @@ class Faults(DiskCase):
                 os.fsync(fd)
                 print(time.monotonic() - began)
         """).split()
-        self.assertGreater(float(took[1]), 0.4)
+        self.assertGreater(float(took[1]), 0.39)
         self.assertEqual(self.outcome(shim)["file"], b"")
 
     def test_after_a_failed_sync_no_later_one_covers_its_bytes(self):
