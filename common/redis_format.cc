@@ -67,8 +67,8 @@ void append_length(std::string& out, uint64_t length) {
     }
 }
 
-void append_string(std::string& out, std::string_view value) {
-    if (append_as_integer(out, value) || append_compressed(out, value)) return;
+void append_string(std::string& out, std::string_view value, bool compress) {
+    if (append_as_integer(out, value) || (compress && append_compressed(out, value))) return;
     append_length(out, value.size());
     out += value;
 }

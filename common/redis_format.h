@@ -15,8 +15,8 @@ namespace millrace::redis {
 uint64_t crc64(std::string_view bytes, uint64_t before = 0);
 
 void append_length(std::string& out, uint64_t length);
-/// A string in the shortest of its forms.
-void append_string(std::string& out, std::string_view value);
+/// A string in the shortest of its forms, of those that are not compressed perhaps.
+void append_string(std::string& out, std::string_view value, bool compress = true);
 
 /// Bytes that come one after the other, from memory or a file. They are input: each function is false when what is there is not what was asked for.
 class Input {

@@ -95,7 +95,7 @@ void handle_debug_object(Plan& plan, Arguments arguments) {
     if (!value) return plan.reply().error(error_text::kNoSuchKey);
     const uint64_t idle = idle_seconds(plan, key);
     plan.reply().status(fmt::format("Value at:{:#x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}", plan.place_of(*value), encoding_of(*value),
-                                    dump_string(plan.bytes(value)).size() - kDumpFrame, (static_cast<uint64_t>(plan.now_ms()) / 1000 - idle) & kLruClockMask, idle));
+                                    dump_string(plan.bytes(value), plan.compresses()).size() - kDumpFrame, (static_cast<uint64_t>(plan.now_ms()) / 1000 - idle) & kLruClockMask, idle));
 }
 
 void handle_debug_populate(Plan& plan, Arguments arguments) {

@@ -48,7 +48,7 @@ std::optional<uint32_t> wanted_mark(const Plan& plan, const RestoreOptions& opti
 
 void handle_dump(Plan& plan, Arguments arguments) {
     const std::optional<Value> value = plan.read(arguments[0]);
-    if (value) plan.reply().bulk(dump_string(plan.bytes(value)));
+    if (value) plan.reply().bulk(dump_string(plan.bytes(value), plan.compresses()));
     else plan.reply().null();
 }
 

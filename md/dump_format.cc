@@ -17,9 +17,9 @@ constexpr char kTypeString = 0;
 
 }  // namespace
 
-std::string dump_string(std::string_view value) {
+std::string dump_string(std::string_view value, bool compress) {
     std::string out(1, kTypeString);
-    redis::append_string(out, value);
+    redis::append_string(out, value, compress);
     out.append(reinterpret_cast<const char*>(&kVersion), sizeof kVersion);
     const uint64_t checksum = redis::crc64(out);
     return out.append(reinterpret_cast<const char*>(&checksum), sizeof checksum);

@@ -8,8 +8,8 @@
 
 namespace millrace::md {
 
-/// A string value as DUMP gives it.
-std::string dump_string(std::string_view value);
+/// A string value as DUMP gives it; `compress`: if that makes it shorter.
+std::string dump_string(std::string_view value, bool compress = true);
 
 enum class DumpFault { none, version_or_checksum, format };
 

@@ -40,10 +40,11 @@ bool copy_start(const std::string& from, const std::string& to, uint64_t bytes) 
 
 }  // namespace
 
-Loader::Loader(Store& store, std::string folder, bool repair, std::function<void(uint64_t, uint64_t)> progress)
+Loader::Loader(Store& store, std::string folder, bool repair, std::unique_ptr<ReadAhead> ahead, std::function<void(uint64_t, uint64_t)> progress)
     : store_(store),
       folder_(std::move(folder)),
       repair_(repair),
+      ahead_(std::move(ahead)),
       progress_(std::move(progress)),
       snapshots_(disk::snapshot_files(folder_)),
       logs_(disk::log_files(folder_)) {}
@@ -103,21 +104,29 @@ void Loader::note_keys_written(uint64_t start, uint64_t end) {
     }
 }
 
-void Loader::load_items(disk::SnapshotReader& snapshot) {
+template <class Reader>
+disk::SnapshotReader::Outcome Loader::load_all(Reader& reader) {
     disk::SnapshotReader::Item item;
     disk::SnapshotReader::Outcome outcome;
-    while ((outcome = snapshot.next(item)) == disk::SnapshotReader::Outcome::item) {
+    while ((outcome = reader.next(item)) == disk::SnapshotReader::Outcome::item) {
         put(item.database, item.key, item.value, item.expire_at_ms);
         bytes_ += item.key.size() + item.value.size();
         if (!stamps_.empty())
             if (const auto found = stamps_.find(name_of(item.database, item.key)); found != stamps_.end()) found->second = item.stamp;
-        if (++items_ % 4096 == 0) tell_progress(snapshot.bytes_read());
+        if (++items_ % 4096 == 0) tell_progress(reader.bytes_read());
     }
     flush();
+    return outcome;
+}
+
+void Loader::load_items(disk::SnapshotReader& snapshot) {
+    const bool is_read_already = ahead_ && ahead_->path() == snapshot.path();
+    const auto outcome = is_read_already ? load_all(*ahead_) : load_all(snapshot);
+    const std::string what = is_read_already ? ahead_->sentence() : snapshot.sentence();
     bytes_before_log_ = snapshot.file_bytes();
     if (outcome == disk::SnapshotReader::Outcome::end) return;
     if (!repair_)
-        throw Error(snapshot.sentence() + (snapshots_.size() > 1 ? "; 'start --repair' puts it aside, and the next start takes the older snapshot with the log behind it"
+        throw Error(what + (snapshots_.size() > 1 ? "; 'start --repair' puts it aside, and the next start takes the older snapshot with the log behind it"
                                                                  : "; there is no older snapshot: restore a backup"));
     put_aside(snapshot.path());
     throw Error("the damaged snapshot was put aside: start again");

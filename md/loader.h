@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "common/disk/log_reader.h"
 #include "common/disk/snapshot_reader.h"
 #include "common/effects.h"
+#include "md/read_ahead.h"
 #include "md/store.h"
 
 namespace millrace::md {
@@ -28,7 +30,8 @@ namespace millrace::md {
 class Loader {
   public:
     /// `progress(bytes read, bytes in all)` is called often.
-    Loader(Store& store, std::string folder, bool repair, std::function<void(uint64_t, uint64_t)> progress);
+    /// `ahead`: a process that reads the newest snapshot already, if there is one.
+    Loader(Store& store, std::string folder, bool repair, std::unique_ptr<ReadAhead> ahead, std::function<void(uint64_t, uint64_t)> progress);
 
     /// Whether there is anything to load.
     bool has_data() const { return !snapshots_.empty() || !logs_.empty(); }
@@ -52,6 +55,8 @@ class Loader {
 
     void note_keys_written(uint64_t start, uint64_t end);
     void load_items(disk::SnapshotReader& snapshot);
+    template <class Reader>
+    disk::SnapshotReader::Outcome load_all(Reader& reader);
     void load_log(uint64_t start, uint64_t end);
     void end_log(disk::LogReader& log, disk::LogReader::Outcome outcome, uint64_t end);
     void cut(const disk::LogReader& log);
@@ -70,6 +75,7 @@ class Loader {
     Store& store_;
     const std::string folder_;
     const bool repair_;
+    std::unique_ptr<ReadAhead> ahead_;
     std::function<void(uint64_t, uint64_t)> progress_;
     std::vector<std::string> snapshots_;
     std::vector<disk::LogFileInfo> logs_;

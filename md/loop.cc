@@ -50,8 +50,9 @@ uint64_t thread_cpu_us() {
 
 }  // namespace
 
-Loop::Loop(Daemon& daemon, Lease& lease)
+Loop::Loop(Daemon& daemon, Lease& lease, std::unique_ptr<ReadAhead> ahead)
     : daemon_(daemon),
+      ahead_(std::move(ahead)),
       store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation,
                      oplog_bytes(daemon.options()), was_hung(*lease.control_segment().payload<Control>()), lease.take_store()),
       marks_segment_(paths::marks(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation, store_segment_.bytes()),
@@ -126,7 +127,7 @@ void Loop::load() {
     if (store_segment_.found()) return;
     uint64_t told_us = 0;
     LogWords& words = engine_.log.words();
-    Loader loader(engine_.store, disk::data_folder(daemon_.dir()), daemon_.arguments().repair, [&](uint64_t bytes, uint64_t all) {
+    Loader loader(engine_.store, disk::data_folder(daemon_.dir()), daemon_.arguments().repair, std::move(ahead_), [&](uint64_t bytes, uint64_t all) {
         words.load_bytes.store(all, std::memory_order_relaxed);
         words.load_bytes_done.store(bytes, std::memory_order_relaxed);
         if (monotonic_us() - told_us < kTellEveryUs) return;

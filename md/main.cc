@@ -1,12 +1,18 @@
-// md: the daemon that owns the data. Order of start-up: command line and configuration (common/daemon.h), the filter on system
+// md: the daemon that owns the data. Order of start-up: command line and configuration (common/daemon.h), a process that reads the snapshot if there
+// is one to be loaded, the filter on system
 // calls, the lease, which a standby waits for, the store, counters and roster, the FIFO, the channels of all io_conn, ready. Started by the
 // supervisor only.
 #include <malloc.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
+#include <utility>
 
 #include "common/daemon.h"
+#include "common/disk/data_folder.h"
+#include "common/paths.h"
 #include "md/confinement.h"
 #include "md/loop.h"
 
@@ -23,17 +29,25 @@ uint64_t amnesia_microseconds() {
     return text == nullptr ? 0 : static_cast<uint64_t>(std::atol(text)) * 1000;
 }
 
+/// A store that has to be made will be filled from the newest snapshot: it is read from here on, by a process that md cannot start later.
+std::unique_ptr<millrace::md::ReadAhead> read_ahead(const millrace::Daemon& daemon) {
+    if (access(millrace::paths::store(daemon.dir()).c_str(), F_OK) == 0) return nullptr;
+    const auto snapshots = millrace::disk::snapshot_files(millrace::disk::data_folder(daemon.dir()));
+    return snapshots.empty() ? nullptr : millrace::md::ReadAhead::start(snapshots.front());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     mallopt(M_MMAP_THRESHOLD, kOwnPagesFromBytes);
     mallopt(M_TRIM_THRESHOLD, kOwnPagesFromBytes);
     return millrace::run_daemon(argc, argv, "md", [](millrace::Daemon& daemon) {
+        auto ahead = read_ahead(daemon);
         millrace::md::confine(daemon);
         const uint64_t amnesia_us = amnesia_microseconds();
         if (amnesia_us != 0 && daemon.arguments().index != 0) daemon.report_standby();  // whoever has the lease just now
         for (millrace::md::Lease lease(daemon); lease.acquire(); lease.hand_over()) {
-            millrace::md::Loop(daemon, lease).run(amnesia_us);
+            millrace::md::Loop(daemon, lease, std::move(ahead)).run(amnesia_us);
             if (daemon.stopping() || amnesia_us == 0) return;
         }
     });

@@ -91,6 +91,8 @@ class Plan {
     uint64_t random_position() { return store_.random_position(dice_.next()); }
     uint64_t random(uint64_t below) { return dice_.next() % below; }
     int64_t now_ms() const { return now_ms_; }
+    /// Whether what is written down of a value is compressed (rdbcompression), as Redis does it with DUMP too.
+    bool compresses() const { return store_.live_number(OptionId::rdbcompression) != 0; }
     /// Values never grow beyond this (proto-max-bulk-len), bytes.
     uint64_t value_bytes_max() const {
         const int64_t live = store_.live_number(OptionId::proto_max_bulk_len);

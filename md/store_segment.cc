@@ -119,7 +119,11 @@ StoreSegment::~StoreSegment() {
 StoreMemory StoreSegment::memory() const {
     const int fd = fd_;
     return {segment_.payload<std::byte>() - kSegmentPayload, segment_.size(),
-            [fd, spare = spare_](uint64_t offset, uint64_t length) { return take(fd, offset, length, *spare); },
+            [fd, spare = spare_, base = segment_.payload<std::byte>() - kSegmentPayload](uint64_t offset, uint64_t length) {
+                if (!take(fd, offset, length, *spare)) return false;
+                madvise(base + offset, length, MADV_POPULATE_WRITE);  // one call in place of a fault for each 4 KiB
+                return true;
+            },
             [fd](uint64_t offset, uint64_t length) { give_back_file_memory(fd, offset, length); }};
 }
 

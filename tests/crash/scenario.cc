@@ -308,6 +308,17 @@ void add_small_values(std::vector<Scenario>& all) {
     all.push_back({"append_in_place", append(0, "s3", text(40, 'a')), {append(0, "s3", text(9, 'b'))}, watch_s3});
     all.push_back({"append_copies", nothing(), {append(0, "s3", text(40, 'a'))}, watch_s3});
     all.push_back({"append_twice", nothing(), {append(0, "s3", text(60, 'a')), append(0, "s3", text(13, 'b'))}, watch_s3});
+    // Who followed has read a record that refers to a value and to a chain: both go, each once.
+    all.push_back({"oplog_release", [](Store& store) {
+                       store.set_oplog_on(true);
+                       set(0, "large2", text(kLargeBytes, 'n'))(store);
+                       del(0, "large2")(store);
+                       set(0, "s1", text(20'000, 'l'))(store);
+                   }, {[](Store& store) { store.release_oplog(store.memory().root().oplog_tail); }, free_all(3)}, {watched(0, {"s1"})}});
+    all.push_back({"oplog_off_and_on", [](Store& store) {
+                       store.set_oplog_on(true);
+                       set(0, "large2", text(kLargeBytes, 'n'))(store);
+                   }, {[](Store& store) { store.set_oplog_on(false); }, set(0, "s1", text(30, 'q')), [](Store& store) { store.set_oplog_on(true); }, set(0, "s1", text(30, 'r'))}, {watched(0, {"s1"})}});
     all.push_back({"oplog_wraps", [](Store& store) { store.memory().root().oplog_tail = 3 * 64 * 1024 - 40; },
                    {set(0, "s3", text(30, 'n')), set(0, "fresh", text(50, 'o'))}, watch_s3});
 }

@@ -219,6 +219,12 @@ def _lolwut(words, _name):
     return [b"LOLWUT", *words.one_of([], [b"VERSION", b"9"], [b"VERSION", b"x"], [b"VERSION"], [b"x"])]
 
 
+@makes("save", "bgsave", "bgrewriteaof", weight=0)
+def _snapshots(_words, name):
+    """u_save_test.py has them; what they answer depends on the snapshot before."""
+    return [name.upper().encode()]
+
+
 @makes("config|rewrite", "shutdown", weight=0)
 def _through_the_supervisor(_words, name):
     """The process tests of the link to the supervisor have them; redis-server would end, or has no file."""
