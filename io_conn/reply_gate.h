@@ -16,6 +16,8 @@
 //       by W1 it sees the new position, or the bell sees it parked. Replies that are still held are no work: it may sleep over them.
 //       An md_log that dies between the two leaves that to the supervisor, which wakes everybody (W4).
 //   G4  An md that takes over publishes what its predecessor had committed; it stores replies_oplog before, like any other.
+// When `always` is switched on at run time this holds from the turn after the one in which the io_conn sees it, and from when md_log says how far the
+// disk is: the answer of that CONFIG SET, and what has come with it, may still go out at once.
 // Where the disk is not waited for, nothing of this is done: one load a batch (MdLink::look_at_disk()).
 #pragma once
 
