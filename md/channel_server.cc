@@ -84,7 +84,7 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
             starved = true;
             break;
         }
-        if (!engine_.log.has_room(engine_.store)) break;  // the disk is behind
+        if (!engine_.log.takes(engine_.store)) break;  // the disk is behind
         const RingRead read = requests_.next(frame);
         if (read == RingRead::empty) break;
         if (read == RingRead::corrupt) {
@@ -152,7 +152,7 @@ void ChannelServer::wake_always() {
 }
 
 bool ChannelServer::has_work() {
-    if (!engine_.log.has_room(engine_.store)) return false;
+    if (!engine_.log.takes(engine_.store)) return false;
     if (replies_.wants_space()) return replies_.has_room(message_frame_bytes(room_wanted_));
     return requests_.has_more();
 }

@@ -23,6 +23,8 @@ class LogLink {
     bool follow(Store& store);
     /// Whether the oplog has room for what any command may do; takes back what has been read since, if not.
     bool has_room(Store& store);
+    /// Whether commands are to be executed now: there is room, or what would need it is refused anyway.
+    bool takes(Store& store) { return has_room(store) || !refusal().empty(); }
     /// What writes are refused with; empty: they are not.
     std::string_view refusal() const { return words_ != nullptr && refuses_writes(*words_) ? refusal_text() : std::string_view(); }
     /// After the replies of a turn have been published: md_log hears of what there is to read, if it has to at once.
