@@ -249,6 +249,7 @@ void Loop::detach(unsigned index) {
 
 bool Loop::serve_channels() {
     bool worked = false;
+    stalled_ = false;
     if (++next_ >= highest_) next_ = 0;
     for (unsigned turn = 0, i = next_; turn < highest_; ++turn, i = i + 1 == highest_ ? 0 : i + 1) {
         ChannelServer* channel = channels_[i].get();
@@ -260,6 +261,7 @@ bool Loop::serve_channels() {
         }
         const ChannelServer::Turn result = channel->serve(turn_began_us_ + kTurnBudgetUs);
         worked |= result == ChannelServer::Turn::worked;
+        stalled_ |= result == ChannelServer::Turn::stalled;
         if (result != ChannelServer::Turn::faulty) continue;
         log::warning("the channel of io_conn {} is closed: {}; it is served again when that process has restarted", i,
                      channel->fault());
@@ -347,7 +349,8 @@ void Loop::park() {
     parker_.begin_park();
     if (!anything_to_do()) {
         engine_.counters.add(MdCounter::parks);
-        fifo_.wait(engine_.store.any_expiry() || engine_.store.waits_for_readers() || engine_.store.marks_wait() ? kHousekeepingMs : -1);
+        // With requests that wait for others it turns now and then, or it would look as if it hung (md/lease.h).
+        fifo_.wait(stalled_ || engine_.log.wants_room() || engine_.store.any_expiry() || engine_.store.waits_for_readers() || engine_.store.marks_wait() ? kHousekeepingMs : -1);
     }
     parker_.end_park();
 }

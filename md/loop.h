@@ -101,6 +101,7 @@ class Loop {
     uint64_t cpu_us_ = 0, cpu_read_at_us_ = 0;  ///< this thread's CPU time, and when it was read
     uint64_t longest_turn_cpu_us_ = 0;
     bool tending_ = false;  ///< the marks are being brought into line with the policy
+    bool stalled_ = false;  ///< an io_conn's requests wait for room for their replies
     bool freeing_ = false;  ///< the last turn had something to free or to give back
 };
 
