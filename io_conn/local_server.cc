@@ -55,7 +55,8 @@ void local_shutdown(const LocalCall& call) {
     }
     if ((abort && (save || nosave || other)) || (save && nosave)) return call.out.error("ERR syntax error");
     if (abort) return call.out.error("ERR No shutdown in progress.");
-    if (save) return call.out.error(fmt::format("ERR {}: there is no disk to save to in this version; SHUTDOWN NOSAVE ends the group", kShutdownFailed));
+    const bool saves = !call.server.option_text(OptionId::save).empty() || call.server.live_number(OptionId::appendonly) != 0;
+    if (save && !saves) return call.out.error(fmt::format("ERR {}: there are neither rules of 'save' nor a log by which it would save; send SAVE before", kShutdownFailed));
     const std::string obstacle = call.server.ask_supervisor(call.connection, Asking::shutdown, "{\"op\": \"stop\", \"by\": \"client\"}");
     if (!obstacle.empty()) call.out.error(fmt::format("ERR {}: {}", kShutdownFailed, obstacle));
 }

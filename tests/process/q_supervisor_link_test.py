@@ -231,7 +231,7 @@ class Link(FreshInstanceCase):
         other, wire = self.connect(instance), self.connect(instance)
         other.command("PING")
         self.assertEqual(wire.command("SHUTDOWN", "SAVE"),
-                         b"-ERR Errors trying to SHUTDOWN: there is no disk to save to in this version; SHUTDOWN NOSAVE ends the group\r\n")
+                         b"-ERR Errors trying to SHUTDOWN: there are neither rules of 'save' nor a log by which it would save; send SAVE before\r\n")
         wire.send(encode("SET", "k", "v") + encode("SHUTDOWN", "NOSAVE", "NOW") + encode("PING"))
         self.assertEqual(wire.until_closed(), OK)
         self.assertEqual(other.until_closed(), b"")
