@@ -318,7 +318,7 @@ void add_small_values(std::vector<Scenario>& all) {
     all.push_back({"oplog_off_and_on", [](Store& store) {
                        store.set_oplog_on(true);
                        set(0, "large2", text(kLargeBytes, 'n'))(store);
-                   }, {[](Store& store) { store.set_oplog_on(false); }, set(0, "s1", text(30, 'q')), [](Store& store) { store.set_oplog_on(true); }, set(0, "s1", text(30, 'r'))}, {watched(0, {"s1"})}});
+                   }, {[](Store& store) { store.set_oplog_on(false); }, [](Store& store) { store.set_oplog_on(true); }, set(0, "s1", text(30, 'r'))}, {watched(0, {"s1"})}});
     all.push_back({"oplog_wraps", [](Store& store) { store.memory().root().oplog_tail = 3 * 64 * 1024 - 40; },
                    {set(0, "s3", text(30, 'n')), set(0, "fresh", text(50, 'o'))}, watch_s3});
 }
