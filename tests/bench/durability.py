@@ -222,7 +222,7 @@ def stall():
             os.kill(log, signal.SIGCONT)
         readers.join()
         writer.join()
-        print("md_log stopped for 3 s: GET p99 %.0f us before, %.0f us meanwhile; INCR: %d answered, worst %.2f s, none lost" % (
+        print("md_log stopped for 3 s: GET p99 %.0f us before, %.0f us meanwhile; INCR: %d answered, worst %.2f s" % (
             quiet["latency_us"]["p99"], results[0]["latency_us"]["p99"], writes[0]["replies"], writes[0]["latency_us"]["max"] / 1e6), flush=True)
     finally:
         server.stop()
