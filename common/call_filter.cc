@@ -142,4 +142,14 @@ void report_no_call_filter(const char* reason) {
     log::warning("NO FILTER on system calls ({}): whoever takes this process over can do what its user can", reason);
 }
 
+void load_if_wanted(const Options& options, void (*load)()) {
+    if (!wants_call_filter(options)) return;
+    try {
+        load();
+        report_call_filter();
+    } catch (const Error& error) {
+        report_no_call_filter(error.what());
+    }
+}
+
 }  // namespace millrace

@@ -55,6 +55,8 @@ class CallFilter {
 
 /// Whether the configuration and this build want a filter; the log says why, if not.
 bool wants_call_filter(const Options& options);
+/// Has `load` put a filter on, if it is wanted, and says in the log whether there is one. Without it the process goes on.
+void load_if_wanted(const Options& options, void (*load)());
 /// Says in the log that there is a filter, or that there is none and why.
 void report_call_filter();
 void report_no_call_filter(const char* reason);

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "common/call_filter.h"
-#include "common/check.h"
 
 namespace millrace::md {
 
@@ -38,14 +37,6 @@ void load_call_filter() {
     filter.load();
 }
 
-void confine(const Daemon& daemon) {
-    if (!wants_call_filter(daemon.options())) return;
-    try {
-        load_call_filter();
-        report_call_filter();
-    } catch (const Error& error) {
-        report_no_call_filter(error.what());
-    }
-}
+void confine(const Daemon& daemon) { load_if_wanted(daemon.options(), load_call_filter); }
 
 }  // namespace millrace::md

@@ -54,14 +54,10 @@ void Oplog::copy_out(uint64_t position, void* out, uint64_t count) const {
 void Oplog::spill() {
     spilled_ = true;
     parts_.emplace_back();
-    const uint64_t end = at_;
+    std::string bytes(at_ - start_ - sizeof(OplogRecord), '\0');
     at_ = start_ + sizeof(OplogRecord);
-    for (uint64_t from = at_; from < end;) {
-        const uint64_t within = from & (capacity() - 1);
-        const uint64_t piece = std::min(end - from, capacity() - within);
-        put(memory_.at(st::kOplogAt + within), piece);
-        from += piece;
-    }
+    copy_out(at_, bytes.data(), bytes.size());
+    put(bytes.data(), bytes.size());
 }
 
 void Oplog::begin_effect(EffectHeader& header, std::string_view key, uint64_t value_bytes) {

@@ -97,7 +97,7 @@ class Keeper {
     void begin_save();
     void save_in_child(uint64_t start);
     bool write_snapshot(uint64_t start, bool ended, std::string& sentence);
-    bool agree_on_end(uint64_t& end);
+    uint64_t agree_on_end();
     void help_walk();
     void reap_save();
     void end_save(bool good);

@@ -138,21 +138,19 @@ bool Keeper::write_snapshot(uint64_t start, bool ended, std::string& sentence) {
             continue;
         }
         if (outcome == Walk::Outcome::restless) return sentence = "the snapshot is given up: a part of the index did not hold still; it is tried again", false;
-        uint64_t end = start;
-        if (outcome == Walk::Outcome::write_failed || (!ended && !agree_on_end(end))) return sentence = out.sentence(), false;
-        if (!out.finish(std::max(start, end))) return sentence = out.sentence(), false;
+        if (outcome == Walk::Outcome::write_failed) return sentence = out.sentence(), false;
+        if (!out.finish(ended ? start : std::max(start, agree_on_end()))) return sentence = out.sentence(), false;
         return true;
     }
     return sentence = "the snapshot is given up: databases were swapped again and again; it is tried again", false;
 }
 
-/// L5: the log has to be durable as far as it is now. False: the rest of md_log has died, and this process with it.
-bool Keeper::agree_on_end(uint64_t& end) {
+/// L5: waits until the log is durable as far as it is now, and gives the number of its last record. If the rest of md_log dies, so does this process.
+uint64_t Keeper::agree_on_end() {
     const uint64_t own = words_->walk_ended.fetch_add(1) + 1;
     fifo_.wake();
     while (words_->walk_synced.load(std::memory_order_acquire) < own) usleep(2000);
-    end = words_->walk_number.load();
-    return true;
+    return words_->walk_number.load();
 }
 
 void Keeper::help_walk() {
