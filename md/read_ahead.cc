@@ -12,6 +12,8 @@
 #include <cstring>
 #include <utility>
 
+#include "md/process_lives.h"
+
 namespace millrace::md {
 
 std::unique_ptr<ReadAhead> ReadAhead::start(const std::string& path) {
@@ -69,15 +71,6 @@ void ReadAhead::write(const void* bytes, uint64_t count) {
     }
 }
 
-bool ReadAhead::reader_lives() const {
-    std::FILE* const file = std::fopen(fmt::format("/proc/{}/stat", pid_).c_str(), "re");
-    if (file == nullptr) return false;
-    char state = 'Z';
-    const int found = std::fscanf(file, "%*d (%*[^)]) %c", &state);
-    std::fclose(file);
-    return found == 1 && state != 'Z' && state != 'X';
-}
-
 /// False when nothing comes any more.
 bool ReadAhead::wait_for_more() {
     for (unsigned pauses = 1;; ++pauses) {
@@ -85,7 +78,7 @@ bool ReadAhead::wait_for_more() {
         known_ = shared_->tail.load(std::memory_order_acquire);
         if (known_ != head_) return true;
         if (state != State::reading) return false;
-        if (pauses % kPausesBetweenLooks == 0 && !reader_lives() && shared_->state.load() == State::reading && shared_->tail.load() == head_) return false;  // A3
+        if (pauses % kPausesBetweenLooks == 0 && !process_lives(static_cast<uint32_t>(pid_)) && shared_->state.load() == State::reading && shared_->tail.load() == head_) return false;  // A3
         usleep(kPauseUs);
     }
 }

@@ -57,7 +57,6 @@ class ReadAhead {
     void publish() { shared_->tail.store(tail_, std::memory_order_release); }
     bool take(void* to, uint64_t count);
     bool wait_for_more();
-    bool reader_lives() const;
 
     const std::string path_;
     Shared* shared_ = nullptr;

@@ -5,12 +5,12 @@
 // two things and nothing else, until it goes on, is started anew or has gone.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <cstdio>
-#include <string>
 
 #include "common/log_words.h"
 #include "common/roster.h"
+#include "md/process_lives.h"
 
 namespace millrace::md {
 
@@ -31,17 +31,8 @@ class Readers {
     }
 
   private:
-    /// A process that was killed while it read, and has no successor, reads no more, reaped or not. Asked of those only who seem
-    /// to have read for long.
-    static bool exists(const std::atomic<uint32_t>& of_pid) {
-        const uint32_t pid = of_pid.load(std::memory_order_relaxed);
-        std::FILE* const file = std::fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
-        if (file == nullptr) return false;
-        char state = 'Z';
-        const int found = std::fscanf(file, "%*d (%*[^)]) %c", &state);
-        std::fclose(file);
-        return found == 1 && state != 'Z' && state != 'X';
-    }
+    /// A process that was killed while it read, and has no successor, reads no more. Asked of those only who seem to have read for long.
+    static bool exists(const std::atomic<uint32_t>& pid) { return process_lives(pid.load(std::memory_order_relaxed)); }
 
     const Roster* roster_ = nullptr;
     const LogWords* log_ = nullptr;
