@@ -74,11 +74,12 @@ LogFileReader::Outcome LogFileReader::next() {
 LogFileReader::Outcome LogFileReader::read_frame() {
     offset_ = at_;
     if (!has(sizeof(FrameHeader))) {
-        if (at_ == file_bytes_) return Outcome::end;
+        if (at_ == file_bytes_ || only_zeros()) return Outcome::end;
         return fail(Outcome::bad, "the file ends inside of a frame's header");
     }
     if (!load(at_, sizeof(FrameHeader))) return fail(Outcome::failed, errno_text(errno));
     const auto frame = structure_at<FrameHeader>(loaded(at_, sizeof(FrameHeader)));
+    if (static_cast<uint32_t>(frame.kind) == 0 && only_zeros()) return Outcome::end;
     if (frame.bytes > kFrameBodyMax || !has(frame_bytes(frame.bytes))) return fail(Outcome::bad, "the file ends inside of a frame, or its length is wrong");
     if (!load(at_, frame_bytes(frame.bytes))) return fail(Outcome::failed, errno_text(errno));
     const std::string_view body = loaded(at_ + sizeof frame, frame.bytes);
@@ -171,6 +172,19 @@ bool LogFileReader::load(uint64_t offset, uint64_t bytes) {
     window_bytes_ = static_cast<uint64_t>(got);
     errno = EIO;
     return window_bytes_ >= bytes;
+}
+
+/// Whether the rest of the file is room that nothing was written to yet.
+bool LogFileReader::only_zeros() {
+    const auto is_zero = [](char byte) { return byte == 0; };
+    bool zeros = true;
+    for (uint64_t at = at_; zeros && at < file_bytes_;) {
+        const uint64_t bytes = std::min(kWindowBytes, file_bytes_ - at);
+        zeros = load(at, bytes) && std::ranges::all_of(loaded(at, bytes), is_zero);
+        at += bytes;
+    }
+    window_bytes_ = 0;  // who asks again wants to know what is there then
+    return zeros;
 }
 
 bool LogFileReader::mark_at(uint64_t offset, PlacedMark& found) const {

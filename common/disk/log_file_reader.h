@@ -22,7 +22,7 @@ class LogFileReader {
     enum class Outcome {
         record,   ///< number(), previous(), body()
         mark,     ///< mark()
-        end,      ///< a whole frame ends where the file does; again: looks whether the file has grown
+        end,      ///< a whole frame ends where the file does, or where nothing but zeros follows (L5); again: looks whether there is more now
         bad,      ///< there is no whole frame at offset(), see fault(); again: looks whether there is one now
         failed,   ///< the file cannot be read there, see fault()
         refused,  ///< a newer millrace has made the frame (L8)
@@ -62,6 +62,7 @@ class LogFileReader {
     bool has(uint64_t bytes);
     bool load(uint64_t offset, uint64_t bytes);
     std::string_view loaded(uint64_t offset, uint64_t bytes) const { return {window_.data() + (offset - window_at_), bytes}; }
+    bool only_zeros();
     bool mark_at(uint64_t offset, PlacedMark& found) const;
 
     std::string path_, fault_;

@@ -15,7 +15,7 @@
 //   L4  A batch is there as a whole or cut away, unless the machine or the writer dies: a write that fails takes back what it has written.
 //   L5  A frame at offset X that is not whole or does not check is DAMAGE if the file has a successor (but L3), or a mark behind X says that
 //       more than X bytes were durable (and no more than there were before the mark); nothing that was durable may be cut. Else it is an unsynced TAIL, which a start cuts at X: a crash leaves such.
-//       Bytes that cannot be read are damage always.
+//       Bytes that cannot be read are damage always. Zeros from X to the end of the file are neither: a writer makes room ahead, and the file ends at X.
 //   L6  Checksums of frames begin with that of the file's header. So neither frames of another file (in blocks of the disk that are used again)
 //       nor such as somebody has put into a value pass for frames of this file.
 //   L7  Every number in a file is input. A reader takes no more memory than the file has bytes (a packed frame: kPackedBytesMax) and trusts no

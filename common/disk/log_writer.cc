@@ -26,6 +26,9 @@ namespace {
 constexpr mode_t kFileMode = 0600;
 constexpr uint64_t kPackedBytesMin = 256;  ///< below, packing saves nothing worth a frame
 constexpr char kZeros[8] = {};
+constexpr uint64_t kRoomBytes = 256 * 1024;     ///< zeros that are written at once
+constexpr uint64_t kRoomBatchMax = 16 * 1024;   ///< for larger batches the zeros would cost more than they save
+constexpr char kRoom[kRoomBytes] = {};
 
 std::string_view bytes_of(const FrameHeader& frame) { return {reinterpret_cast<const char*>(&frame), sizeof frame}; }
 
@@ -72,13 +75,14 @@ bool LogWriter::open_new(uint64_t after, bool continues) {
     header.created_ms = wall_ms();
     header.sequence = sequence_ + 1;
     header.crc = crc_of(header);
+    cut_room();
     if (!make_file(header)) return false;
     seed_ = header.crc;
     sequence_ = header.sequence;
     if (buffer_after_ != after) buffer_.clear();
     if (buffer_.empty()) added_number_ = after;
-    to_cut_ = false;
-    file_bytes_ = synced_bytes_ = sizeof header;
+    to_cut_ = no_room_ = false;
+    file_bytes_ = synced_bytes_ = room_end_ = sizeof header;
     written_number_ = synced_number_ = after;
     broken_ = false;
     return true;
@@ -114,8 +118,8 @@ bool LogWriter::open_existing(const std::string& path, uint64_t bytes, uint64_t 
     seed_ = reader.header().crc;
     buffer_.clear();
     added_number_ = last_number;
-    to_cut_ = false;
-    file_bytes_ = synced_bytes_ = bytes;
+    to_cut_ = no_room_ = false;
+    file_bytes_ = synced_bytes_ = room_end_ = bytes;
     written_number_ = synced_number_ = last_number;
     broken_ = false;
     return true;
@@ -227,9 +231,32 @@ bool LogWriter::ready_to_write() {
     CHECK(fd_.open());
     subject_ = path_;
     if (broken()) return fail("write", EIO);
-    if (to_cut_ && ftruncate(fd_.get(), static_cast<off_t>(file_bytes())) != 0) return fail("cut", errno);
-    to_cut_ = false;
-    return true;
+    return !to_cut_ || cut() || fail("cut", errno);
+}
+
+/// Ends the file with its last whole batch. False: errno.
+bool LogWriter::cut() {
+    to_cut_ = ftruncate(fd_.get(), static_cast<off_t>(file_bytes())) != 0;
+    if (!to_cut_) room_end_ = file_bytes();
+    return !to_cut_;
+}
+
+/// The room of a file that is left. What stays of it if that fails harms nobody (L5).
+void LogWriter::cut_room() {
+    if (fd_.open() && !broken() && room_end_ > file_bytes()) cut();
+}
+
+void LogWriter::make_room() {
+    if (!fd_.open() || broken() || to_cut_ || no_room_ || batch_bytes_ > kRoomBatchMax) return;
+    if (room_end_ > file_bytes() + 2 * kRoomBatchMax) return;
+    const uint64_t from = std::max(room_end_, file_bytes());
+    if (write_at(fd_.get(), kRoom, kRoomBytes, from)) {
+        room_end_ = from + kRoomBytes;
+        return;
+    }
+    no_room_ = true;
+    room_end_ = from + kRoomBytes;  // some of it may be there
+    cut();
 }
 
 /// L4. The parts are used up.
@@ -238,9 +265,10 @@ bool LogWriter::write_batch(iovec* parts, int count, uint64_t number) {
     for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;
     if (!write_at(fd_.get(), parts, count, file_bytes())) {
         const int error_number = errno;
-        to_cut_ = ftruncate(fd_.get(), static_cast<off_t>(file_bytes())) != 0;
+        cut();
         return fail("write", error_number);
     }
+    batch_bytes_ = bytes;
     file_bytes_.store(file_bytes() + bytes, std::memory_order_release);  // before the number, so that sync() does not know of records that it does not sync
     written_number_.store(number, std::memory_order_release);
     return true;

@@ -133,6 +133,7 @@ void Keeper::turn() {
     const bool worked = take_records();
     sync();
     publish();
+    if (logging_ && !disk_fails_ && policy() == Policy::always) writer_->make_room();
     look_at_save();
     if (!worked) park();
 }

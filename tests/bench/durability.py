@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """millrace and redis-server with the same promises about the disk, on the same file system, side by side.
 
-    durability.py [--rounds N] [--keys N] [--folder DIR] [PART...]
+    durability.py [--rounds N] [--keys N] [--folder DIR] [--cases POLICY:DEPTH:CONNECTIONS,...] [PART...]
 
 Parts: throughput (SET per second of the clock, appendfsync everysec and always), snapshot (latency of writes at a fixed rate while a snapshot is
 written, and memory then), stall (the log's process stopped for 3 s), load (time to start from a snapshot and a log). Without any: all.
@@ -116,8 +116,8 @@ def disk_line():
 
 
 def throughput():
-    cases = [("everysec", 16, 50), ("everysec", 1, 50), ("everysec", 16, 1), ("everysec", 1, 1), ("always", 1, 50), ("always", 16, 50), ("always", 1, 1)]
-    for policy in ("everysec", "always"):
+    cases = [(policy, int(depth), int(clients)) for policy, depth, clients in (case.split(":") for case in ARGS.cases.split(","))]
+    for policy in dict.fromkeys(case[0] for case in cases):
         started = both(appendonly="yes", appendfsync=policy, auto_aof_rewrite_percentage="0")
         try:
             for server in started:
@@ -256,6 +256,7 @@ if __name__ == "__main__":
     parser.add_argument("--keys", type=int, default=100_000)
     parser.add_argument("--big-keys", type=int, default=2_000_000)
     parser.add_argument("--save-seconds", type=int, default=30)
+    parser.add_argument("--cases", default="everysec:16:50,everysec:1:50,everysec:16:1,everysec:1:1,always:1:50,always:16:50,always:1:1")
     parser.add_argument("--folder", default=tempfile.gettempdir())
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS])
     ARGS = parser.parse_args()
