@@ -90,6 +90,7 @@ CallFilter::CallFilter(Forbidden forbidden) : context_(seccomp_init(SCMP_ACT_TRA
     // Nothing foreign runs in a daemon, so the kernel need not slow it down against speculation; a kernel that does not know this does not.
     seccomp_attr_set(context_, SCMP_FLTATR_CTL_SSB, 1);
     seccomp_attr_set(context_, SCMP_FLTATR_CTL_OPTIMIZE, 2);  // a search tree
+    seccomp_attr_set(context_, SCMP_FLTATR_CTL_TSYNC, 1);     // for all threads
 }
 
 CallFilter::~CallFilter() { seccomp_release(context_); }

@@ -97,6 +97,14 @@ void Committer::commit(WriteSet& set) {
     set.clear();
 }
 
+void Committer::apply_at_once(WriteSet& set) {
+    const uint64_t number = next_number();
+    for (const uint64_t bucket : set.buckets()) memory_.store(bucket, 2 * number);
+    for (const st::JournalEntry& word : set.words()) memory_.store(word.offset, word.value);
+    memory_.store(memory_.offset_of(&memory_.root().number), number);
+    set.clear();
+}
+
 void Committer::apply(uint64_t number) {
     const st::JournalHeader& list = header();
     const bool long_list = list.overflow != 0;

@@ -24,6 +24,8 @@ class Committer {
     bool reserve(const WriteSet& set);
     /// Commits and applies; clears the set. REQUIRES: reserve(set).
     void commit(WriteSet& set);
+    /// The same without a list, which a death in the middle would leave half done: for a store that nobody reads, and that is thrown away then.
+    void apply_at_once(WriteSet& set);
     /// Finishes what was committed; true if there was something.
     bool recover();
 

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <span>
 #include <utility>
 
 #include "common/check.h"
@@ -104,25 +103,20 @@ void Loader::note_keys_written(uint64_t start, uint64_t end) {
     }
 }
 
-template <class Reader>
-disk::SnapshotReader::Outcome Loader::load_all(Reader& reader) {
+void Loader::load_items(disk::SnapshotReader& snapshot) {
+    if (ahead_ && ahead_->path() == snapshot.path()) snapshot.take_blocks_from(*ahead_);
     disk::SnapshotReader::Item item;
     disk::SnapshotReader::Outcome outcome;
-    while ((outcome = reader.next(item)) == disk::SnapshotReader::Outcome::item) {
-        put(item.database, item.key, item.value, item.expire_at_ms);
+    while ((outcome = snapshot.next(item)) == disk::SnapshotReader::Outcome::item) {
+        add(item.database, item.key, item.value, item.expire_at_ms);
+        if (!snapshot.next_is_beside()) flush();
         bytes_ += item.key.size() + item.value.size();
         if (!stamps_.empty())
             if (const auto found = stamps_.find(name_of(item.database, item.key)); found != stamps_.end()) found->second = item.stamp;
-        if (++items_ % 4096 == 0) tell_progress(reader.bytes_read());
+        if (++items_ % 4096 == 0) tell_progress(snapshot.bytes_read());
     }
     flush();
-    return outcome;
-}
-
-void Loader::load_items(disk::SnapshotReader& snapshot) {
-    const bool is_read_already = ahead_ && ahead_->path() == snapshot.path();
-    const auto outcome = is_read_already ? load_all(*ahead_) : load_all(snapshot);
-    const std::string what = is_read_already ? ahead_->sentence() : snapshot.sentence();
+    const std::string what = snapshot.sentence();
     bytes_before_log_ = snapshot.file_bytes();
     if (outcome == disk::SnapshotReader::Outcome::end) return;
     if (!repair_)
@@ -253,46 +247,47 @@ void Loader::change_part(const Effect& effect) {
 /// Within the snapshot's time keys may be there that were written after this: they stay.
 void Loader::clear(uint64_t number, unsigned database, bool within) {
     flush();
-    std::vector<Pending> kept;
+    struct Kept {
+        std::string key, value;
+        int64_t expire_at_ms;
+    };
+    std::vector<Kept> kept;
     if (within)
         for (const auto& [name, stamp] : stamps_) {
             if (static_cast<uint8_t>(name[0]) != database || stamp <= number) continue;
             const std::string_view key = std::string_view(name).substr(1);
-            if (const auto value = store_.find(database, key, store_.place_of(key))) kept.push_back({database, std::string(key), value_of(*value), value->expire_at_ms, {}});
+            if (const auto value = store_.find(database, key, store_.place_of(key))) kept.push_back({std::string(key), value_of(*value), value->expire_at_ms});
         }
     if (!store_.clear(database) || !store_.commit()) throw Error("there is no shared memory left");
     while (store_.free_some(kFreeSliceEntries)) {}
-    for (const Pending& each : kept) put(each.database, each.key, each.value, each.expire_at_ms);
-    flush();
+    for (const Kept& each : kept) put(database, each.key, each.value, each.expire_at_ms);
 }
 
 void Loader::put(unsigned database, std::string_view key, std::string_view value, int64_t expire_at_ms) {
-    if (batched_ > 0 && batch_.front().database != database) flush();
-    if (batched_ == batch_.size()) batch_.emplace_back();
-    Pending& next = batch_[batched_++];
-    next.database = database;
-    next.key.assign(key);
-    next.value.assign(value);
-    next.expire_at_ms = expire_at_ms;
-    next.place = store_.place_of(key);
+    add(database, key, value, expire_at_ms);
+    flush();
+}
+
+/// The bytes stay where they are until flush().
+void Loader::add(unsigned database, std::string_view key, std::string_view value, int64_t expire_at_ms) {
+    if (!batch_.empty() && batch_.front().database != database) flush();
+    const Pending next{database, key, value, expire_at_ms, store_.place_of(key)};
     store_.prefetch(database, next.place);
-    batch_bytes_ += key.size() + value.size();
-    if (batched_ == kBatchKeys || batch_bytes_ >= kBatchBytes) flush();
+    batch_.push_back(next);
+    if (batch_.size() == kBatchKeys) flush();
 }
 
 void Loader::flush() {
-    const std::span<const Pending> batch(batch_.data(), std::exchange(batched_, 0));
-    batch_bytes_ = 0;
-    if (batch.empty()) return;
-    bool done = true;
-    for (size_t i = 0; done && i < batch.size(); ++i) {
-        const Pending& each = batch[i];
-        const auto outcome = store_.put(each.database, each.key, each.place, Value::of(each.value, each.expire_at_ms));
-        if (outcome != Store::Put::no_slot) done = outcome == Store::Put::done;
-        else if ((done = (store_.abandon(), store_.split(each.database, each.place)))) i = static_cast<size_t>(-1);  // from the start
+    for (const Pending& each : batch_) {
+        Store::Put outcome;
+        while ((outcome = store_.put(each.database, each.key, each.place, Value::of(each.value, each.expire_at_ms))) == Store::Put::no_slot) {
+            store_.abandon();
+            if (!store_.split(each.database, each.place)) break;
+        }
+        if (outcome != Store::Put::done) throw Error("there is not enough shared memory for the data; give shm-dir more (or /dev/shm: mount -o remount,size=...)");
+        store_.commit_loading();
     }
-    if (!done || !store_.commit()) throw Error("there is not enough shared memory for the data; give shm-dir more (or /dev/shm: mount -o remount,size=...)");
-    if (batch.back().value.size() > kLargeKept) batch_.clear();
+    batch_.clear();
     while (store_.free_some(kFreeSliceEntries)) {}
 }
 

@@ -22,10 +22,17 @@
 #include "common/disk/log_reader.h"
 #include "common/disk/snapshot_reader.h"
 #include "common/effects.h"
+#include "md/back_ahead.h"
 #include "md/read_ahead.h"
 #include "md/store.h"
 
 namespace millrace::md {
+
+/// What helps a start that has a second processor, begun before md is confined.
+struct LoadHelpers {
+    std::unique_ptr<ReadAhead> reader;
+    std::unique_ptr<BackAhead> backer;
+};
 
 class Loader {
   public:
@@ -41,22 +48,18 @@ class Loader {
     std::string report() const;
 
   private:
-    /// Keys that are put by one commit; so few that no room has to be counted for them (Store::make_room).
+    /// Keys whose places are fetched into the processor's cache before they are put.
     static constexpr size_t kBatchKeys = 16;
-    static constexpr size_t kBatchBytes = 1024 * 1024;
-    static constexpr size_t kLargeKept = 1024 * 1024;  ///< memory for longer values is not kept
 
     struct Pending {
         unsigned database;
-        std::string key, value;
+        std::string_view key, value;
         int64_t expire_at_ms;
         st::KeyPlace place;
     };
 
     void note_keys_written(uint64_t start, uint64_t end);
     void load_items(disk::SnapshotReader& snapshot);
-    template <class Reader>
-    disk::SnapshotReader::Outcome load_all(Reader& reader);
     void load_log(uint64_t start, uint64_t end);
     void end_log(disk::LogReader& log, disk::LogReader::Outcome outcome, uint64_t end);
     void cut(const disk::LogReader& log);
@@ -67,6 +70,7 @@ class Loader {
     void clear(uint64_t number, unsigned database, bool within);
     bool is_older(uint64_t number, const Effect& effect) const;
     void put(unsigned database, std::string_view key, std::string_view value, int64_t expire_at_ms);
+    void add(unsigned database, std::string_view key, std::string_view value, int64_t expire_at_ms);
     void flush();
     std::string value_of(const Value& value) const;
     static std::string name_of(unsigned database, std::string_view key) { return static_cast<char>(database) + std::string(key); }
@@ -80,8 +84,7 @@ class Loader {
     std::vector<std::string> snapshots_;
     std::vector<disk::LogFileInfo> logs_;
     std::unordered_map<std::string, uint64_t> stamps_;  ///< of keys that were written while the snapshot was, 0: not in it
-    std::vector<Pending> batch_;  ///< the first `batched_`; the others keep their memory for the next
-    size_t batched_ = 0, batch_bytes_ = 0;
+    std::vector<Pending> batch_;
     uint64_t last_number_ = 0;  ///< of the last record
     uint64_t items_ = 0, records_ = 0, bytes_ = 0, all_bytes_ = 0, began_us_ = 0, took_us_ = 0;
     uint64_t bytes_before_log_ = 0;

@@ -50,9 +50,9 @@ uint64_t thread_cpu_us() {
 
 }  // namespace
 
-Loop::Loop(Daemon& daemon, Lease& lease, std::unique_ptr<ReadAhead> ahead)
+Loop::Loop(Daemon& daemon, Lease& lease, LoadHelpers helpers)
     : daemon_(daemon),
-      ahead_(std::move(ahead)),
+      load_helpers_(std::move(helpers)),
       store_segment_(paths::store(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation,
                      oplog_bytes(daemon.options()), was_hung(*lease.control_segment().payload<Control>()), lease.take_store()),
       marks_segment_(paths::marks(daemon.dir()), daemon.arguments().instance, daemon.arguments().generation, store_segment_.bytes()),
@@ -127,7 +127,7 @@ void Loop::load() {
     if (store_segment_.found()) return;
     uint64_t told_us = 0;
     LogWords& words = engine_.log.words();
-    Loader loader(engine_.store, disk::data_folder(daemon_.dir()), daemon_.arguments().repair, std::move(ahead_), [&](uint64_t bytes, uint64_t all) {
+    Loader loader(engine_.store, disk::data_folder(daemon_.dir()), daemon_.arguments().repair, std::move(load_helpers_.reader), [&](uint64_t bytes, uint64_t all) {
         words.load_bytes.store(all, std::memory_order_relaxed);
         words.load_bytes_done.store(bytes, std::memory_order_relaxed);
         if (monotonic_us() - told_us < kTellEveryUs) return;
@@ -140,7 +140,9 @@ void Loop::load() {
     words.load_began_s.store(static_cast<uint64_t>(std::time(nullptr)));
     words.loading.store(1, std::memory_order_release);
     daemon_.report_loading("beginning");
+    store_segment_.back_ahead(std::move(load_helpers_.backer), engine_.store.frontier_bytes());
     loader.run();
+    store_segment_.end_backing_ahead();
     words.loading.store(0, std::memory_order_release);
     log::notice("{}", loader.report());
     daemon_.report_kept(loader.report());

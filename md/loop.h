@@ -17,8 +17,8 @@
 #include "common/wakeup.h"
 #include "md/channel_server.h"
 #include "md/lease.h"
+#include "md/loader.h"
 #include "md/marks_segment.h"
-#include "md/read_ahead.h"
 #include "md/store_segment.h"
 
 namespace millrace::md {
@@ -26,8 +26,8 @@ namespace millrace::md {
 class Loop {
   public:
     /// REQUIRES: the lease is held as long as this object lives.
-    /// `ahead`: what reads the data that a fresh store is to get, if there is anything.
-    Loop(Daemon& daemon, Lease& lease, std::unique_ptr<ReadAhead> ahead = {});
+    /// `helpers`: for a fresh store that is to get what the disk has.
+    Loop(Daemon& daemon, Lease& lease, LoadHelpers helpers = {});
 
     /// Serves until the supervisor asks for the end, or for so many microseconds (0: without a limit).
     void run(uint64_t limit_us = 0);
@@ -78,7 +78,7 @@ class Loop {
     bool anything_to_do();
 
     Daemon& daemon_;
-    std::unique_ptr<ReadAhead> ahead_;
+    LoadHelpers load_helpers_;
     StoreSegment store_segment_;
     MarksSegment marks_segment_;
     Engine engine_;

@@ -29,11 +29,13 @@ uint64_t amnesia_microseconds() {
     return text == nullptr ? 0 : static_cast<uint64_t>(std::atol(text)) * 1000;
 }
 
-/// A store that has to be made will be filled from the newest snapshot: it is read from here on, by a process that md cannot start later.
-std::unique_ptr<millrace::md::ReadAhead> read_ahead(const millrace::Daemon& daemon) {
-    if (access(millrace::paths::store(daemon.dir()).c_str(), F_OK) == 0) return nullptr;
+/// A store that has to be made will be filled from the newest snapshot: what helps with that md cannot start later.
+millrace::md::LoadHelpers load_helpers(const millrace::Daemon& daemon) {
+    if (access(millrace::paths::store(daemon.dir()).c_str(), F_OK) == 0) return {};
     const auto snapshots = millrace::disk::snapshot_files(millrace::disk::data_folder(daemon.dir()));
-    return snapshots.empty() ? nullptr : millrace::md::ReadAhead::start(snapshots.front());
+    if (snapshots.empty()) return {};
+    auto reader = millrace::md::ReadAhead::start(snapshots.front());
+    return {std::move(reader), millrace::md::BackAhead::start()};
 }
 
 }  // namespace
@@ -41,13 +43,14 @@ std::unique_ptr<millrace::md::ReadAhead> read_ahead(const millrace::Daemon& daem
 int main(int argc, char** argv) {
     mallopt(M_MMAP_THRESHOLD, kOwnPagesFromBytes);
     mallopt(M_TRIM_THRESHOLD, kOwnPagesFromBytes);
+    mallopt(M_ARENA_MAX, 1);  // an arena for another thread would be made by calls that md gives up
     return millrace::run_daemon(argc, argv, "md", [](millrace::Daemon& daemon) {
-        auto ahead = read_ahead(daemon);
+        auto helpers = load_helpers(daemon);
         millrace::md::confine(daemon);
         const uint64_t amnesia_us = amnesia_microseconds();
         if (amnesia_us != 0 && daemon.arguments().index != 0) daemon.report_standby();  // whoever has the lease just now
         for (millrace::md::Lease lease(daemon); lease.acquire(); lease.hand_over()) {
-            millrace::md::Loop(daemon, lease, std::move(ahead)).run(amnesia_us);
+            millrace::md::Loop(daemon, lease, std::move(helpers)).run(amnesia_us);
             if (daemon.stopping() || amnesia_us == 0) return;
         }
     });

@@ -182,6 +182,10 @@ class Store {
     /// Around loading data from disk into a fresh store. Numbers of commits go on behind `number`, the last one that the files know.
     void begin_loading() { memory_.store(memory_.offset_of(&root().loading), 1); }
     void end_loading(uint64_t number);
+    /// commit() between the two, without a list: who dies meanwhile leaves a store that is thrown away (Root::loading).
+    void commit_loading();
+    /// Where memory ends that was ever taken into use.
+    uint64_t frontier_bytes() const { return root().frontier << st::kPageShift; }
     /// Whether recovery found something to finish.
     bool recovered() const { return recovered_; }
     Oplog& oplog() { return oplog_; }

@@ -61,6 +61,11 @@ bool Store::release_referred(uint64_t position) {
     return commit() && at < position;
 }
 
+void Store::commit_loading() {
+    allocator_.settle();
+    committer_.apply_at_once(set_);
+}
+
 /// Nobody reads the store yet, so these words change as they like.
 void Store::end_loading(uint64_t number) {
     memory_.store(memory_.offset_of(&root().number), std::max(root().number, number));

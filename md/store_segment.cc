@@ -113,16 +113,16 @@ std::unique_ptr<StoreSegment> StoreSegment::watch(const std::string& path, uint6
 }
 
 StoreSegment::~StoreSegment() {
+    end_backing_ahead();
     if (fd_ >= 0) close(fd_);
 }
 
 StoreMemory StoreSegment::memory() const {
     const int fd = fd_;
     return {segment_.payload<std::byte>() - kSegmentPayload, segment_.size(),
-            [fd, spare = spare_, base = segment_.payload<std::byte>() - kSegmentPayload](uint64_t offset, uint64_t length) {
-                if (!take(fd, offset, length, *spare)) return false;
-                madvise(base + offset, length, MADV_POPULATE_WRITE);  // one call in place of a fault for each 4 KiB
-                return true;
+            [fd, backing = backing_, base = segment_.payload<std::byte>() - kSegmentPayload](uint64_t offset, uint64_t length) {
+                if (backing->ahead && backing->ahead->has(offset, length)) return true;
+                return take_and_map(fd, base, offset, length, backing->spare);
             },
             [fd](uint64_t offset, uint64_t length) { give_back_file_memory(fd, offset, length); }};
 }
@@ -132,6 +132,28 @@ bool StoreSegment::leaves_spare(int fd, uint64_t length, uint64_t spare) {
     if (spare == 0 || fstatvfs(fd, &system) != 0 || system.f_blocks == 0) return true;  // a tmpfs without a limit has no blocks
     const uint64_t wanted = std::min<uint64_t>(spare, system.f_blocks * system.f_frsize / kSpareShareMax);
     return system.f_bavail * system.f_frsize >= length + wanted;
+}
+
+/// One call to map in place of a fault for each 4 KiB.
+bool StoreSegment::take_and_map(int fd, std::byte* base, uint64_t offset, uint64_t length, uint64_t spare) {
+    if (!take(fd, offset, length, spare)) return false;
+    madvise(base + offset, length, MADV_POPULATE_WRITE);
+    return true;
+}
+
+void StoreSegment::back_ahead(std::unique_ptr<BackAhead> helper, uint64_t offset) {
+    if (!helper) return;
+    std::byte* const base = segment_.payload<std::byte>() - kSegmentPayload;
+    helper->begin([fd = fd_, base, &spare = backing_->spare](uint64_t at, uint64_t length) { return take_and_map(fd, base, at, length, spare); }, offset, segment_.size());
+    backing_->ahead = std::move(helper);
+}
+
+void StoreSegment::end_backing_ahead() {
+    if (!backing_->ahead) return;
+    backing_->ahead->stop();
+    const uint64_t asked = backing_->ahead->asked_to(), taken = backing_->ahead->taken_to();
+    if (taken > asked) give_back_file_memory(fd_, asked, taken - asked);
+    backing_->ahead.reset();
 }
 
 bool StoreSegment::take(int fd, uint64_t offset, uint64_t length, uint64_t spare) {

@@ -1,10 +1,12 @@
 // The store's segment: found as a predecessor left it, or made anew; memory for it from the system and back. Runs in md.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
 #include "common/segment.h"
+#include "md/back_ahead.h"
 #include "md/store_memory.h"
 
 namespace millrace::md {
@@ -31,7 +33,10 @@ class StoreSegment {
     StoreMemory memory() const;
     /// Leaves so many bytes of the file system to others: to io_conn that come back, whose memory a predecessor has just freed.
     /// At most kSpareShareMax of all that it has.
-    void set_spare(uint64_t bytes) { *spare_ = bytes; }
+    void set_spare(uint64_t bytes) { backing_->spare = bytes; }
+    /// Until end_backing_ahead(), a helper takes memory from `offset` on before it is asked for.
+    void back_ahead(std::unique_ptr<BackAhead> helper, uint64_t offset);
+    void end_backing_ahead();
     /// Of addresses.
     uint64_t bytes() const { return segment_.size(); }
     /// Whether it was there already.
@@ -46,10 +51,15 @@ class StoreSegment {
     static Segment make(SegmentSpec spec);
     static constexpr uint64_t kSpareShareMax = 8;
     static bool leaves_spare(int fd, uint64_t length, uint64_t spare);
+    static bool take_and_map(int fd, std::byte* base, uint64_t offset, uint64_t length, uint64_t spare);
     static bool take(int fd, uint64_t offset, uint64_t length, uint64_t spare);
 
     Segment segment_;
-    std::shared_ptr<uint64_t> spare_ = std::make_shared<uint64_t>(0);  ///< bytes
+    struct Backing {
+        std::atomic<uint64_t> spare = 0;  ///< bytes
+        std::unique_ptr<BackAhead> ahead;
+    };
+    std::shared_ptr<Backing> backing_ = std::make_shared<Backing>();
     int fd_ = -1;
     bool found_ = false;
 };

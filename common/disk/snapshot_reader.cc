@@ -72,35 +72,52 @@ bool SnapshotReader::read_end() {
     return true;
 }
 
-/// The next data block into rest_. False without damaged_: there is none.
-bool SnapshotReader::read_block() {
+uint64_t SnapshotReader::read_block(char* to) {
     BlockHeader block;
     block_at_ = at_;
     const uint64_t left = end_offset() - at_;
-    if (left == 0) return false;
-    if (left < sizeof block) return fail(at_, "there is no room for a block");
-    if (read_at(fd_.get(), reinterpret_cast<char*>(&block), sizeof block, at_) != sizeof block) return fail_to_read(at_);
+    if (left == 0 || damaged_) return 0;
+    if (left < sizeof block) return fail(at_, "there is no room for a block"), 0;
+    if (read_at(fd_.get(), reinterpret_cast<char*>(&block), sizeof block, at_) != sizeof block) return fail_to_read(at_), 0;
     const bool possible = (block.kind == BlockKind::raw || block.kind == BlockKind::zstd) && block.raw_bytes > 0 && block.raw_bytes <= kBlockBytesMax &&
                           block.stored_bytes <= kStoredMax && block_bytes(block.stored_bytes) <= left;
-    if (!possible) return fail(at_, "there is no block");
-    stored_.resize(block.stored_bytes);
-    if (read_at(fd_.get(), stored_.data(), block.stored_bytes, at_ + sizeof block) != static_cast<int64_t>(block.stored_bytes)) return fail_to_read(at_);
-    if (block.crc != crc32c(stored_, crc_of(block, header_.crc))) return fail(at_, "the checksum is wrong");
+    if (!possible) return fail(at_, "there is no block"), 0;
+    if (block.kind == BlockKind::raw && block.raw_bytes != block.stored_bytes) return fail(block_at_, "the lengths of the block differ"), 0;
+    if (block.kind == BlockKind::zstd) stored_.resize(std::max<size_t>(stored_.size(), block.stored_bytes));
+    char* const stored = block.kind == BlockKind::raw ? to : stored_.data();
+    if (read_at(fd_.get(), stored, block.stored_bytes, at_ + sizeof block) != static_cast<int64_t>(block.stored_bytes)) return fail_to_read(at_), 0;
+    if (block.crc != crc32c({stored, block.stored_bytes}, crc_of(block, header_.crc))) return fail(at_, "the checksum is wrong"), 0;
+    if (block.kind == BlockKind::zstd && !unpack(block, to)) return 0;
     at_ += block_bytes(block.stored_bytes);
-    return unpack(block);
+    return block.raw_bytes;
 }
 
-bool SnapshotReader::unpack(const BlockHeader& block) {
-    if (block.kind == BlockKind::raw) {
-        if (block.raw_bytes != block.stored_bytes) return fail(block_at_, "the lengths of the block differ");
-        rest_ = stored_;
-        return true;
+bool SnapshotReader::unpack(const BlockHeader& block, char* to) {
+    const size_t got = ZSTD_decompressDCtx(zstd_.get(), to, block.raw_bytes, stored_.data(), block.stored_bytes);
+    return (ZSTD_isError(got) == 0 && got == block.raw_bytes) || fail(block_at_, "the block cannot be unpacked");
+}
+
+/// The next data block into rest_. False without damaged_: there is none.
+bool SnapshotReader::next_block() {
+    if (source_ == nullptr) {
+        raw_.resize(kBlockBytesMax);
+        rest_ = {raw_.data(), read_block(raw_.data())};
+        return !rest_.empty();
     }
-    raw_.resize(block.raw_bytes);
-    const size_t got = ZSTD_decompressDCtx(zstd_.get(), raw_.data(), raw_.size(), stored_.data(), stored_.size());
-    if (ZSTD_isError(got) != 0 || got != raw_.size()) return fail(block_at_, "the block cannot be unpacked");
-    rest_ = raw_;
-    return true;
+    block_at_ = at_;
+    const BlockSource::Outcome outcome = source_->next(rest_, at_);
+    if (outcome == BlockSource::Outcome::damage) {
+        damaged_ = true;
+        sentence_ = source_->sentence();
+    }
+    return outcome == BlockSource::Outcome::block;
+}
+
+bool SnapshotReader::next_is_beside() const {
+    ItemHeader header;
+    if (rest_.size() < sizeof header) return false;
+    std::memcpy(&header, rest_.data(), sizeof header);
+    return possible(header) && rest_.size() - sizeof header >= header.key_length && rest_.size() - sizeof header - header.key_length >= header.value_length;
 }
 
 /// The next `count` bytes of items: where they lie in the block, or in `assembled` if they are in several. False: damage.
@@ -118,7 +135,7 @@ bool SnapshotReader::take(uint64_t count, std::string& assembled, std::string_vi
         assembled += part;
         rest_.remove_prefix(part.size());
         if (assembled.size() == count) break;
-        if (!read_block()) return damaged_ ? false : fail(at_, "the data ends inside of an item");
+        if (!next_block()) return damaged_ ? false : fail(at_, "the data ends inside of an item");
     }
     bytes = assembled;
     return true;
@@ -126,7 +143,7 @@ bool SnapshotReader::take(uint64_t count, std::string& assembled, std::string_vi
 
 SnapshotReader::Outcome SnapshotReader::next(Item& item) {
     if (damaged_) return Outcome::damage;
-    if (rest_.empty() && !read_block()) {
+    if (rest_.empty() && !next_block()) {
         if (!damaged_ && items_read_ != end_.items) fail(at_, fmt::format("there are {} items, and its end says {}", items_read_, end_.items));
         return damaged_ ? Outcome::damage : Outcome::end;
     }

@@ -80,7 +80,7 @@ def cpu_seconds_in_ticks(pid):
 
 
 class Server:
-    """One server process, started directly."""
+    """One server process, started directly; `core`: the number of a processor, or several with commas."""
 
     name = ""
     protocol = "redis"
@@ -100,7 +100,7 @@ class Server:
             # `program` may differ from command[0]: one Redis binary serves under several names.
             self.process = subprocess.Popen(command, executable=program, stdout=output, stderr=output,
                                             cwd=self.folder, start_new_session=True,
-                                            preexec_fn=lambda: os.sched_setaffinity(0, {self.core}))
+                                            preexec_fn=lambda: os.sched_setaffinity(0, {int(core) for core in str(self.core).split(",")}))
         wait_until(self.is_ready, READY_SECONDS_MAX, f"{self.name} did not listen on port {self.port}")
 
     def is_ready(self):
