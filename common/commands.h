@@ -44,6 +44,7 @@ inline constexpr uint32_t no_async_loading = 1u << 12;
 inline constexpr uint32_t barrier = 1u << 16;
 inline constexpr uint32_t internal = 1u << 17;
 inline constexpr uint32_t guarded = 1u << 18;
+inline constexpr uint32_t linked = 1u << 19;
 }  // namespace command_flag
 
 struct CommandRow {

@@ -20,6 +20,7 @@ enum class EffectKind : uint8_t {
     clear_database = 3,  ///< the database has no keys
     swap_databases = 5,  ///< `database` and `other` have each other's keys
     set_expiry = 7,      ///< the key has this expiry; the value stays
+    origin = 8,          ///< no change: the record has this stream number (repl_words.h), in place of an expiry
     write_range = 6,     ///< bytes [offset, offset + value_length) of the key's value are these; the value grows if they end behind it; the expiry stays
 };
 
@@ -29,8 +30,9 @@ struct EffectHeader {
     uint16_t other;  ///< of swap_databases, the second one; else 0
     uint32_t key_length;
     uint64_t value_length;
-    int64_t expire_at_ms;  ///< ms since the Unix epoch, -1: none; of write_range the offset, which is at most the length that the value had
+    int64_t expire_at_ms;  ///< ms since the Unix epoch, -1: none; of write_range the offset, which is at most the length that the value had; of origin the number
 
+    uint64_t stream_number() const { return static_cast<uint64_t>(expire_at_ms); }
     uint64_t offset() const { return static_cast<uint64_t>(expire_at_ms); }
 };
 static_assert(sizeof(EffectHeader) == 24);

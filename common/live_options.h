@@ -27,10 +27,12 @@ inline constexpr std::array kLiveOptions{OptionId::maxmemory, OptionId::maxmemor
                                          OptionId::protected_mode, OptionId::slowlog_log_slower_than, OptionId::slowlog_max_len,
                                          OptionId::latency_tracking, OptionId::latency_monitor_threshold, OptionId::appendonly, OptionId::appendfsync,
                                          OptionId::rdbcompression, OptionId::stop_writes, OptionId::auto_aof_rewrite_percentage,
-                                         OptionId::auto_aof_rewrite_min_size, OptionId::log_compression, OptionId::snapshot_rate};
+                                         OptionId::auto_aof_rewrite_min_size, OptionId::log_compression, OptionId::snapshot_rate,
+                                         OptionId::replica_read_only, OptionId::replica_serve_stale_data, OptionId::replica_priority,
+                                         OptionId::repl_timeout, OptionId::repl_ping_period, OptionId::min_replicas, OptionId::min_replicas_lag};
 static_assert(kLiveOptions.size() <= store::kLiveWords);
 /// Those that are texts, in the order of their places.
-inline constexpr std::array kLiveTextOptions{OptionId::requirepass, OptionId::save};
+inline constexpr std::array kLiveTextOptions{OptionId::requirepass, OptionId::save, OptionId::replicaof, OptionId::masterauth};
 static_assert(kLiveTextOptions.size() <= store::kLiveTexts);
 
 /// The place of an option's word; empty for one that cannot be changed, or is a text.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cctype>
+#include <sstream>
 #include <charconv>
 #include <fstream>
 #include <optional>
@@ -79,12 +80,24 @@ bool read_save_rules(std::string_view value, std::string& text) {
     return is_seconds;
 }
 
+/// Empty, or a host and a port.
+bool read_master(std::string_view value, std::string& text) {
+    std::string host, port;
+    std::istringstream words{std::string(value)};
+    words >> host >> port;
+    if (std::string more; words >> more) return false;
+    int64_t number = 0;
+    text = host.empty() ? "" : host + " " + port;
+    return host.empty() || (parse_whole(port, number) && number >= 1 && number <= 65535);
+}
+
 /// The number of a value and its canonical text; false when it is not valid.
 bool interpret(const OptionRow& row, std::string_view value, int64_t& number, std::string& text) {
     text = value;
     switch (row.type) {
         case OptionType::text:
             if (row.id == OptionId::save && !read_save_rules(value, text)) return false;
+            if (row.id == OptionId::replicaof && !read_master(value, text)) return false;
             return row.highest == 0 || (value.size() <= static_cast<size_t>(row.highest) && !has_control_characters(value));
         case OptionType::choice: return find_choice(row.unit, value, number, text);
         case OptionType::octal: return parse_whole(value, number, 8) && number >= row.lowest && number <= row.highest;

@@ -12,7 +12,7 @@ inline std::string effective_config(const std::string& dir) { return dir + "/run
 inline std::string status(const std::string& dir) { return dir + "/run/status.json"; }
 inline std::string shm_folder(const std::string& dir) { return dir + "/run/shm"; }
 
-/// `role` is "md", "md_log-0" or "io_conn-<index>": the FIFO that wakes it.
+/// `role` is "md", "md_log-0", "md_repl-0" or "io_conn-<index>": the FIFO that wakes it.
 inline std::string fifo(const std::string& dir, std::string_view role) {
     return dir + "/run/" + std::string(role) + ".fifo";
 }
@@ -22,6 +22,10 @@ inline std::string io_conn_fifo(const std::string& dir, unsigned index) {
     return fifo(dir, "io_conn-" + std::to_string(index));
 }
 
+inline std::string md_repl_fifo(const std::string& dir) { return fifo(dir, "md_repl-0"); }
+/// Where md_repl takes connections from the io_conn of its group: those of replicas, and its own way in.
+inline std::string md_repl_door(const std::string& dir) { return dir + "/run/md_repl.sock"; }
+inline std::string repl_words(const std::string& dir) { return shm_folder(dir) + "/repl"; }
 inline std::string log_words(const std::string& dir) { return shm_folder(dir) + "/log"; }
 inline std::string control(const std::string& dir) { return shm_folder(dir) + "/control"; }
 inline std::string store(const std::string& dir) { return shm_folder(dir) + "/store"; }

@@ -40,6 +40,7 @@ template <class Visit>
 void for_each_place(Visit&& visit) {
     for (unsigned index = 0; index < kMdPlaces; ++index) visit("md", index);
     visit("md_log", 0u);
+    visit("md_repl", 0u);
     for (unsigned index = 0; index < kMaxIoConns; ++index) visit("io_conn", index);
 }
 

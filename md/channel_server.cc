@@ -273,6 +273,19 @@ bool ChannelServer::writes(const CommandRow& row) const {
     return row.id == CommandId::exec ? queues(arguments_, command_flag::write) : row.is(command_flag::write);
 }
 
+/// Why a command that writes is not executed now; empty: it is, or does not write.
+std::string_view ChannelServer::refusal_of(const CommandRow& row) const {
+    const Store& store = engine_.store;
+    const auto wanted = static_cast<uint64_t>(store.live_number(OptionId::min_replicas));
+    std::string_view refusal = engine_.log.refusal();
+    if (store.is_following()) {
+        if (refusal.empty() && row.id != CommandId::ms_apply && store.live_number(OptionId::replica_read_only) != 0) refusal = "READONLY You can't write against a read only replica.";
+    } else if (refusal.empty() && wanted != 0 && engine_.repl.good_replicas() < wanted) {
+        refusal = "NOREPLICAS Not enough good replicas to write.";
+    }
+    return refusal.empty() || !writes(row) ? std::string_view() : refusal;
+}
+
 namespace {
 
 /// Requests of at most so many bytes, of commands that take the same few steps whatever they are given.
@@ -308,7 +321,7 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     if (header.database >= kDatabases || (row.id != CommandId::exec && !row.accepts(arguments_.size() + 1)))
         return fail("a request's database or number of arguments is out of range");
     if (first_enqueued_us_ == 0) first_enqueued_us_ = header.enqueued_us;
-    if (const std::string_view refusal = engine_.log.refusal(); !refusal.empty() && writes(row)) {
+    if (const std::string_view refusal = refusal_of(row); !refusal.empty()) {
         engine_.diagnostics.reject(row.id);
         refuse(connection, row.id == CommandId::exec ? "EXECABORT Transaction discarded because of: " + std::string(refusal) : std::string(refusal));
         return Taken::done;
@@ -354,6 +367,8 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
         claimed_ = nullptr;
     } else if (finished == Finished::no_memory || !commit()) {
         refuse(connection, "OOM the system has no shared memory left for this command");
+    } else if (engine_.plan.reloads()) {
+        engine_.reload_wanted = true;
     }
     engine_.poison.end();
     if (row.is(command_flag::admin) || row.id == CommandId::exec) {

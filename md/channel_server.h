@@ -25,6 +25,7 @@
 #include "md/assembly.h"
 #include "md/evictor.h"
 #include "md/log_link.h"
+#include "md/repl_link.h"
 #include "md/plan.h"
 #include "md/poison.h"
 #include "md/reply_writer.h"
@@ -43,6 +44,8 @@ struct Engine {
     Poison poison;
     Evictor evictor;
     LogLink log;
+    ReplLink repl;
+    bool reload_wanted = false;  ///< the store is to be thrown away, and what lies ready on disk loaded
     AssemblyBudget assembly_budget;
     Counters<MdCounter> counters;
     Diagnostics diagnostics;
@@ -109,6 +112,7 @@ class ChannelServer {
     Taken release(std::span<const std::byte> body);
     bool make_room(const CommandRow& row);
     bool writes(const CommandRow& row) const;
+    std::string_view refusal_of(const CommandRow& row) const;
     void note_one_of_several(const CommandRow& row);
     void end_shared();
     void note(const CommandRow& row, std::span<const std::string_view> arguments, uint32_t slot);

@@ -89,7 +89,7 @@ void handle_config_set(Plan& plan, Arguments arguments) {
             return plan.reply().error(fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", until_nul(pairs[i])));
         if (std::ranges::find(wanted, row, [](const auto& pair) { return pair.first; }) != wanted.end())
             return plan.reply().error(failed(until_nul(pairs[i]), "duplicate parameter"));
-        if (!is_live(row->id)) return plan.reply().error(failed(until_nul(pairs[i]), "can't set immutable config"));
+        if (!is_live(row->id) || row->id == OptionId::replicaof) return plan.reply().error(failed(until_nul(pairs[i]), "can't set immutable config"));
         wanted.emplace_back(row, pairs[i + 1]);
     }
     std::vector<std::pair<int64_t, std::string>> values;

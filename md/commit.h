@@ -9,6 +9,8 @@
 // Against SIGKILL only the compiler's order matters; readers in other processes get release order at 2, 3 and the versions.
 #pragma once
 
+#include <algorithm>
+
 #include "md/write_set.h"
 
 namespace millrace::md {
@@ -18,7 +20,9 @@ class Committer {
     explicit Committer(const StoreMemory& memory) : memory_(memory) {}
 
     /// The number that the next commit will have.
-    uint64_t next_number() const { return memory_.load(memory_.offset_of(&memory_.root().number)) + 1; }
+    uint64_t next_number() const { return std::max(memory_.load(memory_.offset_of(&memory_.root().number)) + 1, least_); }
+    /// No further commit has a lower number.
+    void set_least(uint64_t number) { least_ = number; }
     /// Whether the journal has room for the set, taking memory for long lists; without any, free pages that the set leaves
     /// alone. Asked before commit().
     bool reserve(const WriteSet& set);
@@ -38,6 +42,7 @@ class Committer {
     void apply(uint64_t number);
 
     const StoreMemory& memory_;
+    uint64_t least_ = 0;     ///< number of the next commit, at least
     uint64_t overflow_ = 0;  ///< what reserve() has found for the list's overflow, as in JournalHeader
 };
 

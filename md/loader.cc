@@ -13,6 +13,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/disk/data_folder.h"
+#include "common/disk/history_file.h"
 #include "common/log.h"
 
 namespace millrace::md {
@@ -74,11 +75,29 @@ void Loader::run() {
     if (snapshot && end > start) note_keys_written(start, end);
     if (snapshot) load_items(*snapshot);
     last_number_ = std::max(start, last_number_);
+    if (snapshot) stream_ = snapshot->stream_number();
     load_log(start, end);
     flush();
     for (const auto& file : logs_) last_number_ = std::max(last_number_, file.after);
+    settle_history();
     store_.end_loading(std::max(last_number_, end));
     took_us_ = std::max<uint64_t>(1, monotonic_us() - began_us_);
+}
+
+/// Whose data this is. A follower goes on with its master's history; a master begins a new one, because the end of what it has told may be lost, which
+/// is what the second history says: up to here it is the one before.
+void Loader::settle_history() {
+    const std::optional<disk::History> found = disk::read_history(folder_);
+    disk::History now = found.value_or(disk::History{});
+    if (store_.is_following() && found) {
+        now.following = true;
+    } else {
+        now = {random_history(), now.history, found && found->following ? stream_ : last_number_, store_.is_following()};
+        stream_ = last_number_;
+    }
+    if (!disk::write_history(folder_, now)) throw Error(fmt::format("cannot write the file history in {}: {}", folder_, errno_text(errno)));
+    store_.adopt_history(now.history, now.second, now.second_end, stream_);
+    store_.commit_loading();
 }
 
 std::string Loader::report() const {
@@ -199,6 +218,10 @@ void Loader::apply(uint64_t number, std::string_view effects, bool within) {
 
 void Loader::apply_one(uint64_t number, const Effect& effect, bool within) {
     const EffectHeader& header = effect.header;
+    if (header.kind == EffectKind::origin) {
+        stream_ = std::max(stream_, header.stream_number());
+        return;
+    }
     if (header.kind == EffectKind::clear_database) return clear(number, header.database, within);
     if (header.kind == EffectKind::swap_databases) {
         flush();

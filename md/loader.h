@@ -60,6 +60,7 @@ class Loader {
 
     void note_keys_written(uint64_t start, uint64_t end);
     void load_items(disk::SnapshotReader& snapshot);
+    void settle_history();
     void load_log(uint64_t start, uint64_t end);
     void end_log(disk::LogReader& log, disk::LogReader::Outcome outcome, uint64_t end);
     void cut(const disk::LogReader& log);
@@ -86,6 +87,7 @@ class Loader {
     std::unordered_map<std::string, uint64_t> stamps_;  ///< of keys that were written while the snapshot was, 0: not in it
     std::vector<Pending> batch_;
     uint64_t last_number_ = 0;  ///< of the last record
+    uint64_t stream_ = 0;       ///< stream number of what was loaded
     uint64_t items_ = 0, records_ = 0, bytes_ = 0, all_bytes_ = 0, began_us_ = 0, took_us_ = 0;
     uint64_t bytes_before_log_ = 0;
 };

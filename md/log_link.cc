@@ -27,9 +27,9 @@ uint64_t LogLink::released() const {
     return words_->released.load(std::memory_order_acquire);
 }
 
-bool LogLink::follow(Store& store) {
+bool LogLink::follow(Store& store, bool replicated) {
     if (words_ == nullptr) return false;
-    const bool wanted = store.live_number(OptionId::appendonly) != 0 || words_->wants_oplog.load(std::memory_order_relaxed) != 0;
+    const bool wanted = store.live_number(OptionId::appendonly) != 0 || words_->wants_oplog.load(std::memory_order_relaxed) != 0 || replicated;
     if (wanted != store.oplog().is_on()) store.set_oplog_on(wanted);
     return wanted && store.release_oplog(released());
 }
@@ -41,10 +41,10 @@ bool LogLink::has_room(Store& store) {
     return store.oplog_has_room();
 }
 
-void LogLink::publish(const Store& store) {
+void LogLink::publish(const Store& store, bool replicated) {
     const st::Root& root = store.memory().root();
     if (words_ == nullptr || root.oplog_tail == rung_at_ || root.oplog_on == 0) return;
-    const bool at_once = store.live_number(OptionId::appendfsync) == 0;  // always
+    const bool at_once = replicated || store.live_number(OptionId::appendfsync) == 0;  // always
     if (!at_once && root.oplog_tail - root.oplog_released < root.oplog_bytes / kWakeShare) return;
     rung_at_ = root.oplog_tail;
     bell_.ring();

@@ -20,7 +20,8 @@ class LogLink {
     LogLink(const std::string& dir, uint64_t instance, uint64_t generation, uint64_t store_generation, bool strict);
 
     /// Once a turn: switches the oplog on or off, and takes back what md_log has read. True when there is more to take back.
-    bool follow(Store& store);
+    /// `replicated`: others follow, who need the log, and soon.
+    bool follow(Store& store, bool replicated);
     /// Whether the oplog has room for what any command may do; takes back what has been read since, if not.
     bool has_room(Store& store);
     /// Whether commands are to be executed now: there is room, or what would need it is refused anyway.
@@ -28,7 +29,7 @@ class LogLink {
     /// What writes are refused with; empty: they are not.
     std::string_view refusal() const { return words_ != nullptr && refuses_writes(*words_) ? refusal_text() : std::string_view(); }
     /// After the replies of a turn have been published: md_log hears of what there is to read, if it has to at once.
-    void publish(const Store& store);
+    void publish(const Store& store, bool replicated);
     /// Around parking: whether md is to be woken when md_log has read something.
     void want_room(bool wanted);
     bool wants_room() const { return wants_room_; }

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/disk/data_folder.h"
+#include "common/disk/history_file.h"
 #include "common/paths.h"
 #include "md/loader.h"
 
@@ -71,6 +72,7 @@ Loop::Loop(Daemon& daemon, Lease& lease, LoadHelpers helpers)
     open_roster();
     engine_.log = LogLink(daemon.dir(), arguments.instance, arguments.generation, store_segment_.generation(),
                           daemon.options().number(OptionId::appendonly) != 0 && daemon.options().number(OptionId::appendfsync) == 0);
+    engine_.repl = ReplLink(daemon.dir(), arguments.instance, arguments.generation);
     engine_.dir = daemon.dir();
     engine_.instance = arguments.instance;
     engine_.diagnostics = Diagnostics(paths::diagnostics(daemon.dir(), "md", arguments.index), arguments.instance, arguments.generation, *roster_);
@@ -126,8 +128,11 @@ std::string Loop::what_was_found() const {
 void Loop::load() {
     if (store_segment_.found()) return;
     uint64_t told_us = 0;
+    const std::string folder = disk::data_folder(daemon_.dir());
+    if (disk::sync_is_complete(folder) && !disk::adopt_sync(folder))
+        throw Error("the data that came from the master cannot be moved from " + disk::sync_folder_path(folder) + ": " + errno_text(errno));
     LogWords& words = engine_.log.words();
-    Loader loader(engine_.store, disk::data_folder(daemon_.dir()), daemon_.arguments().repair, std::move(load_helpers_.reader), [&](uint64_t bytes, uint64_t all) {
+    Loader loader(engine_.store, folder, daemon_.arguments().repair, std::move(load_helpers_.reader), [&](uint64_t bytes, uint64_t all) {
         words.load_bytes.store(all, std::memory_order_relaxed);
         words.load_bytes_done.store(bytes, std::memory_order_relaxed);
         if (monotonic_us() - told_us < kTellEveryUs) return;
@@ -148,8 +153,16 @@ void Loop::load() {
     daemon_.report_kept(loader.report());
 }
 
+/// What this store's data is called, if nobody has said it yet.
+void Loop::name_history() {
+    if (!engine_.store.history().empty()) return;
+    engine_.store.begin_history(random_history());
+    if (!engine_.store.commit()) throw Error("there is no shared memory left");
+}
+
 void Loop::run(uint64_t limit_us) {
     load();
+    name_history();
     take_over();
     // In amnesia mode the supervisor keeps to what it was told first: roles that change 50 times a second are no news.
     if (limit_us == 0 || !daemon_.was_standby()) daemon_.report_ready();
@@ -168,13 +181,20 @@ void Loop::turn() {
     daemon_.beat();
     daemon_.answer_roll_call();
     look_at_roster();
-    const bool releases = engine_.log.follow(engine_.store);
+    const bool releases = engine_.log.follow(engine_.store, engine_.repl.needs_log());
     const bool served = serve_channels();
-    engine_.log.publish(engine_.store);
+    engine_.log.publish(engine_.store, engine_.repl.needs_log());
     engine_.log.words().changes.store(engine_.counters.get(MdCounter::changes), std::memory_order_relaxed);
     const bool busy = keep_house();
     end_turn();
+    if (engine_.reload_wanted) reload();
     if (!served && !busy && !releases) park();
+}
+
+/// The next md finds a store that is to be thrown away. Throws Error.
+void Loop::reload() {
+    engine_.store.begin_loading();
+    throw Error("the master's data is loaded; this md makes room for the one that does");
 }
 
 void Loop::begin_turn() {
@@ -287,7 +307,7 @@ bool Loop::keep_house() {
     if (due) engine_.meter.adjust();
     if (due || freed_all) {
         while (store.fill_reserve_some()) {}
-        if (due && engine_.log.has_room(store)) store.drop_empty_index();
+        if (due && engine_.log.has_room(store) && !store.is_following()) store.drop_empty_index();
         publish_keyspace(engine_, ~0u);
         engine_.counters.set(MdCounter::store_bytes, store.taken_bytes());
         engine_.counters.set(MdCounter::commits, store.memory().root().number);
@@ -308,7 +328,7 @@ bool Loop::keep_house() {
 
 /// True when there is more to evict at once.
 bool Loop::evict() {
-    if (!engine_.log.has_room(engine_.store) || !engine_.evictor.over_limit() || engine_.store.policy() == EvictionPolicy::noeviction) return false;
+    if (engine_.store.is_following() || !engine_.log.has_room(engine_.store) || !engine_.evictor.over_limit() || engine_.store.policy() == EvictionPolicy::noeviction) return false;
     const uint64_t began_us = monotonic_us();
     const Evictor::Outcome outcome = engine_.evictor.make_room(kEvictUs);
     engine_.meter.note_cycle(engine_.diagnostics, LatencyEvent::eviction_cycle, monotonic_us() - began_us);
@@ -325,7 +345,7 @@ bool Loop::tend_marks(bool due) {
 
 /// A slice of expiry; true when another is to follow at once.
 bool Loop::expire() {
-    if (expiry_left_us_ == 0 || !engine_.store.expiry_is_on() || !engine_.log.has_room(engine_.store)) return false;
+    if (expiry_left_us_ == 0 || engine_.store.is_following() || !engine_.store.expiry_is_on() || !engine_.log.has_room(engine_.store)) return false;
     const uint64_t began_us = monotonic_us();
     const unsigned expired = engine_.store.expire_some(wall_ms(), kExpirySliceWork);
     engine_.meter.note_cycle(engine_.diagnostics, LatencyEvent::expire_cycle, monotonic_us() - began_us);

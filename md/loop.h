@@ -59,7 +59,9 @@ class Loop {
 
     void open_roster();
     void load();
+    void name_history();
     void turn();
+    [[noreturn]] void reload();
     void begin_turn();
     void use_options();
     void end_turn();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/live_options.h"
 #include "common/store_layout.h"
 #include "md/seeded_bugs.h"
 
@@ -14,6 +15,7 @@ void Oplog::begin() {
     any_ = spilled_ = false;
     if (!parts_.empty()) parts_.clear();
     part_bytes_ = 0;
+    origin_ = 0;
     start_ = set_.read(&memory_.root().oplog_tail);
     at_ = start_ + sizeof(OplogRecord);
     limit_ = start_ + capacity() / kOplogRecordShare;
@@ -122,6 +124,7 @@ bool Oplog::end(uint64_t number, uint64_t record) {
     put(&header, sizeof header);
     if constexpr (kSeededBug == SeededBug::oplog_tail_direct) memory_.store(memory_.offset_of(&memory_.root().oplog_tail), end);
     else set_.write_first(&memory_.root().oplog_tail, end);
+    if (origin_ == 0 && memory_.root().live_texts[*live_text_index(OptionId::replicaof)].length == 0) set_.write_first(&memory_.root().stream_number, number);
     return true;
 }
 

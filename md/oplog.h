@@ -36,6 +36,11 @@ class Oplog {
     void add_range(unsigned database, std::string_view key, uint64_t offset, std::string_view bytes);
     void add_expiry(unsigned database, std::string_view key, int64_t expire_at_ms);
     void add_erase(unsigned database, std::string_view key) { add({EffectKind::erase, narrow(database), 0, 0, 0, kNoExpiry}, key, {}); }
+    /// The record has this stream number (common/repl_words.h), and not its own one.
+    void add_origin(uint64_t number) {
+        origin_ = number;
+        add({EffectKind::origin, 0, 0, 0, 0, static_cast<int64_t>(number)}, {}, {});
+    }
     void add_clear(unsigned database) { add({EffectKind::clear_database, narrow(database), 0, 0, 0, kNoExpiry}, {}, {}); }
     void add_swap(unsigned database, unsigned other) { add({EffectKind::swap_databases, narrow(database), static_cast<uint16_t>(other), 0, 0, kNoExpiry}, {}, {}); }
 
@@ -67,6 +72,7 @@ class Oplog {
     const StoreMemory& memory_;
     WriteSet& set_;
     uint64_t start_ = 0, at_ = 0, limit_ = 0;  ///< positions; what is longer goes into parts
+    uint64_t origin_ = 0;
     bool on_ = false, any_ = false, spilled_ = false;
     bool full_ = false;  ///< there is no room for any record: end() will say so
     std::vector<ReplyPart> parts_;

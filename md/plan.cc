@@ -16,6 +16,10 @@ void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     pause_.reset();
     resets_statistics_ = false;
     expiry_on_.reset();
+    follows_ = store_.is_following();
+    reloads_ = false;
+    stream_number_ = 0;
+    history_.clear();
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
@@ -50,13 +54,14 @@ std::optional<Value> Plan::look_up(unsigned database, std::string_view key, Use 
     if (const Change* change = latest_change(database, key); change != nullptr) {  // P3
         if (change->kind != ChangeKind::put) return std::nullopt;
         if (const Value value = change->value; value.expire_at_ms == kNoExpiry || value.expire_at_ms > now_ms_) return value;
-        add({ChangeKind::erase, database, key, change->place, {}});  // P4: one that a command before it has set into the past
+        if (!follows_) add({ChangeKind::erase, database, key, change->place, {}});  // P4: one that a command before it has set into the past
         return std::nullopt;
     }
     if ((cleared_ >> database & 1) != 0) return std::nullopt;
     const st::KeyPlace place = store_.place_of(key);
     std::optional<Value> value = use == Use::yes ? store_.find_and_use(database, key, place) : store_.find(database, key, place);
     if (value && value->expire_at_ms != kNoExpiry && value->expire_at_ms <= now_ms_) {  // P4
+        if (follows_) return std::nullopt;
         ++statistics_.expired;
         add({ChangeKind::erase, database, key, place, {}});
         return std::nullopt;
@@ -246,6 +251,8 @@ Store::Put Plan::build_once(const Change*& full) {
     if (pause_) store_.set_pause(*pause_);
     if (resets_statistics_) store_.count_statistics_reset();
     if (expiry_on_) store_.set_expiry_on(*expiry_on_);
+    if (!history_.empty()) store_.begin_history(history_);
+    if (stream_number_ != 0) store_.set_stream_number(stream_number_);
     store_.begin_record();
     for (const Change& change : changes_) {
         if (in_transaction_ && is_superseded(change)) continue;

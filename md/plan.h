@@ -7,7 +7,7 @@
 //   P1  Nothing that another process or a later command can see changes before the commit.
 //   P2  Changes are absolute: "this key now has these bytes", never "one more than before".
 //   P3  A read inside a plan sees the plan's own earlier changes.
-//   P4  A key whose time is over reads as absent, and its removal becomes one of the plan's changes.
+//   P4  A key whose time is over reads as absent, and its removal becomes one of the plan's changes; on a follower it does not, the master will tell.
 // `now_ms` is read once a batch, after the batch's requests were taken from the ring.
 #pragma once
 
@@ -143,6 +143,22 @@ class Plan {
     void set_pause(st::PauseWord pause) { pause_ = pause; }
     st::PauseWord pause() const { return pause_.value_or(st::PauseWord::from(store_.memory().root().pause)); }
 
+    // --- replication ---
+    bool is_following() const { return follows_; }
+    uint64_t stream_number() const { return store_.stream_number(); }
+    /// The plan's changes are what the master has done up to this stream number. No key's time is over then: the master says when it is.
+    void set_stream_number(uint64_t number) {
+        stream_number_ = number;
+        now_ms_ = 0;
+    }
+    /// The server follows this one ("host port") from now on, or nobody: then its data goes its own way, by this name. Not together with changes of keys.
+    void follow(std::string_view master) { set_option(OptionId::replicaof, master); }
+    void begin_history(std::string history) { history_ = std::move(history); }
+    std::string master() const { return store_.live_text(OptionId::replicaof); }
+    /// After the commit md lets go of all data and loads what lies ready on disk (loader.h).
+    void reload() { reloads_ = true; }
+    bool reloads() const { return reloads_; }
+
     /// Whether keys whose time is over are looked for. Not together with changes of keys.
     void set_expiry_on(bool on) { expiry_on_ = on; }
 
@@ -159,7 +175,7 @@ class Plan {
     /// the store is as before.
     bool build();
     /// Whether the operation changes nothing.
-    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_ && !expiry_on_; }
+    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_ && !expiry_on_ && stream_number_ == 0; }
 
   private:
     enum class ChangeKind : uint8_t { put, erase, clear, swap };
@@ -208,6 +224,10 @@ class Plan {
     unsigned databases_ = kDatabases;
     bool touches_ = true;
     bool resets_statistics_ = false;
+    bool follows_ = false;       ///< P4 then only says that the key reads as absent
+    bool reloads_ = false;
+    uint64_t stream_number_ = 0;  ///< 0: what the plan does is this server's own doing
+    std::string history_;
     Observer observer_;
     bool in_transaction_ = false;
     bool may_leave_out_ = false;

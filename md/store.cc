@@ -342,11 +342,13 @@ bool Store::commit() {
         return false;
     }
     committer_.commit(set_);
+    stream_number_ = 0;
     return true;
 }
 
 void Store::abandon() {
     set_.clear();
+    stream_number_ = 0;
     allocator_.abandon();
 }
 

@@ -29,6 +29,9 @@ inline constexpr unsigned kExpirySliceWork = 4096;
 inline constexpr unsigned kFreeSliceEntries = 32;
 inline constexpr unsigned kGiveBackSlicePages = 1;
 
+/// A name for a history that no other has.
+std::string random_history();
+
 class Store {
   public:
     /// Lays a fresh store out in zeroed memory whose first pages are backed. `oplog_bytes`: a power of two.
@@ -66,6 +69,7 @@ class Store {
     int64_t live_number(OptionId id) const {
         return millrace::live_number(id, [this](uint64_t at) { return memory_.load(at); });
     }
+    std::string live_text(OptionId id) const;
     EvictionPolicy policy() const { return static_cast<EvictionPolicy>(live_number(OptionId::maxmemory_policy)); }
     /// Bytes of shared memory taken from the system.
     uint64_t taken_bytes() const;
@@ -110,6 +114,20 @@ class Store {
     void set_live(OptionId id, int64_t value);
     void set_live(OptionId id, std::string_view text);
 
+    // --- replication (common/repl_words.h) ---
+    /// Whether this server follows another one.
+    bool is_following() const { return root().live_texts[*live_text_index(OptionId::replicaof)].length != 0; }
+    uint64_t stream_number() const { return set_.read(&root().stream_number); }
+    /// The operation is what a follower has heard from its master: its record has this stream number (R1). Before begin_record()'s effects.
+    void set_stream_number(uint64_t number);
+    std::string history() const;
+    std::string second_history() const;
+    uint64_t second_history_end() const { return set_.read(&root().second_history_end); }
+    /// From here on the data goes its own way: what this server has done up to now is that of the history before.
+    void begin_history(std::string_view history);
+    /// The data is that of a history, whatever was before. `second`: may be empty.
+    void adopt_history(std::string_view history, std::string_view second, uint64_t second_end, uint64_t stream_number);
+
     /// Copies bytes [from, from + length) of a large item's value.
     void read_large_value(uint64_t item, uint64_t from, uint64_t length, char* out) const { items_.read_large_value(item, from, length, out); }
     /// Builds a reply record of a channel; 0: no memory.
@@ -123,7 +141,10 @@ class Store {
     const st::ChannelWords& channel(unsigned channel) const { return root().channels[channel]; }
 
     /// Starts and ends the oplog's record of the operation. False: there is no memory, or no room, for it, and the operation is to be given up.
-    void begin_record() { oplog_.begin(); }
+    void begin_record() {
+        oplog_.begin();
+        if (stream_number_ != 0) oplog_.add_origin(stream_number_);
+    }
     bool end_record();
     /// Switches the oplog on or off, as a commit of its own. REQUIRES: no operation.
     void set_oplog_on(bool on);
@@ -202,6 +223,8 @@ class Store {
         return index_.find(database, place, [&](uint64_t item) { return items_.key_equals(item, key); });
     }
     bool end_marks();
+    std::string read_history(const std::array<uint64_t, 5>& place) const;
+    void write_history(const std::array<uint64_t, 5>& place, std::string_view history);
     bool is_record(uint64_t owner, uint64_t reference) const;
     void erase_slot(unsigned database, const FoundSlot& found);
     void log_put(unsigned database, std::string_view key, const Value& value, uint64_t item);
@@ -218,6 +241,7 @@ class Store {
     Marks marks_;
     WriteSet set_;
     Committer committer_;
+    uint64_t stream_number_ = 0;  ///< of the operation under way; 0: its own
     bool recovered_;
     Allocator allocator_;
     Index index_;

@@ -14,6 +14,16 @@ void Store::set_live(OptionId id, int64_t value) {
     set_.touch_bucket(st::kLiveVersionAt);
 }
 
+std::string Store::live_text(OptionId id) const {
+    const st::LiveText& place = root().live_texts[*live_text_index(id)];
+    std::string text(std::min(set_.read(&place.length), st::kLiveTextBytesMax), '\0');
+    for (size_t i = 0; i < text.size(); i += 8) {
+        const uint64_t bytes = set_.read(&place.words[i / 8]);
+        std::memcpy(text.data() + i, &bytes, std::min<size_t>(8, text.size() - i));
+    }
+    return text;
+}
+
 void Store::set_live(OptionId id, std::string_view text) {
     CHECK(text.size() <= st::kLiveTextBytesMax);
     const st::LiveText& place = root().live_texts[*live_text_index(id)];
@@ -40,6 +50,7 @@ bool Store::adopt_options(const Options& options) {
         const uint64_t configured = std::max<uint64_t>(XXH3_64bits_withSeed(text.data(), text.size(), root().hash_seed), 1);
         if (set_.read(&place.configured) == configured) continue;
         set_.write(&place.configured, configured);
+        if (kLiveTextOptions[i] == OptionId::replicaof && text.empty() && is_following()) begin_history(random_history());
         set_live(kLiveTextOptions[i], text);
     }
     if (!commit()) return false;

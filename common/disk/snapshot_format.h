@@ -37,7 +37,8 @@ struct SnapshotHeader {
     uint64_t start;
     int64_t created_ms;  ///< ms since the Unix epoch
     uint64_t flags;
-    uint64_t zero[2];
+    uint64_t stream;  ///< stream number at `start` (common/repl_words.h), at least; 0: the same as `start`
+    uint64_t zero;
 };
 static_assert(sizeof(SnapshotHeader) == 64);
 

@@ -52,6 +52,7 @@ bool SnapshotWriter::begin() {
     header.version = kSnapshotVersion;
     header.instance = instance_;
     header.start = start_;
+    header.stream = stream_;
     header.created_ms = wall_ms();
     header.flags = zstd_ != nullptr ? kSnapshotZstd : 0;
     seed_ = header.crc = crc_of(header);

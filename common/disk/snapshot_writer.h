@@ -21,6 +21,8 @@ class SnapshotWriter {
     ~SnapshotWriter();
     SnapshotWriter(const SnapshotWriter&) = delete;
 
+    /// Before begin(): the stream number that goes with `start`.
+    void set_stream_number(uint64_t number) { stream_ = number; }
     bool begin();
     bool add(uint8_t database, std::string_view key, std::string_view value, int64_t expire_at_ms, uint64_t stamp);
     /// The same with the value by add_bytes(), in as many parts as one likes; they have to be exactly value_length bytes together.
@@ -46,6 +48,7 @@ class SnapshotWriter {
 
     const std::string folder_, path_;
     const uint64_t instance_, start_;
+    uint64_t stream_ = 0;
     Descriptor fd_;
     std::unique_ptr<ZSTD_CCtx_s, size_t (*)(ZSTD_CCtx_s*)> zstd_;
     std::string raw_, stored_;

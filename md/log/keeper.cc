@@ -23,9 +23,11 @@ Keeper::Keeper(Daemon& daemon)
       control_segment_(Segment::attach({paths::control(daemon.dir()), kControlLayout, daemon.arguments().instance}, Access::read_only)),
       roster_segment_(Segment::attach({paths::roster(daemon.dir()), kRosterLayout, daemon.arguments().instance}, Access::read_only)),
       words_segment_(Segment::attach({paths::log_words(daemon.dir()), kLogWordsLayout, daemon.arguments().instance}, Access::read_write)),
+      repl_segment_(Segment::attach({paths::repl_words(daemon.dir()), kReplWordsLayout, daemon.arguments().instance}, Access::read_write)),
       control_(control_segment_.payload<Control>()),
       roster_(roster_segment_.payload<Roster>()),
       words_(words_segment_.payload<LogWords>()),
+      repl_(repl_segment_.payload<ReplWords>()),
       counters_(paths::counters(daemon.dir(), "md_log", 0), "md_log", 0, daemon.arguments().instance, daemon.arguments().generation),
       store_(paths::store(daemon.dir()), daemon.arguments().instance),
       oplog_(store_),
@@ -33,6 +35,7 @@ Keeper::Keeper(Daemon& daemon)
       fifo_(paths::md_log_fifo(daemon.dir())),
       parker_(words_->park),
       md_bell_(control_->md_park, Fifo(paths::md_fifo(daemon.dir()))),
+      repl_bell_(repl_->park, Fifo(paths::md_repl_fifo(daemon.dir()))),
       started_s_(static_cast<uint64_t>(std::time(nullptr))) {
     fifo_.prepare_to_wait(paths::md_log_fifo(daemon.dir()));
     counters_.set(LogCounter::start_time, started_s_);
@@ -145,8 +148,9 @@ void Keeper::follow_options() {
 
 /// The log is written while it is switched on, and while a snapshot needs it.
 void Keeper::follow_switch() {
-    wanted_ = log_is_on() || save_pending_ || child_ != 0;
+    wanted_ = log_is_on() || save_pending_ || child_ != 0 || is_followed();
     if (wanted_ == logging_) return;
+    if (gave_up_ && wanted_ && monotonic_us() < next_try_us_) return;
     if (!wanted_) {
         quiet_sync();
         writer_.reset();
@@ -161,7 +165,7 @@ void Keeper::follow_switch() {
 
 bool Keeper::take_records() {
     if (!logging_) {
-        if (!wanted_) position_ = written_to_ = synced_to_ = oplog_.tail();
+        if (!wanted_ || gave_up_) position_ = written_to_ = synced_to_ = oplog_.tail();
         return false;
     }
     if (disk_fails_) return false;
@@ -202,6 +206,7 @@ bool Keeper::write() {
     }
     written_to_ = position_;
     counters_.add(LogCounter::batches);
+    if (is_followed()) repl_bell_.ring();
     return true;
 }
 
@@ -270,7 +275,7 @@ bool Keeper::quiet_sync() {
     if (const auto result = syncer_.take_result()) after_sync(*result);
     if (!logging_ || disk_fails_ || !write()) return false;
     if (synced_to_ != written_to_) sync_now();
-    return !disk_fails_;
+    return logging_ && !disk_fails_;
 }
 
 /// The last thing that is written to a file: that all of it is durable.
@@ -315,29 +320,43 @@ void Keeper::wake_io_conns() {
     }
 }
 
-/// Under `always` md wakes md_log for every batch. Else it looks by itself, and md wakes it when the ring fills.
+/// Under `always`, and while others follow, md wakes md_log for every batch. Else it looks by itself, and md wakes it when the ring fills.
 void Keeper::park() {
     parker_.begin_park();
     const bool idle = !logging_ || disk_fails_ || oplog_.tail() == position_;
-    if ((idle || policy() != Policy::always) && !daemon_.stopping() && !daemon_.retiring()) fifo_.wait(child_ != 0 ? kParkSavingMs : kParkMs);
+    if ((idle || (policy() != Policy::always && !is_followed())) && !daemon_.stopping() && !daemon_.retiring()) fifo_.wait(child_ != 0 ? kParkSavingMs : kParkMs);
     parker_.end_park();
 }
 
 // --- trouble ----------------------------------------------------------------------------------------------------------
 
 void Keeper::fail_disk(int error, const std::string& sentence) {
-    disk_fails_ = true;
     counters_.add(LogCounter::disk_failures);
     next_try_us_ = monotonic_us() + kRetryUs;
+    if (!log_is_on()) {
+        if (!gave_up_) log::warning("{}; nobody who follows can go on from here without all data, and snapshots wait", sentence);
+        return give_up_log();
+    }
+    disk_fails_ = true;
     words_->error.store(static_cast<uint32_t>(error), std::memory_order_relaxed);
     if (words_->trouble.exchange(static_cast<uint32_t>(DiskTrouble::log)) != static_cast<uint32_t>(DiskTrouble::log))
         log::warning("{}; writes are refused until the disk takes the log again", sentence);
+}
+
+/// A log that only followers need does not hold anybody up: what it lacks they get with a snapshot.
+void Keeper::give_up_log() {
+    gave_up_ = true;
+    syncer_.wait();
+    syncer_.take_result();
+    writer_.reset();
+    logging_ = based_ = disk_fails_ = false;
 }
 
 void Keeper::fail_disk() { fail_disk(writer_->error(), writer_->sentence()); }
 
 /// L3.
 void Keeper::end_trouble() {
+    gave_up_ = false;
     if (disk_fails_ || lost_sync_ || words_->trouble.load() != static_cast<uint32_t>(DiskTrouble::log)) return;
     words_->trouble.store(static_cast<uint32_t>(DiskTrouble::none));
     log::notice("the disk takes the log again, and so are writes");

@@ -26,6 +26,7 @@
 #include "common/disk/log_writer.h"
 #include "common/live_options.h"
 #include "common/log_words.h"
+#include "common/repl_words.h"
 #include "common/resident_memory.h"
 #include "common/roster.h"
 #include "common/wakeup.h"
@@ -86,6 +87,7 @@ class Keeper {
     // trouble
     void fail_disk(int error, const std::string& sentence);
     void fail_disk();
+    void give_up_log();
     void try_again();
     void end_trouble();
     // snapshots (keeper_save.cc)
@@ -111,14 +113,18 @@ class Keeper {
     uint64_t changes() const { return words_->changes.load(std::memory_order_relaxed); }
 
     Policy policy() const { return static_cast<Policy>(live_.number(OptionId::appendfsync)); }
+    /// Whether somebody follows who gets all of it from the log's files, and soon.
+    bool is_followed() const { return repl_->needs_log.load(std::memory_order_acquire) != 0; }
+    uint64_t stream_number() const;
     bool log_is_on() const { return live_.number(OptionId::appendonly) != 0; }
 
     Daemon& daemon_;
     const std::string folder_;
-    Segment control_segment_, roster_segment_, words_segment_;
+    Segment control_segment_, roster_segment_, words_segment_, repl_segment_;
     const Control* control_ = nullptr;
     Roster* roster_ = nullptr;
     LogWords* words_ = nullptr;
+    ReplWords* repl_ = nullptr;
     Counters<LogCounter> counters_;
     ResidentMemory memory_;
     StoreReader store_;
@@ -126,7 +132,7 @@ class Keeper {
     LiveValues live_;
     Fifo fifo_;
     Parker parker_;
-    Bell md_bell_;
+    Bell md_bell_, repl_bell_;
     std::array<std::unique_ptr<Bell>, kMaxIoConns> io_bells_;
     std::unique_ptr<disk::LogWriter> writer_;
     Syncer syncer_;
@@ -145,6 +151,7 @@ class Keeper {
     uint64_t next_mark_us_ = 0, next_sync_us_ = 0, next_try_us_ = 0, next_save_us_ = 0;
     uint64_t syncing_to_ = 0, syncing_seen_ = 0, syncing_since_us_ = 0;
     bool disk_fails_ = false;     ///< nothing can be written
+    bool gave_up_ = false;        ///< a log that is only there for followers could not be written
     bool lost_sync_ = false;      ///< a sync has failed, and what the file lacks only the store has
     bool strict_ = false;         ///< the marks of `always` are kept (D3)
     uint64_t started_s_ = 0;
@@ -153,6 +160,7 @@ class Keeper {
     uint64_t child_changes_ = 0;  ///< changes() when it began
     bool child_by_rule_ = false;
     std::array<uint64_t, kMaxIoConns> child_tickets_{};
+    uint64_t child_repl_ticket_ = 0;
     bool save_pending_ = false;   ///< one is to begin once the log is written
     std::string pending_why_;
     uint64_t looked_at_us_ = 0;

@@ -52,7 +52,14 @@ bool Keeper::any_ticket() const {
         const uint64_t answered = std::max(words_->save_seen[index].load(std::memory_order_relaxed), words_->save_failed[index].load(std::memory_order_relaxed));
         if (roster_->lines[index].save_wanted.load(std::memory_order_acquire) > answered) return true;
     }
-    return false;
+    return repl_->save_wanted.load(std::memory_order_acquire) > std::max(repl_->save_seen.load(std::memory_order_relaxed), repl_->save_failed.load(std::memory_order_relaxed));
+}
+
+/// On a follower, which has another one than its own number. What comes behind a snapshot's start is in the log, so a later one is no fault.
+uint64_t Keeper::stream_number() const {
+    const unsigned at = *live_text_index(OptionId::replicaof);
+    const bool following = store_.load(st::live_text_at(at) + offsetof(st::LiveText, length)) != 0;
+    return following ? store_.root(offsetof(st::Root, stream_number)) : 0;
 }
 
 bool Keeper::rule_is_met(std::string& why) const {
@@ -68,7 +75,7 @@ bool Keeper::rule_is_met(std::string& why) const {
 
 bool Keeper::log_has_grown(std::string& why) const {
     const auto percentage = static_cast<uint64_t>(live_.number(OptionId::auto_aof_rewrite_percentage));
-    if (!log_is_on() || percentage == 0) return false;
+    if (!(log_is_on() || is_followed()) || percentage == 0) return false;
     const uint64_t grown = words_->log_bytes.load(std::memory_order_relaxed) - std::min(words_->log_bytes.load(std::memory_order_relaxed), log_bytes_at_save_);
     const auto least = std::max(static_cast<uint64_t>(live_.number(OptionId::auto_aof_rewrite_min_size)), snapshot_bytes_ / 100 * percentage);
     why = fmt::format("{} MB of log since the last snapshot", grown >> 20);
@@ -85,6 +92,7 @@ bool Keeper::save_is_wanted(std::string& why) const {
 void Keeper::begin_save() {
     save_pending_ = false;
     for (unsigned index = 0; index < kMaxIoConns; ++index) child_tickets_[index] = roster_->lines[index].save_wanted.load(std::memory_order_acquire);
+    child_repl_ticket_ = repl_->save_wanted.load(std::memory_order_acquire);
     std::string ignored;
     child_by_rule_ = !any_ticket() && rule_is_met(ignored);
     child_changes_ = changes();
@@ -121,6 +129,7 @@ void Keeper::save_in_child(uint64_t start) {
 bool Keeper::write_snapshot(uint64_t start, bool ended, std::string& sentence) {
     for (unsigned attempt = 1; attempt <= kSwapTriesMax; ++attempt) {
         disk::SnapshotWriter out(folder_, daemon_.arguments().instance, start, live_.number(OptionId::rdbcompression) != 0);
+        out.set_stream_number(stream_number());
         if (!out.begin()) return sentence = out.sentence(), false;
         Walk walk(store_, *words_, out, ended ? 0 : static_cast<uint64_t>(live_.number(OptionId::snapshot_rate)));
         uint64_t told_us = 0, all = 0;
@@ -191,6 +200,8 @@ void Keeper::end_save(bool good) {
     // Who waits for it hears of it when all is as it will be.
     auto& answers = good ? words_->save_seen : words_->save_failed;
     for (unsigned index = 0; index < kMaxIoConns; ++index) answers[index].store(child_tickets_[index], std::memory_order_release);
+    (good ? repl_->save_seen : repl_->save_failed).store(child_repl_ticket_, std::memory_order_release);
+    repl_bell_.ring();
     wake_io_conns();
     if (!good) {
         next_save_us_ = monotonic_us() + kSaveRetryUs;
@@ -222,6 +233,7 @@ void Keeper::remove_old_files() {
     for (size_t i = snapshots.size(); i-- > kSnapshotsKept;) unlink(snapshots[i].c_str());
     uint64_t needed_from = 0;
     disk::is_snapshot(snapshots[kSnapshotsKept - 1], needed_from);
+    needed_from = std::min(needed_from, repl_->keep_from.load(std::memory_order_acquire));  // R3 of repl_words.h
     const auto logs = disk::numbered_logs(folder_);
     for (size_t i = 0; i + 1 < logs.size() && logs[i + 1].number <= needed_from; ++i) unlink(logs[i].path.c_str());
 }

@@ -1,0 +1,90 @@
+// What md_repl tells the group, in the segment run/shm/repl: who follows this server, and how its own following goes. Made by md before anybody
+// else starts; written by md_repl, but for the last line; read by md, md_log, io_conn and those who show it.
+//
+// Three numbers, which are not to be mixed:
+//   number         of a commit of this server: versions of its buckets, records of its log. Each server counts for itself.
+//   stream number  the number that a record has at the master that it comes from. The records of a follower carry it (EffectKind::origin); those of a
+//                  master need not, because there both are the same. Root::stream_number is that of the last record which is in a follower's data.
+//   history        40 hexadecimal digits: whose stream numbers they are (Root::history). Two servers that have the same history and the same stream number
+//                  have the same data. A promotion begins another one, and so does a start from disk, which may have lost the end.
+// Invariants:
+//   R1  A follower's `number` is never below its stream number (Store::set_stream_number). So what it does after a promotion is above all that it was told.
+//   R2  `needs_log` is 1 while anybody follows: md writes the oplog and md_log the log, whatever appendonly says, because md_repl sends from the log's files.
+//   R3  No log file with a record above `keep_from` is removed.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "common/layout.h"
+
+namespace millrace {
+
+inline constexpr unsigned kReplicasMax = 16;
+inline constexpr size_t kHistoryBytes = 40;
+inline constexpr uint64_t kKeepNothing = ~uint64_t{0};
+
+/// What a follower does at the moment.
+enum class LinkState : uint32_t {
+    none = 0,        ///< this server follows nobody
+    connect = 1,     ///< it is about to try
+    connecting = 2,  ///< the connection is being made, or the master has not answered yet
+    waiting = 3,     ///< the master makes ready what is to be sent
+    receiving = 4,   ///< a snapshot comes
+    loading = 5,     ///< and is loaded
+    following = 6,   ///< records come as they are made
+};
+
+/// What a follower of this server does, as the server sees it.
+enum class ReplicaState : uint32_t {
+    none = 0,        ///< there is none in this row
+    registered = 1,  ///< it has not said what it has
+    saving = 2,      ///< it waits for a snapshot
+    sending = 3,     ///< the snapshot is on its way
+    online = 4,      ///< it gets records
+};
+
+/// A follower. What belongs together is written in one go (versioned_words.h).
+struct Replica {
+    uint64_t id;              ///< never used twice
+    uint64_t acknowledged;    ///< stream number up to which it has everything
+    uint64_t acknowledged_ms; ///< when it said so, CLOCK_MONOTONIC
+    uint64_t to_send;         ///< bytes of the snapshot that are still to go
+    ReplicaState state;
+    uint16_t port;            ///< where it serves
+    uint16_t padding;
+    char address[48];         ///< of its host
+};
+static_assert(sizeof(Replica) % 8 == 0);
+
+struct ReplicaRow {
+    std::atomic<uint64_t> version;
+    std::array<std::atomic<uint64_t>, sizeof(Replica) / 8> words;
+};
+
+struct ReplWords {
+    alignas(kCacheLineDistance) std::atomic<uint32_t> pid;
+    std::atomic<uint32_t> park;        ///< wakeup.h
+    std::atomic<uint32_t> needs_log;   ///< R2
+    std::atomic<uint32_t> good_replicas;  ///< followers that were heard of lately (min-replicas-max-lag)
+    std::atomic<uint64_t> keep_from;   ///< R3; kKeepNothing: anything may go
+    std::atomic<uint64_t> save_wanted;  ///< snapshots asked for so far
+    std::atomic<uint64_t> full_syncs, partial_syncs, partial_refused;  ///< of followers
+    alignas(kCacheLineDistance) std::atomic<uint32_t> link_state;      ///< LinkState
+    std::atomic<uint64_t> link_since_s, link_down_since_s;             ///< seconds since 1970
+    std::atomic<uint64_t> heard_ms;        ///< when the master was heard of last, CLOCK_MONOTONIC; 0: never
+    std::atomic<uint64_t> master_number;   ///< stream number that the master has told last
+    std::atomic<uint64_t> sync_bytes, sync_bytes_done;
+    std::atomic<uint32_t> link_refused;    ///< 1: the master was refused, or refuses; see the log file
+    std::atomic<uint32_t> door_wanted;     ///< rises when md_repl wants a connection to an io_conn of its group, made by that
+    alignas(kCacheLineDistance) std::array<ReplicaRow, kReplicasMax> replicas;
+    alignas(kCacheLineDistance) std::atomic<uint32_t> door_taken;  ///< by io_conn: the value of door_wanted that it makes a connection for
+    std::atomic<uint64_t> save_seen, save_failed;                  ///< by md_log: value of save_wanted of whom a finished save has served, or failed
+};
+inline constexpr uint64_t kReplWordsLayout =
+    layout_hash("repl-1", {sizeof(ReplWords), offsetof(ReplWords, link_state), offsetof(ReplWords, replicas), offsetof(ReplWords, door_taken), sizeof(Replica)});
+
+}  // namespace millrace

@@ -1,0 +1,63 @@
+// What the store keeps of replication: whose data this is, and how far it has come. Part of Store (store.h); common/repl_words.h. Runs in md.
+#include <fmt/ranges.h>
+#include <sys/random.h>
+
+#include <array>
+#include <cstring>
+
+#include "common/check.h"
+#include "common/repl_words.h"
+#include "common/segment.h"
+#include "md/store.h"
+
+namespace millrace::md {
+
+void Store::set_stream_number(uint64_t number) {
+    CHECK(number > root().stream_number);
+    committer_.set_least(number);
+    stream_number_ = number;
+    set_.write(&root().stream_number, number);
+}
+
+std::string random_history() {
+    std::array<unsigned char, kHistoryBytes / 2> bytes;
+    if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) throw Error("the kernel gives no random numbers (getrandom)");
+    return fmt::format("{:02x}", fmt::join(bytes, ""));
+}
+
+std::string Store::history() const { return read_history(root().history); }
+std::string Store::second_history() const { return read_history(root().second_history); }
+
+std::string Store::read_history(const std::array<uint64_t, 5>& place) const {
+    std::string text(kHistoryBytes, '\0');
+    for (size_t i = 0; i < place.size(); ++i) {
+        const uint64_t word = set_.read(&place[i]);
+        std::memcpy(text.data() + 8 * i, &word, sizeof word);
+    }
+    return text[0] == '\0' ? std::string() : text;
+}
+
+void Store::write_history(const std::array<uint64_t, 5>& place, std::string_view history) {
+    CHECK(history.empty() || history.size() == kHistoryBytes);
+    for (size_t i = 0; i < place.size(); ++i) {
+        uint64_t word = 0;
+        if (!history.empty()) std::memcpy(&word, history.data() + 8 * i, sizeof word);
+        set_.write(&place[i], word);
+    }
+}
+
+void Store::begin_history(std::string_view history) {
+    const std::string before = this->history();
+    write_history(root().second_history, before);
+    set_.write(&root().second_history_end, before.empty() ? 0 : stream_number());
+    write_history(root().history, history);
+}
+
+void Store::adopt_history(std::string_view history, std::string_view second, uint64_t second_end, uint64_t stream_number) {
+    write_history(root().history, history);
+    write_history(root().second_history, second);
+    set_.write(&root().second_history_end, second_end);
+    set_.write(&root().stream_number, stream_number);
+}
+
+}  // namespace millrace::md
