@@ -32,7 +32,7 @@
 #include "common/wakeup.h"
 #include "md/log/oplog_reader.h"
 #include "md/log/save_rules.h"
-#include "md/log/store_reader.h"
+#include "common/store_reader.h"
 #include "md/log/syncer.h"
 
 namespace millrace::md_log {
