@@ -39,6 +39,7 @@ objects = $(patsubst %.cc,$(OBJ)/%.o,$(1))
 COMMON := $(call objects,$(wildcard common/*.cc common/disk/*.cc))
 MD := $(call objects,$(call sources,md,md/check_main.cc))
 MD_LOG := $(call objects,$(wildcard md/log/*.cc))
+MD_REPL := $(call objects,$(wildcard md/repl/*.cc))
 IO_CONN := $(call objects,$(wildcard io_conn/*.cc))
 VIEWSTATS := $(call objects,$(wildcard tools/viewstats/*.cc))
 OPLOGDUMP := $(call objects,$(wildcard tools/oplogdump/*.cc))
@@ -64,7 +65,7 @@ DISK_SHIM_OBJECTS := $(call objects,$(wildcard tests/disk/*.cc))
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
 DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
-PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-convert $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
+PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/md_repl $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-convert $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
 .PHONY: all deps deps-test deps-bench deps-deb deps-fuzz run test tests bench bench-ring bench-slices soak fuzz fuzzers install deb clean
 .DEFAULT_GOAL := all
@@ -75,6 +76,7 @@ tests: all $(TESTS)/millrace_unit $(STRESS) $(STORM) $(LINEAR) $(HOT_KEYS) $(INJ
 
 $(BIN)/md: $(MD) $(COMMON)
 $(BIN)/md_log: $(MD_LOG) $(COMMON)
+$(BIN)/md_repl: $(MD_REPL) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
 $(BIN)/store-check: $(OBJ)/md/check_main.o $(filter-out %/main.o,$(MD)) $(COMMON)
 $(BIN)/viewstats: $(VIEWSTATS) $(COMMON)
@@ -116,7 +118,7 @@ $(OBJ)/tests/unit/%_threads_test.o: OPTIMISE := -O2 -g1 -fno-omit-frame-pointer
 PREPARED := $(if $(SAN)$(findstring clang,$(CXX)),,yes)
 ifneq ($(PREPARED),)
 WITH_QUICK := $(COMMAND_LINES) $(filter-out %_threads_test.o,$(filter $(OBJ)/tests/unit/%,$(UNIT)))
-WITH_USUAL := $(filter-out $(COMMAND_LINES),$(COMMON) $(MD) $(OBJ)/md/check_main.o $(IO_CONN) $(MD_LOG) $(VIEWSTATS) $(OPLOGDUMP) $(CONVERT) $(BENCH) $(EPOLL_FLOOR))
+WITH_USUAL := $(filter-out $(COMMAND_LINES),$(COMMON) $(MD) $(OBJ)/md/check_main.o $(IO_CONN) $(MD_LOG) $(MD_REPL) $(VIEWSTATS) $(OPLOGDUMP) $(CONVERT) $(BENCH) $(EPOLL_FLOOR))
 $(WITH_QUICK): $(OBJ)/quick/outside.h.gch
 $(WITH_QUICK): private CPPFLAGS += -include $(OBJ)/quick/outside.h
 $(WITH_USUAL): $(OBJ)/usual/outside.h.gch
@@ -195,7 +197,7 @@ install: all
 	    "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(EXAMPLEDIR)" \
 	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
 	install tools/millrace $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-bench "$(DESTDIR)$(BINDIR)"
-	install $(BIN)/md $(BIN)/md_log $(BIN)/io_conn $(BIN)/store-check $(BIN)/millrace-conf $(BIN)/millrace-convert "$(DESTDIR)$(LIBEXECDIR)"
+	install $(BIN)/md $(BIN)/md_log $(BIN)/md_repl $(BIN)/io_conn $(BIN)/store-check $(BIN)/millrace-conf $(BIN)/millrace-convert "$(DESTDIR)$(LIBEXECDIR)"
 	install -m 644 tools/supervisor/*.py "$(DESTDIR)$(LIBDIR)/supervisor"
 	install -m 644 tools/man/*.1 "$(DESTDIR)$(MANDIR)/man1"
 	install -m 644 tools/man/*.8 "$(DESTDIR)$(MANDIR)/man8"

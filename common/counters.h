@@ -133,6 +133,9 @@ enum class IoCounter : unsigned {
 enum class LogCounter : unsigned {
 #include "common/counters_md_log.def"
 };
+enum class ReplCounter : unsigned {
+#include "common/counters_md_repl.def"
+};
 #undef MR_COUNTER
 
 #define MR_COUNTER(identifier, name, kind, unit, help) CounterRow{name, CounterKind::kind, unit, help, 0},
@@ -145,11 +148,15 @@ inline constexpr auto kIoCounters = counter_detail::placed(std::array{
 inline constexpr auto kLogCounters = counter_detail::placed(std::array{
 #include "common/counters_md_log.def"
 });
+inline constexpr auto kReplCounters = counter_detail::placed(std::array{
+#include "common/counters_md_repl.def"
+});
 #undef MR_COUNTER
 
 constexpr const auto& counter_rows(MdCounter) { return kMdCounters; }
 constexpr const auto& counter_rows(IoCounter) { return kIoCounters; }
 constexpr const auto& counter_rows(LogCounter) { return kLogCounters; }
+constexpr const auto& counter_rows(ReplCounter) { return kReplCounters; }
 
 template <class Id>
 inline unsigned Counters<Id>::first_word(Id id) {
