@@ -15,10 +15,16 @@ constexpr uint64_t kGrowthBytes = 64 * 1024;
 
 }  // namespace
 
-std::string ClientAddress::text() const {
+std::string ClientAddress::host_text() const {
     if (family == 0) return {};
     char name[INET6_ADDRSTRLEN] = "?";
     inet_ntop(family == 4 ? AF_INET : AF_INET6, host, name, sizeof name);
+    return name;
+}
+
+std::string ClientAddress::text() const {
+    if (family == 0) return {};
+    const std::string name = host_text();
     return family == 4 ? fmt::format("{}:{}", name, port) : fmt::format("[{}]:{}", name, port);
 }
 

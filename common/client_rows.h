@@ -25,6 +25,8 @@ struct ClientAddress {
     uint16_t port = 0;
     uint8_t host[16] = {};  ///< in network order; IPv4 has the first four
 
+    /// "127.0.0.1" or "::1"; empty if there is none.
+    std::string host_text() const;
     /// "127.0.0.1:5000" or "[::1]:5000"; empty if there is none.
     std::string text() const;
 };
@@ -49,7 +51,7 @@ struct ClientInfo {
 static_assert(sizeof(ClientInfo) == 192);
 
 namespace client_flag {
-inline constexpr uint8_t no_evict = 1, no_touch = 2;
+inline constexpr uint8_t no_evict = 1, no_touch = 2, linked = 4;  ///< linked: to md_repl
 }  // namespace client_flag
 
 struct ClientRow {

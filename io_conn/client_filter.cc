@@ -18,7 +18,8 @@ namespace {
 bool take_type(const LocalCall& call, std::string_view word, ClientFilter& filter) {
     for (const std::string_view type : {"normal", "master", "replica", "slave", "pubsub"}) {
         if (!equals_ignoring_case(word, type)) continue;
-        filter.none = filter.none || type != "normal";
+        filter.linked = type == "master";
+        filter.none = filter.none || (type != "normal" && type != "master");
         return true;
     }
     return call.out.error(fmt::format("ERR Unknown client type '{}'", until_nul(word))), false;
@@ -31,7 +32,7 @@ std::string address_of(const ClientInfo& info, const ClientAddress& address, con
 }
 
 bool ClientFilter::takes(const ClientInfo& info, const std::string& unix_path) const {
-    return !none && info.id != except && (ids.empty() || std::ranges::binary_search(ids, info.id)) &&
+    return !none && info.id != except && (!linked || *linked == ((info.flags & client_flag::linked) != 0)) && (ids.empty() || std::ranges::binary_search(ids, info.id)) &&
            (!address || *address == address_of(info, info.address, unix_path)) &&
            (!local_address || *local_address == address_of(info, info.local_address, unix_path));
 }

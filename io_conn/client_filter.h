@@ -13,6 +13,7 @@ namespace millrace::io_conn {
 
 struct ClientFilter {
     bool none = false;           ///< a type of which there are none
+    std::optional<bool> linked;  ///< whether it is the connection to md_repl that is wanted: through that the master's commands come
     std::vector<uint64_t> ids;   ///< empty: all; sorted
     std::optional<std::string> address, local_address;
     uint64_t except = 0;         ///< id of the client that is left out

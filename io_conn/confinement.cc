@@ -73,7 +73,7 @@ void allow_process(CallFilter& filter) {
 
 }  // namespace
 
-ProtectedNames names_of_group(const std::string& dir, std::span<const sockaddr_un> supervisor) {
+ProtectedNames names_of_group(const std::string& dir, std::span<const sockaddr_un> doors) {
     ProtectedNames names;
     for_each_place([&](const char* role, unsigned index) {
         names.add(NameUse::look, paths::counters(dir, role, index));
@@ -84,7 +84,7 @@ ProtectedNames names_of_group(const std::string& dir, std::span<const sockaddr_u
         names.add(NameUse::wake, paths::io_conn_fifo(dir, index));
     }
     for (const std::string& path : {paths::store(dir), paths::roster(dir), paths::marks(dir)}) names.add(NameUse::look, path);
-    for (const sockaddr_un& address : supervisor) names.add(address);
+    for (const sockaddr_un& address : doors) names.add(address);
     return names;
 }
 
@@ -102,10 +102,10 @@ void load_call_filter(const ProtectedNames& names) {
     filter.load();
 }
 
-void confine(const Daemon& daemon, std::span<const sockaddr_un> supervisor) {
+void confine(const Daemon& daemon, std::span<const sockaddr_un> doors) {
     if (!wants_call_filter(daemon.options())) return;
     try {
-        ProtectedNames names = names_of_group(daemon.dir(), supervisor);
+        ProtectedNames names = names_of_group(daemon.dir(), doors);
         names.seal();
         load_call_filter(names);
         report_call_filter();

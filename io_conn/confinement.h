@@ -8,8 +8,8 @@
 //       protection of none. What it has mapped for reading only, the store above all, stays so.
 //   X3  Starts no process, signals none but itself (abort() does), and says of no descriptor who is to be signalled: kill() and its kin, F_SETOWN
 //       and a limit of CPU time are ways of ending md.
-//   X4  Reaches nobody but the clients that it has accepted, and the supervisor: socket() makes Unix stream sockets, connect() takes the two
-//       protected addresses. Sending needs no condition (F5), because every socket that there is listens or is connected, and sends where it is
+//   X4  Reaches nobody but the clients that it has accepted, the supervisor and md_repl: socket() makes Unix stream sockets, connect() takes the
+//       protected addresses of doors.h. Sending needs no condition (F5), because every socket that there is listens or is connected, and sends where it is
 //       connected to. For that it must not become unconnected again, as shutdown() does with one that listens: its next message could open a
 //       connection (MSG_FASTOPEN), and nobody could accept any more, because listening sockets are shared.
 //       The supervisor writes for it what CONFIG SET may change, and ends, restarts or scales the group, as for every process of its user.
@@ -27,13 +27,13 @@
 
 namespace millrace::io_conn {
 
-/// The names that an io_conn of this instance goes on using; `supervisor`: the addresses to connect to.
-ProtectedNames names_of_group(const std::string& dir, std::span<const sockaddr_un> supervisor);
+/// The names that an io_conn of this instance goes on using; `doors`: the addresses to connect to.
+ProtectedNames names_of_group(const std::string& dir, std::span<const sockaddr_un> doors);
 
 /// Puts the filter on. REQUIRES: the names are sealed. Throws Error.
 void load_call_filter(const ProtectedNames& names);
 
 /// Both, if the configuration wants it. Without success the log says so, and the process goes on.
-void confine(const Daemon& daemon, std::span<const sockaddr_un> supervisor);
+void confine(const Daemon& daemon, std::span<const sockaddr_un> doors);
 
 }  // namespace millrace::io_conn

@@ -122,6 +122,8 @@ struct Connection {
     bool md_remembers : 1 = false;       ///< md may keep something for it: tell it when the connection closes
     bool awaits_pause : 1 = false;       ///< has sent CLIENT PAUSE, alone or in a transaction: nothing else is executed until it is in force
     bool holds_output : 1 = false;       ///< what is answered is not done yet: the output waits for that
+    bool linked : 1 = false;             ///< to md_repl of this group, which may do more than clients
+    bool handed_over : 1 = false;        ///< md_repl has it now
     bool in_patient : 1 = false;         ///< in the list of those who wait for the end of a pause, or for other io_conn
     bool in_ring_waiters : 1 = false;    ///< in the list of those who wait for room in the request ring
     bool in_ready : 1 = false;           ///< in the server's list of connections with something to do

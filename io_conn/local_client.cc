@@ -46,6 +46,7 @@ std::string_view command_name(uint64_t activity) {
 
 std::string flags_of(const ClientInfo& info, bool in_transaction) {
     std::string flags;
+    if ((info.flags & client_flag::linked) != 0) flags += 'M';
     if (in_transaction) flags += 'x';
     if (info.unix_socket != 0) flags += 'U';
     if ((info.flags & client_flag::no_evict) != 0) flags += 'e';

@@ -40,7 +40,7 @@ std::vector<const CommandRow*> subcommands_of(const CommandRow& row) {
 std::vector<const CommandRow*> top_level_commands() {
     std::vector<const CommandRow*> result;
     for (const CommandRow& row : command_rows())
-        if (!row.subcommand()) result.push_back(&row);
+        if (!row.subcommand() && is_shown(row)) result.push_back(&row);
     return result;
 }
 

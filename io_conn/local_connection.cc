@@ -131,7 +131,7 @@ void local_hello(const LocalCall& call) {
     out.bulk("proto"), out.integer(version);
     out.bulk("id"), out.integer(static_cast<int64_t>(connection.client_id));
     out.bulk("mode"), out.bulk("standalone");
-    out.bulk("role"), out.bulk("master");
+    out.bulk("role"), out.bulk(call.server.is_following() ? "replica" : "master");
     out.bulk("modules"), out.array(0);
 }
 

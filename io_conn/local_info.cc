@@ -86,8 +86,8 @@ std::string stats_section(const ServerFacts& facts) {
     return fmt::format(
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{}\r\ntotal_net_input_bytes:{}\r\n"
         "total_net_output_bytes:{}\r\ntotal_net_repl_input_bytes:0\r\ntotal_net_repl_output_bytes:0\r\ninstantaneous_input_kbps:{:.2f}\r\n"
-        "instantaneous_output_kbps:{:.2f}\r\ninstantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00\r\nrejected_connections:{}\r\n"
-        "sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:{}\r\nevicted_keys:{}\r\nevicted_clients:0\r\nkeyspace_hits:{}\r\n"
+        "instantaneous_output_kbps:{:.2f}\r\ninstantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00\r\nrejected_connections:{}\r\n{}"
+        "expired_keys:{}\r\nevicted_keys:{}\r\nevicted_clients:0\r\nkeyspace_hits:{}\r\n"
         "keyspace_misses:{}\r\npubsub_channels:0\r\npubsub_patterns:0\r\npubsubshard_channels:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n"
         "migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\nactive_defrag_hits:0\r\nactive_defrag_misses:0\r\nactive_defrag_key_hits:0\r\n"
         "active_defrag_key_misses:0\r\ntotal_active_defrag_time:0\r\ncurrent_active_defrag_time:0\r\ntracking_total_keys:0\r\ntracking_total_items:0\r\n"
@@ -95,15 +95,8 @@ std::string stats_section(const ServerFacts& facts) {
         "io_threaded_reads_processed:0\r\nio_threaded_writes_processed:0\r\n",
         facts.io("connections_accepted"), facts.io("commands"), facts.io("commands_per_second"), facts.io("input_bytes"), facts.io("output_bytes"),
         static_cast<double>(facts.io("input_bytes_per_second")) / kBytesPerKilobyte, static_cast<double>(facts.io("output_bytes_per_second")) / kBytesPerKilobyte,
-        facts.io("connections_rejected"), facts.md("expired_keys"), facts.md("evicted_keys"), facts.both("keyspace_hits"), facts.both("keyspace_misses"),
+        facts.io("connections_rejected"), syncs_text(facts), facts.md("expired_keys"), facts.md("evicted_keys"), facts.both("keyspace_hits"), facts.both("keyspace_misses"),
         facts.io("error_replies"), facts.io("reads"), facts.io("writes"));
-}
-
-std::string replication_section(const ServerFacts& facts) {
-    return fmt::format(
-        "role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:{}\r\nmaster_replid2:{:040x}\r\nmaster_repl_offset:0\r\n"
-        "second_repl_offset:-1\r\nrepl_backlog_active:0\r\nrepl_backlog_size:0\r\nrepl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
-        run_id(facts), 0);
 }
 
 std::string commandstats_section(const ServerFacts& facts) { return commandstats_text(facts.call.server); }
@@ -155,7 +148,7 @@ struct Section {
 constexpr Section kSections[] = {
     {"server", "Server", server_section},          {"clients", "Clients", clients_section},
     {"memory", "Memory", memory_section},          {"persistence", "Persistence", persistence_text},
-    {"stats", "Stats", stats_section},             {"replication", "Replication", replication_section},
+    {"stats", "Stats", stats_section},             {"replication", "Replication", replication_text},
     {"cpu", "CPU", cpu_section},                   {"modules", "Modules", modules_section},
     {"commandstats", "Commandstats", commandstats_section, false}, {"errorstats", "Errorstats", errorstats_section},
     {"latencystats", "Latencystats", latencystats_section, false},

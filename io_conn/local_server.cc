@@ -69,13 +69,6 @@ void local_time(const LocalCall& call) {
     call.out.bulk(std::to_string(now.tv_nsec / 1000));
 }
 
-void local_role(const LocalCall& call) {
-    call.out.array(3);
-    call.out.bulk("master");
-    call.out.integer(0);
-    call.out.array(0);
-}
-
 void local_info(const LocalCall& call) { call.out.verbatim(info_text(call, call.words.subspan(1))); }
 
 }  // namespace millrace::io_conn

@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
     mallopt(M_TRIM_THRESHOLD, kOwnPagesFromBytes);
     return millrace::run_daemon(argc, argv, "io_conn", [](millrace::Daemon& daemon) {
         millrace::io_conn::Server server(daemon);
-        millrace::io_conn::confine(daemon, server.supervisor().addresses());
+        millrace::io_conn::confine(daemon, server.doors().addresses());
         server.run();
     });
 }

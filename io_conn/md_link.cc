@@ -18,6 +18,8 @@ MdLink::MdLink(const Daemon& daemon) {
     roster_ = roster_segment_.payload<Roster>();
     log_words_segment_ = Segment::attach({paths::log_words(daemon.dir()), kLogWordsLayout, arguments.instance}, Access::read_only);
     log_words_ = log_words_segment_.payload<LogWords>();
+    repl_words_segment_ = Segment::attach({paths::repl_words(daemon.dir()), kReplWordsLayout, arguments.instance}, Access::read_write);
+    repl_words_ = repl_words_segment_.payload<ReplWords>();
     line_ = &roster_->lines[arguments.index];
     index_ = arguments.index;
     bell_ = Bell(control_->md_park, Fifo(paths::md_fifo(daemon.dir())));

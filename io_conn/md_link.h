@@ -14,6 +14,7 @@
 #include "common/daemon.h"
 #include "common/log_words.h"
 #include "common/message.h"
+#include "common/repl_words.h"
 #include "common/roster.h"
 #include "common/wakeup.h"
 #include "io_conn/direct_reader.h"
@@ -84,6 +85,10 @@ class MdLink {
     bool is_saving() const;
     /// What md_log says of the disk.
     const LogWords& log_words() const { return *log_words_; }
+    /// What md_repl says of replication.
+    const ReplWords& repl_words() const { return *repl_words_; }
+    /// Takes it over to connect to md_repl's door. False: another io_conn has.
+    bool claim_door(uint32_t taken, uint32_t wanted) { return repl_words_->door_taken.compare_exchange_strong(taken, wanted, std::memory_order_acq_rel); }
 
     Fifo& fifo() { return fifo_; }
     RosterLine& line() { return *line_; }
@@ -100,11 +105,12 @@ class MdLink {
         return replies_.has_more();
     }
 
-    Segment control_segment_, roster_segment_, marks_segment_, log_words_segment_;
+    Segment control_segment_, roster_segment_, marks_segment_, log_words_segment_, repl_words_segment_;
     const Control* control_ = nullptr;
     Roster* roster_ = nullptr;
     RosterLine* line_ = nullptr;
     const LogWords* log_words_ = nullptr;
+    ReplWords* repl_words_ = nullptr;
     Channel channel_;
     RingProducer requests_;
     RingConsumer replies_;

@@ -43,6 +43,7 @@ Server::Server(Daemon& daemon)
       orders_(daemon, link_.roster(), rows_.orders(), [this](unsigned index) { acceptor_->wake_peer(index); }),
       diagnostics_(paths::diagnostics(daemon.dir(), "io_conn", daemon.arguments().index), daemon.arguments().instance, daemon.arguments().generation, link_.roster()),
       base_(make_base()),
+      doors_(paths::run_folder(daemon.dir())),
       decoder_(static_cast<uint64_t>(live_.number(OptionId::proto_max_bulk_len))),
       scratch_(std::make_unique<char[]>(kReadBytesPerTurn)),
       direct_(link_.direct_reader()) {
@@ -55,9 +56,9 @@ Server::Server(Daemon& daemon)
     const timeval second{1, 0};
     event_add(second_event_, &second);
     patience_event_ = event_new(base_, -1, 0, on_patience, this);
+    door_event_ = event_new(base_, -1, EV_PERSIST, on_door, this);
     acceptor_ = std::make_unique<Acceptor>(*this, base_, daemon.arguments().listen_fds);
-    supervisor_ = std::make_unique<SupervisorLink>(base_, paths::run_folder(daemon.dir()),
-                                                   [this](ConnectionId who, const SupervisorAnswer& answer) { on_supervisor_answer(who, answer); });
+    supervisor_ = std::make_unique<SupervisorLink>(base_, doors_, [this](ConnectionId who, const SupervisorAnswer& answer) { on_supervisor_answer(who, answer); });
     daemon.wake_on_signal(link_.fifo().descriptor());
     counters_.set(IoCounter::start_time, static_cast<uint64_t>(std::time(nullptr)));
     counters_.set(IoCounter::restarts, daemon.arguments().restarts);
@@ -72,6 +73,7 @@ Server::~Server() {
     event_free(fifo_event_);
     event_free(second_event_);
     event_free(patience_event_);
+    event_free(door_event_);
     event_base_free(base_);
 }
 
@@ -107,6 +109,7 @@ void Server::turn() {
     if (orders_.any_new()) orders_.carry_out([this](std::span<const uint64_t> clients) { close_clients(clients, nullptr); });
     look_at_pause();
     look_at_group();
+    look_at_door();
     if (!patient_.empty()) retry_patient();
     serve_ready();
     publish();
@@ -243,7 +246,8 @@ void Server::look_at_group() {
     const LogWords& words = link_.log_words();
     loading_ = words.loading.load(std::memory_order_relaxed) != 0;
     refuses_writes_ = refuses_writes(words);
-    restricted_ = paused_ || loading_ || refuses_writes_;
+    look_at_master();
+    restricted_ = paused_ || loading_ || refuses_writes_ || stale_;
 }
 
 void Server::on_md_change() {
@@ -278,6 +282,7 @@ bool Server::stop_is_over() {
         link_.announce(IoConnState::draining);
         daemon_.report_draining();
         log::notice("retiring; {} connections are still served", connections_.open());
+        close_linked();
     }
     if (daemon_.answer_roll_call() && acceptor_->open()) supervisor_->hand_over(daemon_.arguments().listen_fds);
     if (daemon_.retiring() && connections_.open() == 0) return true;

@@ -25,6 +25,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -40,6 +41,7 @@
 #include "io_conn/connection.h"
 #include "io_conn/direct_commands.h"
 #include "io_conn/direct_reader.h"
+#include "io_conn/doors.h"
 #include "io_conn/md_link.h"
 #include "io_conn/resp_writer.h"
 #include "io_conn/supervisor_link.h"
@@ -66,6 +68,8 @@ class Server {
     static constexpr size_t kQueuedLocalMax = 1000;        ///< commands of a transaction that io_conn answers: their replies are all held
     static constexpr uint64_t kGiveBackFromBytes = 1024 * 1024;  ///< freed by buffers before malloc is asked for it
     static constexpr uint64_t kCalmBytes = 64 * 1024;            ///< freed in a second at most when a burst is over
+    static constexpr int kDoorMs = 100;                    ///< between looks at md_repl's door, while this server follows another one
+    static constexpr uint64_t kLinkedBulkBytesMax = 512ull << 20;  ///< longest argument of md_repl, whatever clients may send
     static constexpr int kPatienceMs = 5;                  ///< between looks for the end of a pause
     static constexpr uint64_t kPeerPatienceUs = 1'000'000; ///< for other io_conn to close connections, or to follow a pause
     static constexpr uint64_t kCondemnedPatienceUs = 1'000'000;
@@ -82,9 +86,16 @@ class Server {
     void add_connection(int fd);
 
     MdLink& link() { return link_; }
+    const MdLink& link() const { return link_; }
     ConnectionTable& connections() { return connections_; }
     Counters<IoCounter>& counters() { return counters_; }
-    const SupervisorLink& supervisor() const { return *supervisor_; }
+    const Doors& doors() const { return doors_; }
+    /// Whether this server follows another one.
+    bool is_following() const { return !live_.text(OptionId::replicaof).empty(); }
+    /// Whether a client has sent more than the command that is being executed, or has not been sent all that it is to get.
+    bool is_in_between(const Connection& connection) const { return bytes_behind_ != 0 || !connection.output.empty() || connection.replies_owed(); }
+    /// Gives a client's connection to md_repl, with a line that says what it is. False: md_repl does not take it.
+    bool hand_to_md_repl(Connection& connection, const std::string& line);
     ClientRows& rows() { return rows_; }
     /// Closes these clients' connections, if they are of this process. The connection `except` gets its replies before.
     void close_clients(std::span<const uint64_t> clients, const Connection* except);
@@ -114,6 +125,8 @@ class Server {
     /// Writes what other processes may see of the connection.
     void describe(Connection& connection);
     void note_activity(Connection& connection);
+    /// What other processes may see of it.
+    std::optional<ClientInfo> info_of(const Connection& connection) { return read_row(rows_.row(connection.slot)); }
 
   private:
     enum class Executed { yes, not_now, closing };
@@ -122,6 +135,7 @@ class Server {
     static void on_fifo(int, short, void* server);
     static void on_second(int, short, void* server);
     static void on_patience(int, short, void* server);
+    static void on_door(int, short, void*) {}
 
     // connection life (server_connections.cc)
     bool admit(int fd);
@@ -129,7 +143,9 @@ class Server {
     bool debug_is_allowed(const Connection& connection) const;
     void wait_for_disk_as_configured();
     void refuse_connection(int fd, std::string_view error);
+    void open_connection(int fd, bool linked);
     void close_connection(Connection& connection);
+    void publish_connections();
     void close_if_done(Connection& connection);
     void set_socket_options(int fd);
     void close_when_executed(Connection& connection);
@@ -189,6 +205,13 @@ class Server {
     /// Whether a command may change data: PFCOUNT keeps what it has counted.
     static bool may_write(const CommandRow& row) { return row.is(command_flag::write) || row.id == CommandId::pfcount; }
     bool waits_for_pause(const Connection& connection, const CommandRow& row) const;
+
+    // replication (server_replication.cc)
+    void look_at_master();
+    void look_at_door();
+    void close_linked();
+    std::string_view refusal_of_replication(const Connection& connection, const CommandRow& row) const;
+    Executed register_replica(Connection& connection, const CommandRow& row, Arguments words);
 
     // direct reads (server_direct.cc)
     struct PendingRead;
@@ -250,9 +273,11 @@ class Server {
     Diagnostics diagnostics_;
     CommandMeter meter_;
     event_base* base_ = nullptr;
+    Doors doors_;
     event* fifo_event_ = nullptr;
     event* second_event_ = nullptr;
     event* patience_event_ = nullptr;
+    event* door_event_ = nullptr;  ///< while this server follows another one: a turn now and then, to look at md_repl's door
     std::unique_ptr<Acceptor> acceptor_;
     std::unique_ptr<SupervisorLink> supervisor_;
     RespDecoder decoder_;
@@ -289,10 +314,15 @@ class Server {
     bool paused_ = false, paused_all_ = false;
     bool loading_ = false;         ///< md loads data, and serves nobody yet
     bool refuses_writes_ = false;  ///< because of trouble with the disk
+    bool following_ = false;       ///< another server
+    bool stale_ = false;           ///< it cannot be reached, and what is here is not to be shown
     bool restricted_ = false;      ///< one of these, or a pause: not every command is executed now
     bool pause_unfollowed_ = false;  ///< the roster does not say yet that it is followed (U1)
     bool patience_over_ = false;
     unsigned kills_under_way_ = 0;
+    unsigned linked_ = 0;          ///< connections to md_repl
+    uint32_t door_seen_ = 0;       ///< ReplWords::door_wanted, as of when it was done with
+    size_t bytes_behind_ = 0;      ///< of the input, what follows the request that is being executed
     bool ring_was_full_ = false;
 };
 

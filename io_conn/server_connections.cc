@@ -161,7 +161,17 @@ void Server::set_socket_options(int fd) {
 }
 
 void Server::add_connection(int fd) {
-    if (!admit(fd)) return;
+    if (admit(fd)) open_connection(fd, false);
+}
+
+void Server::publish_connections() {
+    const size_t clients = connections_.open() - linked_;
+    counters_.set(IoCounter::connected_clients, clients);
+    link_.line().connections.store(static_cast<uint32_t>(clients), std::memory_order_relaxed);
+}
+
+/// `linked`: it leads to md_repl.
+void Server::open_connection(int fd, bool linked) {
     Connection& connection = connections_.take();
     if (!rows_.grow_to(connection.slot)) {
         refuse_connection(fd, "-ERR no shared memory left for another connection\r\n");
@@ -170,13 +180,14 @@ void Server::add_connection(int fd) {
     set_socket_options(fd);
     connection.server = this;
     connection.fd = fd;
-    connection.stranger = needs_password();
+    connection.stranger = !linked && needs_password();
+    connection.linked = linked;
+    linked_ += linked;
     connection.client_id = link_.roster().next_client_id.fetch_add(1, std::memory_order_relaxed) + 1;
     connection.last_active_s = static_cast<uint32_t>(now_us_ / 1'000'000);
     describe(connection);
     counters_.add(IoCounter::connections_accepted);
-    counters_.set(IoCounter::connected_clients, connections_.open());
-    link_.line().connections.store(static_cast<uint32_t>(connections_.open()), std::memory_order_relaxed);
+    publish_connections();
     event_assign(&connection.event, base_, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_socket, &connection);
     event_add(&connection.event, nullptr);
 }
@@ -195,7 +206,7 @@ void Server::describe(Connection& connection) {
         row.backlog.store(0, std::memory_order_relaxed);
         row.transaction.store(0, std::memory_order_relaxed);
     }
-    info.flags = connection.flags;
+    info.flags = static_cast<uint8_t>(connection.flags | (connection.linked ? client_flag::linked : 0));
     info.database = connection.database;
     info.resp = connection.resp3 ? 3 : 2;
     const auto put = [](std::string_view text, std::span<char> field) {
@@ -234,13 +245,14 @@ void Server::close_connection(Connection& connection) {
     connection.sent = connection.arrived = connection.answered = 0;
     connection.database = 0;
     connection.resp3 = connection.readable = connection.hung_up = connection.peer_closed = connection.close_after_replies = false;
+    linked_ -= connection.linked;
+    connection.linked = connection.handed_over = false;
     connection.asking = Asking::nothing;
     connection.write_blocked = connection.output_limited = connection.md_remembers = connection.awaits_pause = connection.holds_output = false;
     rows_.clear(connection.slot);
     connections_.give_back(connection);
     counters_.add(IoCounter::connections_closed);
-    counters_.set(IoCounter::connected_clients, connections_.open());
-    link_.line().connections.store(static_cast<uint32_t>(connections_.open()), std::memory_order_relaxed);
+    publish_connections();
 }
 
 std::string Server::ask_supervisor(Connection& connection, Asking what, const std::string& request) {
@@ -313,7 +325,7 @@ void Server::close_idle_connections() {
     const uint64_t now_s = now_us_ / 1'000'000;
     for (size_t slot = 0; slot < connections_.slots(); ++slot) {
         Connection& connection = connections_.at(slot);
-        if (connection.open() && !connection.replies_owed() && !connection.in_patient && !connection.in_ring_waiters && now_s - connection.last_active_s > timeout_s)
+        if (connection.open() && !connection.linked && !connection.replies_owed() && !connection.in_patient && !connection.in_ring_waiters && now_s - connection.last_active_s > timeout_s)
             close_connection(connection);
     }
 }

@@ -27,7 +27,7 @@ bool may_read_directly(const Connection& connection) {
 
 /// False: the request is not for direct reading, or not now (N5). `begin`: where it begins in the input.
 bool Server::queue_direct(Connection& connection, const CommandRow& row, Arguments words, size_t begin) {
-    if (paused_all_ || loading_) return false;
+    if (paused_all_ || loading_ || stale_) return false;
     const DirectHandler handler = direct_command(row.id).handler;
     if (handler == nullptr || !row.accepts(words.size())) return false;
     // While reads are only collected nothing changes that may_read_directly() looks at.

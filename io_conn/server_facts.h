@@ -57,6 +57,9 @@ struct MemoryFacts {
 /// INFO's section about the data on disk, and our own fields about it (local_persistence.cc).
 std::string persistence_text(const ServerFacts& facts);
 std::string log_text(const ServerFacts& facts);
+/// INFO's section about replication, and its fields about synchronisations (local_replication.cc).
+std::string replication_text(const ServerFacts& facts);
+std::string syncs_text(const ServerFacts& facts);
 
 /// Whether there is a process with this pid.
 bool lives(int pid);

@@ -203,6 +203,7 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
     size_t used = 0;
     // While reads are only collected nothing changes that may_execute() looks at.
     while (used < bytes.size() && (!pending_reads_.empty() || may_execute(connection))) {
+        if (connection.linked && connection.partial == nullptr) [[unlikely]] connection.partial = std::make_unique<RespDecoder>(kLinkedBulkBytesMax);
         RespDecoder& decoder = connection.partial != nullptr ? *connection.partial : decoder_;
         if (connection.partial == nullptr) {
             decoder.reset();
@@ -235,6 +236,7 @@ size_t Server::consume(Connection& connection, std::string_view bytes) {
             connection.partial.reset();
             return bytes.size();
         }
+        bytes_behind_ = bytes.size() - used - decoder.length();
         const Executed executed = words.empty() ? Executed::yes : execute(connection, row, words);
         if (executed == Executed::closing) return bytes.size();
         if (executed == Executed::not_now) {
@@ -290,6 +292,7 @@ Server::Executed Server::execute(Connection& connection, const CommandRow* row, 
 
 Server::Executed Server::execute_aloud(Connection& connection, const CommandRow* row, Arguments words) {
     std::string error;
+    if (row != nullptr && row->is(command_flag::linked) && !connection.linked) row = nullptr;
     if (row == nullptr && looks_like_http(words[0])) {
         log::warning("client {} speaks HTTP, perhaps through a browser that was tricked into it: closed",
                      connection.client_id);
@@ -309,7 +312,7 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
         error = fmt::format("ERR wrong number of arguments for '{}' command", row->name);
     if (error.empty() && row->is(command_flag::guarded) && !debug_is_allowed(connection)) error = kDebugNotAllowed;
     if (error.empty() && is_stranger(connection) && !row->is(command_flag::no_auth)) error = "NOAUTH Authentication required.";
-    if (error.empty() && restricted_) error = refusal_of(connection, *row);
+    if (error.empty() && (restricted_ || connection.transaction != nullptr)) error = refusal_of(connection, *row);
     if (!error.empty() && row != nullptr && row->id == CommandId::exec) {  // whatever is wrong with EXEC itself ends the transaction
         drop_transaction(connection);
         error = "EXECABORT Transaction discarded because of: " + (error.starts_with("ERR ") ? error.substr(4) : error);
@@ -322,6 +325,7 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
     if (error.empty() && row->is(command_flag::barrier) && connection.replies_owed()) return Executed::not_now;
     if (error.empty() && row->id == CommandId::exec) return execute_transaction(connection, *row);
     if (error.empty() && row->id == CommandId::client_kill) return kill_clients(connection, *row, words);
+    if (error.empty() && row->id == CommandId::ms_register_slave) return register_replica(connection, *row, words);
     if (error.empty() && row->id == CommandId::save) return save(connection, *row, words);
     if (error.empty() && row->id == CommandId::watch) return watch(connection, *row, words.subspan(1));
     if (error.empty() && row->place == CommandPlace::md) {
@@ -340,11 +344,12 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
     return connection.close_after_replies ? Executed::closing : Executed::yes;
 }
 
-/// Why a command is not executed because of the disk; empty: it is. While md loads it is not there either, so what needs it waits for its end as well.
+/// Why a command is not executed because of the disk or of the master; empty: it is. While md loads it is not there either, so what needs it waits for its end as well.
 std::string Server::refusal_of(const Connection& connection, const CommandRow& row) const {
     const Transaction* transaction = connection.transaction.get();
     if (row.id == CommandId::exec && (transaction == nullptr || transaction->failed)) return {};  // it has an error of its own
     if (refuses_writes_ && (row.is(command_flag::write) || row.id == CommandId::ping)) return write_refusal(link_.log_words());
+    if (const std::string_view refusal = refusal_of_replication(connection, row); !refusal.empty()) return std::string(refusal);
     if (loading_ && (row.place == CommandPlace::md || !row.is(command_flag::loading))) return std::string(kLoadingRefusal);
     return {};
 }

@@ -13,6 +13,7 @@
 namespace millrace::io_conn {
 
 bool Server::waits_for_pause(const Connection& connection, const CommandRow& row) const {
+    if (connection.linked) return false;
     if (paused_all_) return true;
     if (row.id == CommandId::exec) return connection.transaction != nullptr && connection.transaction->writes;
     return may_write(row);

@@ -68,6 +68,7 @@ Server::Executed Server::queue_command(Connection& connection, const CommandRow&
     transaction.bytes += bytes;
     transaction.local += queued.is_local;
     transaction.writes = transaction.writes || may_write(row);
+    transaction.needs_fresh = transaction.needs_fresh || !row.is(command_flag::stale);
     transaction.pauses = transaction.pauses || row.id == CommandId::client_pause;
     transaction.rewrites = transaction.rewrites || row.id == CommandId::config_rewrite;
     transaction.queue.push_back(std::move(queued));

@@ -1,16 +1,12 @@
 // See supervisor_link.h. Runs in io_conn.
 #include "io_conn/supervisor_link.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
-#include <cstring>
-
-#include "common/protected_names.h"
 
 namespace millrace::io_conn {
 
@@ -71,38 +67,16 @@ SupervisorAnswer read_supervisor_answer(std::string_view line) {
     return {false, line.starts_with(kRefusal) ? unquoted(line.substr(kRefusal.size())) : std::string(kStrange)};
 }
 
-SupervisorLink::SupervisorLink(event_base* base, const std::string& run_folder, Receiver receiver)
-    : base_(base), folder_(open(run_folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)), receiver_(std::move(receiver)) {
-    // The path of a Unix socket is short, and DIR's may not be.
-    constexpr std::array<std::string_view, doors> kNames = {"supervisor.sock", "supervisor-sockets.sock"};
-    for (unsigned door = 0; door < doors; ++door) {
-        const std::string path = fmt::format("/proc/self/fd/{}/{}", folder_, kNames[door]);
-        addresses_[door].sun_family = AF_UNIX;
-        std::memcpy(addresses_[door].sun_path, path.data(), path.size());
-    }
-}
-
 SupervisorLink::~SupervisorLink() {
     for (const Request& request : requests_) {
         event_free(request.arrival);
         close(request.fd);
     }
-    if (folder_ >= 0) close(folder_);
-}
-
-/// A socket that is connected to the supervisor, or -1.
-int SupervisorLink::reach(const sockaddr_un& address) {
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, name_to_connect(address), sizeof address) == 0) return fd;
-    const int error = errno;
-    close(fd);
-    errno = error;
-    return -1;
 }
 
 std::string SupervisorLink::ask(ConnectionId who, const std::string& request) {
     if (requests_.size() == kRequestsMax) return "too many requests to the supervisor are under way";
-    const int fd = reach(addresses_[control]);
+    const int fd = doors_.reach(Door::supervisor);
     if (fd < 0) return std::string(errno == EAGAIN ? kSilent : kNobody);
     // A fresh socket takes far more than a request at once.
     const std::string line = request + '\n';
@@ -118,24 +92,10 @@ std::string SupervisorLink::ask(ConnectionId who, const std::string& request) {
 }
 
 void SupervisorLink::hand_over(std::span<const int> descriptors) const {
-    constexpr size_t kDescriptorsMax = 64;
-    if (descriptors.empty() || descriptors.size() > kDescriptorsMax) return;
-    const int fd = reach(addresses_[sockets]);
+    if (descriptors.empty()) return;
+    const int fd = doors_.reach(Door::supervisor_sockets);
     if (fd < 0) return;
-    char byte = 's';
-    iovec bytes{&byte, 1};
-    alignas(cmsghdr) char room[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
-    msghdr message{};
-    message.msg_iov = &bytes;
-    message.msg_iovlen = 1;
-    message.msg_control = room;
-    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
-    cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
-    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
-    [[maybe_unused]] ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+    send_message(fd, "s", descriptors);
     close(fd);
 }
 

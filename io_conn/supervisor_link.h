@@ -6,22 +6,19 @@
 //       kPatienceS at most.
 //   L3  At most kRequestsMax requests are under way, each with one descriptor, and an answer has at most kAnswerBytesMax.
 //   L4  Who asked is known by its id: a connection that has gone gets no answer, and what it asked for is done all the same.
-//   L5  No file is opened after the constructor: the sockets are reached through a descriptor of DIR/run, by two addresses that never change
-//       (confinement.h, X4).
 #pragma once
 
 #include <event2/event.h>
 
-#include <sys/un.h>
-
-#include <array>
 #include <functional>
 #include <list>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/message.h"
+#include "io_conn/doors.h"
 
 namespace millrace::io_conn {
 
@@ -44,8 +41,8 @@ class SupervisorLink {
 
     using Receiver = std::function<void(ConnectionId, const SupervisorAnswer&)>;
 
-    /// `run_folder`: DIR/run. `receiver` is called from the loop's events.
-    SupervisorLink(event_base* base, const std::string& run_folder, Receiver receiver);
+    /// `receiver` is called from the loop's events.
+    SupervisorLink(event_base* base, const Doors& doors, Receiver receiver) : base_(base), doors_(doors), receiver_(std::move(receiver)) {}
     ~SupervisorLink();
     SupervisorLink(const SupervisorLink&) = delete;
 
@@ -54,9 +51,6 @@ class SupervisorLink {
 
     /// Gives these descriptors to a supervisor that waits for them. It waits if its door is there.
     void hand_over(std::span<const int> descriptors) const;
-
-    /// All that this connects to.
-    std::span<const sockaddr_un> addresses() const { return addresses_; }
 
   private:
     struct Request {
@@ -68,14 +62,11 @@ class SupervisorLink {
     };
 
     static void on_event(int, short what, void* request);
-    enum Door : unsigned { control, sockets, doors };
-    static int reach(const sockaddr_un& address);
     void receive(Request& request, bool in_time);
     void end(Request& request, const SupervisorAnswer& answer);
 
     event_base* base_;
-    int folder_;  ///< -1 if it could not be opened
-    std::array<sockaddr_un, doors> addresses_{};
+    const Doors& doors_;
     Receiver receiver_;
     std::list<Request> requests_;
 };

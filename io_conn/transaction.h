@@ -46,6 +46,7 @@ struct Transaction {
     bool failed = false;     ///< a command was refused: EXEC will be too
     size_t local = 0;        ///< commands that are
     bool writes = false;     ///< a command is among them that waits for the end of CLIENT PAUSE WRITE
+    bool needs_fresh = false;  ///< a command is among them that is not executed on stale data
     bool pauses = false;     ///< CLIENT PAUSE is among them
     bool rewrites = false;   ///< CONFIG REWRITE is among them
     std::optional<std::string> rewrite_obstacle;  ///< why that is not possible, or empty; nothing until the supervisor has said it

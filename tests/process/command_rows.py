@@ -12,12 +12,12 @@ HELP_OF = ("client", "command", "config", "object", "slowlog", "latency", "memor
 
 @functools.cache
 def rows():
-    """{name: (arity, where it runs)}."""
+    """{name: (arity, where it runs)}, but for commands that are between servers and that no client is told of."""
     text = (ROOT / "common" / "commands.def").read_text(encoding="utf-8")
-    found = re.findall(r'^MR_COMMAND\(\w+, "([^"]+)", (-?\d+), [^,]+, -?\d+, -?\d+, -?\d+, (\w+),', text, re.MULTILINE)
+    found = re.findall(r'^MR_COMMAND\(\w+, "([^"]+)", (-?\d+), ([^,]+), -?\d+, -?\d+, -?\d+, (\w+),', text, re.MULTILINE)
     if len(found) != len(re.findall(r"^MR_COMMAND\(", text, re.MULTILINE)):
         raise AssertionError("a row of common/commands.def does not look like the others")
-    return {name: (int(arity), where) for name, arity, where in found}
+    return {name: (int(arity), where) for name, arity, flags, where in found if "|" in name or "internal" not in flags}
 
 
 @functools.cache

@@ -368,7 +368,7 @@ class StoppedMd(FreshInstanceCase):
                 self.assertEqual(wire.command("PING"), b"+PONG\r\n")
                 self.assertEqual(wire.command("ECHO", "hello"), b"$5\r\nhello\r\n")
             self.assertEqual(self.connect(instance).command("PING"), b"+PONG\r\n")
-            wait_for(lambda: {(row["role"], row["state"]) for row in instance.stats()} == {("md", "stopped"), ("md_log", "up"), ("io_conn", "up")}, 5,
+            wait_for(lambda: {(row["role"], row["state"]) for row in instance.stats()} == {("md", "stopped"), ("md_log", "up"), ("md_repl", "up"), ("io_conn", "up")}, 5,
                      "viewstats to see that md is stopped and nobody else")
             self.assertIn("stopped", instance.viewstats("--once"))
             self.assertIn(instance.status()["state"], ("running", "degraded"))

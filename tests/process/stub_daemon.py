@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -ISB
-"""Stands in for md, md_log, io_conn, millrace-conf, store-check and oplogdump (by the name under which it is started), so that tests of the
+"""Stands in for md, md_log, md_repl, io_conn, millrace-conf, store-check and oplogdump (by the name under which it is started), so that tests of the
 supervisor can make a daemon fail in a chosen way.
 
 It speaks the supervisor's protocol (tools/supervisor/process.py). The file `behaviour.json` beside the program says how
@@ -223,6 +223,7 @@ def make_segments(role, arguments):
     """Files in shared memory as the real daemons make them."""
     index = arguments.index
     names = {"md": ["control", "roster", "counters-md-%d" % index], "md_log": ["counters-md_log-%d" % index],
+             "md_repl": [],
              "io_conn": ["rings-%d" % index, "clients-%d" % index, "counters-io_conn-%d" % index]}
     for name in names[role]:
         with open(os.path.join(arguments.dir, "run", "shm", name), "w") as file:

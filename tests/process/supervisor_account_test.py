@@ -107,7 +107,7 @@ class Running(AccountCase):
             done = self.group.run(*words)
             self.assertEqual(done.returncode, 0, done)
             self.group.wait_until_whole()
-        self.assertEqual((len(self.group.pids()), self.strangers()), (6, []))
+        self.assertEqual((len(self.group.pids()), self.strangers()), (7, []))
         self.assert_runs_as_account()
         self.stops()
 
@@ -117,7 +117,7 @@ class Running(AccountCase):
             done = self.as_account(*words)
             self.assertEqual(done.returncode, 0, done)
             self.group.wait_until_whole()
-        self.assertEqual(len(self.group.pids()), 6)
+        self.assertEqual(len(self.group.pids()), 7)
         done = self.as_account("stop")
         self.assertEqual((done.returncode, self.group.left_over()), (0, []), done)
 

@@ -57,7 +57,7 @@ class Adoption(StubCase):
         self.assertEqual(self.group.run("scale", 3).returncode, 0)
         self.assertEqual(self.group.run("restart").returncode, 0)
         self.group.wait_until_whole()
-        self.assertEqual(len(self.group.pids()), 6)
+        self.assertEqual(len(self.group.pids()), 7)
         self.assertEqual(self.group.ping(), b"+PONG\r\n")
         self.stops()
 
@@ -68,7 +68,7 @@ class Adoption(StubCase):
         self.group.kill_together([before["io_conn-1"], before["md-0"]])
         self.group.start()
         after = self.group.pids()
-        self.assertEqual(sorted(after), ["io_conn-0", "io_conn-1", "io_conn-2", "md-1", "md_log-0", "md_standby-0"])
+        self.assertEqual(sorted(after), ["io_conn-0", "io_conn-1", "io_conn-2", "md-1", "md_log-0", "md_repl-0", "md_standby-0"])
         self.assertEqual([after[name] for name in ("io_conn-0", "io_conn-2", "md-1")],
                          [before[name] for name in ("io_conn-0", "io_conn-2", "md_standby-1")])
         self.stops()
@@ -94,7 +94,7 @@ class Adoption(StubCase):
         self.assertEqual([each["pid"] for each in self.group.status()["processes"] if each["state"] == "draining"], draining)
         for link in links:
             link.close()
-        wait_for(lambda: len(self.group.pids()) == 4, 10, "the retired one to go")
+        wait_for(lambda: len(self.group.pids()) == 5, 10, "the retired one to go")
         self.assertEqual(self.group.status()["state"], "running")
         self.stops()
 
@@ -112,7 +112,7 @@ class Adoption(StubCase):
         for link in links:
             self.assertEqual(self.group.ask(link), b"+PONG\r\n")
             link.close()
-        wait_for(lambda: len(self.group.pids()) == 4, 10, "the retired one to go")
+        wait_for(lambda: len(self.group.pids()) == 5, 10, "the retired one to go")
         self.stops()
 
     def test_a_start_that_is_broken_off_costs_a_living_group_nothing(self):
@@ -139,7 +139,7 @@ class Adoption(StubCase):
     def test_what_others_could_not_join_is_replaced_and_the_data_kept(self):
         self.group.start("--io", 2)
         run = self.group.dir / "run"
-        for name in ("effective.conf", "md.fifo", "md_log-0.fifo", "io_conn-0.fifo", "shm/heartbeats", "shm/control", "shm/roster"):
+        for name in ("effective.conf", "md.fifo", "md_log-0.fifo", "md_repl-0.fifo", "io_conn-0.fifo", "shm/heartbeats", "shm/control", "shm/roster"):
             before, data = self.group.pids(), (self.group.shm() / "store").read_text()
             self.group.kill("supervisor")
             (run / name).unlink()
@@ -148,16 +148,16 @@ class Adoption(StubCase):
             self.assertTrue((self.group.shm() / "store").read_text().startswith(data), name)
             self.assertEqual(self.group.run("scale", 3).returncode, 0, name)
             self.assertEqual(self.group.run("scale", 2).returncode, 0, name)
-            wait_for(lambda: len(self.group.pids()) == 5, 10, "the third io_conn to go")
+            wait_for(lambda: len(self.group.pids()) == 6, 10, "the third io_conn to go")
         self.stops()
 
     def test_what_cannot_be_heard_is_replaced_by_one_each(self):
-        for name in ("md-0.words", "md-1.words", "md_log-0.words", "io_conn-0.words"):
+        for name in ("md-0.words", "md-1.words", "md_log-0.words", "md_repl-0.words", "io_conn-0.words"):
             self.group.start("--io", 2)
             self.group.kill("supervisor")
             (self.group.dir / "run" / name).unlink()
             self.group.start()
-            self.assertEqual((len(self.group.pids()), len(self.group.events("not_adopted"))), (5, 1), name)
+            self.assertEqual((len(self.group.pids()), len(self.group.events("not_adopted"))), (6, 1), name)
             self.assertEqual(len(self.group.events("child_started")), 6, name)
             self.stops()
             (self.group.dir / "log" / "supervisor.log").unlink()
@@ -208,10 +208,10 @@ class Adoption(StubCase):
         self.assertEqual(done.returncode, 0, done)
         self.assertIn("'millrace restart' applies the present one", done.stdout)
         self.group.wait_until_whole()
-        self.assertEqual(len(self.group.pids()), 4)
+        self.assertEqual(len(self.group.pids()), 5)
         self.assertEqual(self.group.run("restart").returncode, 0)
         self.group.wait_until_whole()
-        self.assertEqual(len(self.group.pids()), 6)
+        self.assertEqual(len(self.group.pids()), 7)
         self.stops()
 
 

@@ -27,7 +27,7 @@ class StubGroup:
         atexit.register(self.destroy)
         self.bin = self.root / "bin"
         self.bin.mkdir()
-        for program in ("md", "md_log", "io_conn", "millrace-conf", "store-check"):
+        for program in ("md", "md_log", "md_repl", "io_conn", "millrace-conf", "store-check"):
             (self.bin / program).symlink_to(STUB)
         self.dir = self.root / name
         self.port = free_port()

@@ -33,14 +33,14 @@ class Deaths(StubCase):
     def test_the_first_restart_is_immediate(self):
         self.group.start()
         self.group.kill("io_conn-0")
-        wait_for(lambda: len(self.group.events("child_started")) == 6, 10, "the restart")
-        death, birth = self.group.events("child_died")[0], self.group.events("child_started")[5]
+        wait_for(lambda: len(self.group.events("child_started")) == 7, 10, "the restart")
+        death, birth = self.group.events("child_died")[0], self.group.events("child_started")[6]
         self.assertLess(birth["at"] - death["at"], 0.5)
 
     def test_every_fifo_gets_a_byte(self):
         self.group.start()
         fifos = [os.open(self.group.dir / "run" / name, os.O_RDONLY | os.O_NONBLOCK)
-                 for name in ("md.fifo", "md_log-0.fifo", "io_conn-0.fifo", "io_conn-1.fifo")]
+                 for name in ("md.fifo", "md_log-0.fifo", "md_repl-0.fifo", "io_conn-0.fifo", "io_conn-1.fifo")]
         for fifo in fifos:
             self.drain(fifo)
         self.group.kill("io_conn-1")
@@ -113,7 +113,7 @@ class Deaths(StubCase):
         wait_for(lambda: "answer: " in log.read_text(), 10, "the answer")
         self.assertIn("no request of an io_conn", log.read_text())
         self.group.wait_until_whole()
-        self.assertEqual(len(self.group.pids()), 4)
+        self.assertEqual(len(self.group.pids()), 5)
 
     def test_the_rule_of_the_pauses(self):
         backoff = Backoff()
@@ -210,7 +210,7 @@ class FailedStarts(StubCase):
 
 class Stops(StubCase):
     def test_after_the_kill_of_each_process(self):
-        for name in ("md-0", "md_standby-1", "md_log-0", "io_conn-0", "supervisor"):
+        for name in ("md-0", "md_standby-1", "md_log-0", "md_repl-0", "io_conn-0", "supervisor"):
             with self.subTest(killed=name):
                 self.group.start("--io", 1)
                 self.group.kill(name)

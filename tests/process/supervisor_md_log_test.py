@@ -55,12 +55,13 @@ class MdLogCase(StubCase):
 class InTheGroup(MdLogCase):
     def test_it_starts_between_the_two_md_and_ends_last(self):
         self.group.start("--io", 2)
-        self.assertEqual(self.order("child_started"), [("md", "0"), ("md_log", "0"), ("io_conn", "0"), ("io_conn", "1"), ("md", "1")])
+        self.assertEqual(self.order("child_started"), [("md", "0"), ("md_log", "0"), ("md_repl", "0"), ("io_conn", "0"), ("io_conn", "1"), ("md", "1")])
         self.assertIn("md_log-0.fifo", os.listdir(self.group.dir / "run"))
         self.assertIn("stub md_log-0", (self.group.dir / "log" / "md_log-0.log").read_text())
         self.stops()
         self.assertEqual(sorted(self.order("child_ended")[:2]), [("io_conn", "0"), ("io_conn", "1")])
-        self.assertEqual(self.order("child_ended")[2:], [("md", "1"), ("md", "0"), ("md_log", "0")])
+        self.assertEqual(sorted(self.order("child_ended")[2:4]), [("md", "1"), ("md_repl", "0")])
+        self.assertEqual(self.order("child_ended")[4:], [("md", "0"), ("md_log", "0")])
         self.assertEqual(self.saves(), 1)
 
     def test_clients_are_served_when_it_is_ready(self):
@@ -330,7 +331,7 @@ class WithoutSupervisor(MdLogCase):
     def test_stop_has_it_save(self):
         self.group.start("--io", 1)
         self.group.kill("supervisor")
-        self.assertIn("4 daemons without a supervisor ended", self.stops())
+        self.assertIn("5 daemons without a supervisor ended", self.stops())
         self.assertEqual((self.saves(), self.order("child_ended")[-1]), (1, ("md_log", "0")))
 
     def test_stop_after_everything_was_killed_starts_it_to_save(self):
@@ -489,7 +490,7 @@ class Loading(MdLogCase):
         self.group.limits(ready=0.5)
         self.group.behave(md_0="load")
         self.group.begin("start", "--port", self.group.port, "--io", 1, "--daemon")
-        wait_for(lambda: self.group.status()["loading"] is not None and len(self.group.pids()) == 3, 10, "md to load")
+        wait_for(lambda: self.group.status()["loading"] is not None and len(self.group.pids()) == 4, 10, "md to load")
         before = self.group.pids()
         self.group.kill("supervisor")
         starting = self.group.begin("start", "--port", self.group.port, "--daemon")

@@ -65,7 +65,7 @@ class Beginning(StandbyCase):
         self.assertEqual([event["pid"] for event in self.md_events("child_standby")],
                          [str(self.group.pids()["md_standby-1"])])
         self.assertEqual(self.group.events("md_took_over"), [])
-        self.assertEqual(sorted(name for name in os.listdir(self.group.dir / "run") if name.startswith("md")), ["md-0.words", "md-1.words", "md.fifo", "md_log-0.fifo", "md_log-0.words"])
+        self.assertEqual(sorted(name for name in os.listdir(self.group.dir / "run") if name.startswith("md")), ["md-0.words", "md-1.words", "md.fifo", "md_log-0.fifo", "md_log-0.words", "md_repl-0.fifo", "md_repl-0.words"])
 
     def check_one_that_cannot_start(self, behaviour, event):
         self.group.limits(ready=1)
@@ -278,7 +278,7 @@ class Ending(StandbyCase):
         self.group.kill("md-0")
         self.group.wait_until_whole()
         self.stops()
-        ends = [(event["role"], event["index"], event["cause"]) for event in self.group.events("child_ended")]
+        ends = [(event["role"], event["index"], event["cause"]) for event in self.group.events("child_ended") if event["role"] != "md_repl"]
         self.assertEqual(ends, [("io_conn", "0", "exit:0"), ("md", "0", "exit:0"), ("md", "1", "exit:0"), ("md_log", "0", "exit:0")])
         self.assertEqual(len(self.group.events("md_took_over")), 1)
 

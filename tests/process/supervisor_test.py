@@ -12,7 +12,7 @@ from harness import CONTROL, free_port, is_alive, run, wait_for
 from supervisor_case import StubCase
 
 
-ALL_MD = ["md-0", "md_log-0", "md_standby-1"]
+ALL_MD = ["md-0", "md_log-0", "md_repl-0", "md_standby-1"]
 
 
 class StartAndStop(StubCase):
@@ -282,12 +282,12 @@ class Status(StubCase):
         for each in status["processes"]:
             self.assertEqual(set(each), {"role", "index", "pid", "state", "restarts", "uptime_s"})
             self.assertEqual((each["state"], each["restarts"]), ("up", 0))
-        self.assertEqual([(each["role"], each["index"]) for each in status["processes"]], [("md", 0), ("md_standby", 1), ("md_log", 0), ("io_conn", 0)])
+        self.assertEqual([(each["role"], each["index"]) for each in status["processes"]], [("md", 0), ("md_standby", 1), ("md_log", 0), ("md_repl", 0), ("io_conn", 0)])
 
     def test_for_people(self):
         self.group.start()
         text = self.group.run("status").stdout
-        self.assertRegex(text, r"(?m)^md +0 .* up .*\n^md_standby +1 .* up .*\n^md_log +0 .* up .*\n^io_conn +0 ")
+        self.assertRegex(text, r"(?m)^md +0 .* up .*\n^md_standby +1 .* up .*\n^md_log +0 .* up .*\n^md_repl +0 .* up .*\n^io_conn +0 ")
         for word in ("running", self.group.port, self.group.dir, *self.group.pids().values()):
             self.assertIn(str(word), text)
 
@@ -379,11 +379,11 @@ class Restart(StubCase):
         self.group.kill("md-0")
         self.group.wait_until_whole()
         self.assertEqual(self.group.run("restart").returncode, 0)
-        order = [(event["role"], event["index"]) for event in self.group.events("child_ended")]
+        order = [(event["role"], event["index"]) for event in self.group.events("child_ended") if event["role"] != "md_repl"]
         self.assertEqual(order, [("io_conn", "0"), ("md", "0"), ("md", "1"), ("md_log", "0")])
         self.group.wait_until_whole()
-        started = [(event["role"], event["index"]) for event in self.group.events("child_started")[-4:]]
-        self.assertEqual(started, [("md", "0"), ("md_log", "0"), ("io_conn", "0"), ("md", "1")])
+        started = [(event["role"], event["index"]) for event in self.group.events("child_started")[-5:]]
+        self.assertEqual(started, [("md", "0"), ("md_log", "0"), ("md_repl", "0"), ("io_conn", "0"), ("md", "1")])
         self.assertEqual(sorted(self.group.pids()), ["io_conn-0", *ALL_MD])
 
     def test_the_store_stays(self):

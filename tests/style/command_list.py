@@ -35,10 +35,12 @@ REDIS_7_0 = {
 
 
 def names_here():
-    """{command: [subcommands]} of common/commands.def."""
+    """{command: [subcommands]} of common/commands.def, but for commands that are no clients' business."""
     here = {}
-    for name in re.findall(r'^MR_COMMAND\(\w+, "([^"]+)"', "\n".join(lines_of("common/commands.def")), re.MULTILINE):
+    for name, flags in re.findall(r'^MR_COMMAND\(\w+, "([^"]+)", -?\d+, ([^,]+),', "\n".join(lines_of("common/commands.def")), re.MULTILINE):
         command, _, subcommand = name.partition("|")
+        if "internal" in flags and not subcommand:
+            continue
         here.setdefault(command, [])
         if subcommand and subcommand != "help":
             here[command].append(subcommand)

@@ -14,7 +14,7 @@ from .limits import PROGRAM_S
 
 _script_dir = "."
 
-DAEMONS = ("md", "md_log", "io_conn")
+DAEMONS = ("md", "md_log", "md_repl", "io_conn")
 
 
 def set_script_dir(path):

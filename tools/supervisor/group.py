@@ -1,9 +1,10 @@
 """The group as a whole: the order of start and stop, restart, scale, and waking the daemons when one of them died.
 
-The first md makes the store, so it starts alone and first; when it serves, or loads, those that join it start: all io_conn, and
-md_log. Its standby starts last, because clients need not wait for it. At the end io_conn go first, because they need md's end of
-the rings; of the two md the standby, or it would take over; and md_log last, when there is nothing more to write (saving.py). After a
-death nobody is told who died: every FIFO gets a byte, and each daemon looks for itself what has changed.
+The first md makes the store, so it starts alone and first; when it serves, or loads, those that join it start: all io_conn, md_log
+and md_repl. Its standby starts last, because clients need not wait for it. At the end io_conn go first, because they need md's end of
+the rings; then md_repl, whose way into the group is a connection to an io_conn, and of the two md the standby, or it would take over;
+and md_log last, when there is nothing more to write (saving.py). After a death nobody is told who died: every FIFO gets a byte, and
+each daemon looks for itself what has changed.
 """
 
 import asyncio
@@ -18,6 +19,9 @@ from .pair import PLACES, Pair
 from .process import Adopted, Child, command_line
 from .saving import LastSave
 from .slot import Slot
+
+# Beside md, one of each: md_log has the data on disk, md_repl speaks with other servers.
+HELPERS = ("md_log", "md_repl")
 
 
 class Group:
@@ -47,15 +51,15 @@ class Group:
     # --- what the control socket asks for ---------------------------------------------------------------------------
 
     async def start(self):
-        """Starts md, then all io_conn and md_log; returns when all of them serve. Raises Failure at the first that cannot.
+        """Starts md, then all io_conn, md_log and md_repl; returns when all of them serve. Raises Failure at the first that cannot.
 
         The standby comes up later; if it cannot, the group serves without it.
         """
         first, *others = [self._add("md", index) for index in range(PLACES)]
-        log = self._add("md_log", 0)        # md opens its FIFO
+        helpers = [self._add(role, 0) for role in HELPERS]      # md opens their FIFOs
         first.begin(insist=False)
         await first.opens()
-        joining = [log] + [self._add("io_conn", index) for index in range(self.launch_data.options.io_conns)]
+        joining = helpers + [self._add("io_conn", index) for index in range(self.launch_data.options.io_conns)]
         await self._first_failure(first.serves(), *(slot.start(insist=False) for slot in joining))
         self._start_unawaited(others)
 
@@ -65,12 +69,12 @@ class Group:
         self._owes_save = not inheritance.is_loading
         for index in range(PLACES):
             self._add("md", index)
-        log = self._add("md_log", 0)
+        helpers = [self._add(role, 0) for role in HELPERS]
         for each in sorted(inheritance.processes, key=lambda leftover: (leftover.role, leftover.index)):
             slot = self._place(each.place_role, each.index)
             slot.restarts = each.restarts
             self._take_over(slot, each, (each.place_role, each.index) in inheritance.draining)
-        missing = [self._place("io_conn", index) for index in inheritance.missing] + [log] * (log.process is None)
+        missing = [self._place("io_conn", index) for index in inheritance.missing] + [slot for slot in helpers if slot.process is None]
         idle = [slot for slot in self._of("md") if slot.process is None]
         for slot in missing + idle[:1]:
             slot.restarts += 1
@@ -118,7 +122,7 @@ class Group:
             self.drains(slot)
 
     async def stop(self):
-        """Ends everything in order: first those who talk to clients, then the standby, then md, then md_log, which saves.
+        """Ends everything in order: first those who talk to clients, then md_repl and the standby, then md, then md_log, which saves.
 
         Gives why the data is not saved; None: it is, or nothing was to be saved.
         """
@@ -171,7 +175,7 @@ class Group:
         data.notifier.keep(listeners.tcp_of(opened))
         self._resize_stopped(count)
         first, *others = self._of("md")
-        joining = self._of("md_log") + self._of("io_conn")
+        joining = self._helpers() + self._of("io_conn")
         try:
             first.begin(insist=True)
             await first.opens()
@@ -195,7 +199,8 @@ class Group:
 
     async def watch(self):
         """Ends what does not turn any more, for as long as the supervisor lives. Of an md that serves its standby takes care.
-        An md_log has no heartbeat: on a slow disk it may stand still in fsync for long, and to end it would make nothing faster.
+        An md_log has no heartbeat: on a slow disk it may stand still in fsync for long, and to end it would make nothing faster. Nor has
+        md_repl: it writes whole snapshots to disk.
 
         It also writes what a full disk has kept out of status.json, as soon as that has room again.
         """
@@ -317,6 +322,9 @@ class Group:
     def _of(self, role):
         return [slot for (each, _), slot in sorted(self._slots.items()) if each == role]
 
+    def _helpers(self):
+        return [slot for role in HELPERS for slot in self._of(role)]
+
     def _serving(self):
         """The io_conn that are meant to stay, by index."""
         return [slot for slot in self._of("io_conn") if not slot.retiring]
@@ -381,10 +389,10 @@ class Group:
         await asyncio.gather(*(slot.stop(number) for slot in slots))
 
     async def _stop_md(self):
-        """The standby first. Neither comes back, also when the roles change meanwhile."""
+        """The standby first, and md_repl. None comes back, also when the roles change meanwhile."""
         for slot in self._of("md"):
             slot.give_up()
-        await self._stop_slots(self._pair.waiting())
+        await self._stop_slots(self._of("md_repl") + self._pair.waiting())
         await self._stop_slots(self._of("md"))
 
     async def _grow(self, more):
@@ -462,21 +470,24 @@ class Group:
 
     def state(self):
         """The word that `status` shows first."""
-        return "running" if self.all_serve() and self._pair.healthy() else "degraded"
+        return "running" if self.all_serve() and self._pair.healthy() and self._is_up("md_repl") else "degraded"
 
     def all_serve(self):
-        """Whether every client is served, and what it writes goes to disk: only the standby may be missing."""
+        """Whether every client is served, and what it writes goes to disk: only the standby and md_repl may be missing."""
         serving = self._serving()
         io_conn_up = bool(serving) and all(slot.state == "up" for slot in serving)
         return not self._stopping and self._can_write() and io_conn_up
 
     def _can_write(self):
         """Whether md and md_log serve."""
-        return self._pair.serving() is not None and any(slot.state == "up" for slot in self._of("md_log"))
+        return self._pair.serving() is not None and self._is_up("md_log")
+
+    def _is_up(self, role):
+        return any(slot.state == "up" for slot in self._of(role))
 
     def record(self):
         """Everything that status.json holds."""
-        shown = self._pair.shown() + [(slot, slot.role, slot.state) for slot in self._of("md_log") + self._of("io_conn")]
+        shown = self._pair.shown() + [(slot, slot.role, slot.state) for slot in self._helpers() + self._of("io_conn")]
         processes = [{"role": role, "index": slot.index, "state": word, "restarts": slot.restarts,
                       "pid": slot.process.pid if slot.process else None,
                       "ticks": slot.process.ticks if slot.process else None}
@@ -493,8 +504,8 @@ class Group:
             return f"{self.state()}: md loads: {loading}"
         if (saving := self.saving()) is not None:
             return f"{self.state()}: md_log is saving{': ' if saving else ''}{saving}"
-        log = "" if any(slot.state == "up" for slot in self._of("md_log")) else "no md_log, "
-        return f"{self.state()}: {md} {standby}, {log}{up} of {len(self._serving())} io_conn, port {self.launch_data.options.port or 'none'}"
+        missing = "".join(f"no {role}, " for role in HELPERS if not self._is_up(role))
+        return f"{self.state()}: {md} {standby}, {missing}{up} of {len(self._serving())} io_conn, port {self.launch_data.options.port or 'none'}"
 
     def _write_status(self):
         self._dirty = False

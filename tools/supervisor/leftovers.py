@@ -100,7 +100,7 @@ def find(instance):
 def _role_of(words):
     """Which daemon a command line starts: its first words say so, because a script has its interpreter and options before its name."""
     names = {os.path.basename(word) for word in words[:3]}
-    return next((role for role in ("md", "md_log") if role in names), "io_conn")
+    return next((role for role in ("md", "md_log", "md_repl") if role in names), "io_conn")
 
 
 def owners(instance):
@@ -127,12 +127,12 @@ def wait_gone(processes, seconds):
 
 
 def end(processes, log):
-    """Ends leftover daemons in order: io_conn, the standby md, md, and md_log, which saves nothing. Gives those that the kernel cannot end."""
+    """Ends leftover daemons in order: io_conn, md_repl and the standby md, md, and md_log, which saves nothing. Gives those that the kernel cannot end."""
     immortal = []
-    for role in ("io_conn", "md_standby", "md", "md_log"):
-        batch = [each for each in processes if each.role == role]
+    for roles in (("io_conn",), ("md_repl", "md_standby"), ("md",), ("md_log",)):
+        batch = [each for each in processes if each.role in roles]
         for each in batch:
-            each.send(signal.SIGUSR1 if role == "md_log" else signal.SIGTERM)
+            each.send(signal.SIGUSR1 if each.role == "md_log" else signal.SIGTERM)
             each.send(signal.SIGCONT)
         stubborn = wait_gone(batch, STOP_S)
         for each in stubborn:
@@ -184,8 +184,8 @@ def inherit(instance, options, log):
                   reason=f"{lost} is lost or damaged: they are replaced, and the data is kept")
         _end_all(found, log)
         found = []
-    if not any(each.role != "md_log" for each in found):
-        _end_all(found, log)            # it may be in the middle of a last save, which is for nothing now
+    if not any(each.role not in ("md_log", "md_repl") for each in found):
+        _end_all(found, log)            # md_log may be in the middle of a last save, which is for nothing now
         found = []
     kept = _one_for_each_place(found, log)
     if not kept:

@@ -66,7 +66,7 @@ class Slot:
     @property
     def name(self):
         """As messages call it."""
-        return self.role if (self.role, self.index) in (("md", 0), ("md_log", 0)) else f"{self.role} {self.index}"
+        return self.role if (self.role, self.index) in (("md", 0), ("md_log", 0), ("md_repl", 0)) else f"{self.role} {self.index}"
 
     async def start(self, insist):
         """Starts it and waits until it serves. Raises Failure with the reason if the first try fails.

@@ -207,7 +207,7 @@ def already_running(instance):
     answer = state.report(instance, True)
     where = f"pid {answer['supervisor_pid'] or '?'}, port {answer['port'] if answer['port'] is not None else '?'}"
     if answer["state"] == "running" or state.serves(instance):
-        without = "" if answer["state"] == "running" else "; the standby of md is not up (yet): see 'millrace status'"
+        without = "" if answer["state"] == "running" else "; the standby of md, or md_repl, is not up (yet): see 'millrace status'"
         say(f"millrace: already running: {instance.dir} ({where}){without}")
         return 0
     if answer["saving"] is not None:
