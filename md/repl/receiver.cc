@@ -357,6 +357,7 @@ bool Receiver::end_loading(const Own& own) {
     }
     if (way_in_.open()) {
         if (!way_in_.read()) way_in_.close();
+        if (!way_in_.open() && own.generation == reloading_from_) reloading_from_ = 0;  // who was asked has died, with the question perhaps
         while (const auto answer = way_in_.next())
             if (!answer->error.empty() && own.generation == reloading_from_) return fail("md does not load it: " + answer->error), true;
     }

@@ -112,10 +112,11 @@ void Replicator::look_at_md() {
         }
         live_ = LiveValues(daemon_.options());
     }
-    loaded_ = root(offsetof(st::Root, loading)) == 0 && log_words_->loading.load(std::memory_order_acquire) == 0;
+    // A store that md has just made has no name until all is in it.
+    std::string now = history(offsetof(st::Root, history));
+    loaded_ = root(offsetof(st::Root, loading)) == 0 && log_words_->loading.load(std::memory_order_acquire) == 0 && !now.empty();
     if (live_.look([this](uint64_t at) { return store_->load(at); })) log::set_level(option_text(option_row(OptionId::loglevel), live_.number(OptionId::loglevel)));
     if (!loaded_) return;
-    std::string now = history(offsetof(st::Root, history));
     standing_.following = !live_.text(OptionId::replicaof).empty();
     standing_.second = history(offsetof(st::Root, second_history));
     standing_.second_end = root(offsetof(st::Root, second_history_end));
@@ -291,6 +292,7 @@ bool Replicator::follow() {
     settings.priority = live_.number(OptionId::replica_priority);
     settings.timeout_ms = static_cast<uint64_t>(live_.number(OptionId::repl_timeout)) * 1000;
     if (loaded_) receiver_.follow(settings);
+    if (way_in_.open() && way_in_.unanswered() == 0 && !way_in_.read()) way_in_.close();
     want_way_in();
     const uint64_t before = receiver_.records_applied();
     const bool worked = receiver_.turn({standing_.history, standing_.stream, store_->generation(), loaded_}, now_ms_);
@@ -306,7 +308,7 @@ void Replicator::publish() {
     std::vector<Replica> rows;
     for (const auto& sender : senders_) {
         rows.push_back(sender->row());
-        keep = std::min(keep, sender->keep_from());
+        keep = std::min(keep, sender->keep_from(now_ms_));
         good += sender->state() == ReplicaState::online && now_ms_ - sender->heard_ms() <= lag_ms;
     }
     rows.resize(kReplicasMax);

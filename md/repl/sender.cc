@@ -97,6 +97,7 @@ bool Sender::begin_full(const SnapshotToSend& snapshot, const Standing& standing
     snapshot_ = Descriptor(open(snapshot.path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!snapshot_.open()) return end(fmt::format("{} cannot be opened: {}", snapshot.path, errno_text(errno)));
     sending_ = snapshot;
+    full_since_ms_ = monotonic_us() / 1000;
     snapshot_at_ = 0;
     cursor_ = LogCursor::behind_number(standing.folder, snapshot.start, 0, standing.following);
     state_ = ReplicaState::sending;
@@ -169,7 +170,8 @@ bool Sender::pump(bool& moved) {
 
 void Sender::ping(uint64_t stream) { append_frame(socket_.out(), nonce_, FrameKind::ping, {}, stream); }
 
-uint64_t Sender::keep_from() const {
+uint64_t Sender::keep_from(uint64_t now_ms) const {
+    if (now_ms - full_since_ms_ > kKeepMs) return kKeepNothing;
     const bool loads = state_ == ReplicaState::sending || (state_ == ReplicaState::online && !partial_ && acknowledged_ < sending_.stream);
     return loads ? sending_.start : kKeepNothing;
 }

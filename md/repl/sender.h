@@ -67,13 +67,14 @@ class Sender {
     void ping(uint64_t stream);
 
     bool wants_snapshot() const { return state_ == ReplicaState::saving; }
+    static constexpr uint64_t kKeepMs = 30 * 60 * 1000;  ///< after that the log is not kept for it any more, however long it loads
     uint64_t snapshot_ticket = 0;  ///< of the save that it waits for
     bool partial() const { return partial_; }
     bool has_unsent() const { return socket_.unsent() > 0; }
     uint64_t heard_ms() const { return heard_ms_; }
     uint64_t acknowledged() const { return acknowledged_; }
     /// The lowest number of a record that it will still need from the log; kKeepNothing: the log may go.
-    uint64_t keep_from() const;
+    uint64_t keep_from(uint64_t now_ms) const;
     uint64_t bytes_sent() const { return socket_.bytes_sent(); }
     uint64_t records_sent() const { return records_sent_; }
     const std::string& reason() const { return reason_; }
@@ -95,7 +96,7 @@ class Sender {
     StreamSocket socket_;
     const uint32_t nonce_;
     ReplicaState state_ = ReplicaState::registered;
-    uint64_t heard_ms_ = 0, acknowledged_ = 0, records_sent_ = 0;
+    uint64_t heard_ms_ = 0, full_since_ms_ = 0, acknowledged_ = 0, records_sent_ = 0;
     bool partial_ = false;
     Descriptor snapshot_;
     SnapshotToSend sending_;
