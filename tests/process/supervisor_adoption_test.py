@@ -34,7 +34,7 @@ class Adoption(StubCase):
             self.assertEqual(self.group.ask(link), b"+PONG\r\n")
             for _ in range(3):
                 done = self.kill_supervisor_and_start()
-                self.assertIn("its 5 daemons go on under this one", done.stdout)
+                self.assertIn("its 6 daemons go on under this one", done.stdout)
             self.assertEqual(self.group.ask(link), b"+PONG\r\n")
         status = self.group.status()
         self.assertEqual((status["state"], status["port"], self.group.pids()), ("running", self.group.port, before))
