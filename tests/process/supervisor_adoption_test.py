@@ -158,7 +158,7 @@ class Adoption(StubCase):
             (self.group.dir / "run" / name).unlink()
             self.group.start()
             self.assertEqual((len(self.group.pids()), len(self.group.events("not_adopted"))), (6, 1), name)
-            self.assertEqual(len(self.group.events("child_started")), 6, name)
+            self.assertEqual(len(self.group.events("child_started")), 7, name)
             self.stops()
             (self.group.dir / "log" / "supervisor.log").unlink()
 
