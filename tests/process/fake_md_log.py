@@ -16,19 +16,25 @@ ROOT = Path(__file__).resolve().parents[2]
 PAYLOAD = 4096                      # what stands before it is the segment's header
 LINE = 128                          # kCacheLineDistance
 IO_CONNS = 64                       # kMaxIoConns
+REPLICA_ROWS, REPLICA_ROW = 16, 96  # kReplicasMax, sizeof(ReplicaRow)
 ALL_DURABLE = 2**64 - 1
 
 
-def places():
-    """{word: (offset, format)} of struct LogWords; arrays are word and number, as in save_seen0."""
-    text = (ROOT / "common" / "log_words.h").read_text(encoding="utf-8")
-    body = re.search(r"struct LogWords \{\n(.*?)\n\};", text, re.DOTALL).group(1)
+def places(header="log_words.h", struct_name="LogWords"):
+    """{word: (offset, format)} of a struct of words; arrays are word and number, as in save_seen0. Rows have the place of the first, and no format."""
+    text = (ROOT / "common" / header).read_text(encoding="utf-8")
+    body = re.search(r"struct %s \{\n(.*?)\n\};" % struct_name, text, re.DOTALL).group(1)
     found, at = {}, 0
     for line in body.splitlines():
+        if rows := re.match(r"    alignas\(kCacheLineDistance\) std::array<ReplicaRow, kReplicasMax> (\w+);", line):
+            at = -(-at // LINE) * LINE
+            found[rows.group(1)] = (PAYLOAD + at, None)
+            at += REPLICA_ROWS * REPLICA_ROW
+            continue
         declared = re.match(r"    (alignas\(kCacheLineDistance\) )?std::(array<std::)?atomic<uint(32|64)_t>(?:, kMaxIoConns>)? ([\w, ]+);", line)
         if not declared:
             if not line.strip().startswith("//"):
-                raise AssertionError("a line of struct LogWords does not look like the others: " + line)
+                raise AssertionError("a line of struct %s does not look like the others: %s" % (struct_name, line))
             continue
         aligned, array, bits, names = declared.groups()
         size = int(bits) // 8

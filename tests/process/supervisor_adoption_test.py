@@ -34,7 +34,7 @@ class Adoption(StubCase):
             self.assertEqual(self.group.ask(link), b"+PONG\r\n")
             for _ in range(3):
                 done = self.kill_supervisor_and_start()
-                self.assertIn("its 5 daemons go on under this one", done.stdout)
+                self.assertIn("its 6 daemons go on under this one", done.stdout)
             self.assertEqual(self.group.ask(link), b"+PONG\r\n")
         status = self.group.status()
         self.assertEqual((status["state"], status["port"], self.group.pids()), ("running", self.group.port, before))
@@ -158,7 +158,7 @@ class Adoption(StubCase):
             (self.group.dir / "run" / name).unlink()
             self.group.start()
             self.assertEqual((len(self.group.pids()), len(self.group.events("not_adopted"))), (6, 1), name)
-            self.assertEqual(len(self.group.events("child_started")), 6, name)
+            self.assertEqual(len(self.group.events("child_started")), 7, name)
             self.stops()
             (self.group.dir / "log" / "supervisor.log").unlink()
 

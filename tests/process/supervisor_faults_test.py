@@ -25,7 +25,7 @@ class Deaths(StubCase):
         dead = self.group.kill("io_conn-1")
         wait_for(lambda: self.group.pids().get("io_conn-1", dead) != dead, 10, "io_conn 1 to come back")
         self.group.wait_until_whole()
-        self.assertEqual([each["restarts"] for each in self.group.status()["processes"]], [0, 0, 0, 0, 1])
+        self.assertEqual([each["restarts"] for each in self.group.status()["processes"]], [0, 0, 0, 0, 0, 1])
         death = self.group.events("child_died")[0]
         self.assertEqual((death["role"], death["index"], death["cause"]), ("io_conn", "1", "SIGKILL"))
         self.stops()
@@ -346,7 +346,7 @@ class Foreground(StubCase):
         self.read(master, "event=stopping")
         os.write(master, b"\x03")
         self.assertEqual(process.wait(20), 1)
-        self.assertEqual([event["cause"] for event in self.group.events("child_ended")], ["SIGKILL"] * 4)
+        self.assertEqual([event["cause"] for event in self.group.events("child_ended")], ["SIGKILL"] * 5)
         self.assertTrue((self.group.shm() / "store").exists())      # nobody has saved it
         self.stops()
 
@@ -423,7 +423,7 @@ class ControlSocket(StubCase):
         self.group.start("--io", 1)
         self.group.behave(md="hang")
         restarting = self.group.begin("restart")
-        wait_for(lambda: len(self.group.events("child_started")) == 5, 20, "the new md to be started")
+        wait_for(lambda: len(self.group.events("child_started")) == 6, 20, "the new md to be started")
         self.stops()
         _, errors = restarting.communicate(timeout=20)
         self.assertEqual(restarting.returncode, 1)

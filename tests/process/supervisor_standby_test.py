@@ -359,7 +359,7 @@ class WithoutSupervisor(StandbyCase):
         wait_for(lambda: "pid %d\n" % before["md_standby-1"] in (self.group.shm() / "store").read_text(), 10,
                  "the standby to take over without anybody to tell")
         self.serves()
-        self.assertIn("3 daemons", self.group.start("--io", 1).stdout)
+        self.assertIn("4 daemons", self.group.start("--io", 1).stdout)
         self.assertEqual(self.shown(), {"md": (1, "up"), "md_standby": (0, "up")})
         self.assertEqual(self.group.pids()["md-1"], before["md_standby-1"])
         self.stops()

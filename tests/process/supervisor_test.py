@@ -321,7 +321,7 @@ class Scale(StubCase):
             self.group.ask(links[-1])
         kept = next(link for link in links if self.serves(self.group.pids()["io_conn-1"], link))
         self.assertIn("1 draining", self.group.run("scale", 1).stdout)
-        self.assertEqual([each["state"] for each in self.group.status()["processes"]], ["up", "up", "up", "up", "draining"])
+        self.assertEqual([each["state"] for each in self.group.status()["processes"]], ["up", "up", "up", "up", "up", "draining"])
         self.assertEqual(self.group.status()["state"], "running")
         self.assertEqual(self.group.ask(kept), b"+PONG\r\n")
         self.group.run("scale", 2)
@@ -371,7 +371,7 @@ class Restart(StubCase):
         after = self.group.status()
         self.assertEqual(after["supervisor_pid"], before["supervisor_pid"])
         self.assertFalse({each["pid"] for each in before["processes"]} & {each["pid"] for each in after["processes"]})
-        self.assertEqual([each["restarts"] for each in after["processes"]], [1, 1, 1, 1, 1])
+        self.assertEqual([each["restarts"] for each in after["processes"]], [1, 1, 1, 1, 1, 1])
         self.stops()
 
     def test_io_conn_end_before_md_and_the_standby_before_the_one_that_serves(self):
@@ -404,7 +404,7 @@ class Restart(StubCase):
         self.group.start()
         (self.group.dir / "millrace.conf").write_text("io-conns = 3\nmaxclients = 60\n")
         self.assertEqual(self.group.run("restart").returncode, 0)
-        self.assertEqual(len(self.group.status()["processes"]), 6)
+        self.assertEqual(len(self.group.status()["processes"]), 7)
         self.assertIn("maxclients = 60", (self.group.dir / "run" / "effective.conf").read_text())
 
     def test_a_bad_configuration_changes_nothing(self):
@@ -436,7 +436,7 @@ class Restart(StubCase):
         self.group.start("--io", 1)
         self.group.run("scale", 3)
         self.group.run("restart")
-        self.assertEqual(len(self.group.status()["processes"]), 6)
+        self.assertEqual(len(self.group.status()["processes"]), 7)
 
     def test_a_daemon_that_does_not_come_back_is_tried_again(self):
         self.group.start("--io", 1)
