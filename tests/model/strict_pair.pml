@@ -77,6 +77,7 @@ typedef Server {
     byte void_cut;
     byte link;              /* which connection: 0 none, 1 or 2 */
     bool alone;
+    bool handing_over;      /* the other one may be primary already */
 };
 
 Server server[2];
@@ -96,6 +97,35 @@ byte crashes, promotions, timeouts, orders, alones;
 
 /* Scratch for the steps, always 0 between them. */
 hidden byte t_, c_, e_, n_, m_, o_, ve_, vn_, x_, l_;
+
+/* Situations that have to come about, or the model would show nothing: with -DREACH_..., Spin has to find the assertion violated. */
+#define NOTHING(condition)
+#define NEVER(condition) assert(condition);
+#ifdef REACH_PROMOTED_UNDOES
+#define GOAL_PROMOTED_UNDOES NEVER
+#else
+#define GOAL_PROMOTED_UNDOES NOTHING
+#endif
+#ifdef REACH_COPY_IS_CUT
+#define GOAL_COPY_IS_CUT NEVER
+#else
+#define GOAL_COPY_IS_CUT NOTHING
+#endif
+#ifdef REACH_ONE_FAILED_ONE_WRITTEN
+#define GOAL_ONE_FAILED_ONE_WRITTEN NEVER
+#else
+#define GOAL_ONE_FAILED_ONE_WRITTEN NOTHING
+#endif
+#ifdef REACH_HANDED_OVER
+#define GOAL_HANDED_OVER NEVER
+#else
+#define GOAL_HANDED_OVER NOTHING
+#endif
+#ifdef REACH_BOTH_ACKNOWLEDGED
+#define GOAL_BOTH_ACKNOWLEDGED NEVER
+#else
+#define GOAL_BOTH_ACKNOWLEDGED NOTHING
+#endif
 
 #define COMPLETE(i) (server[i].state >= WARM)
 #define ROOM(i) (len(to[i]) < QUEUE)
@@ -151,12 +181,27 @@ inline judge(i) {
     :: else
     fi
 }
+/* R2: what is of a connection that this end does not have is never read. Dropped at once, which changes nothing but the number of states. */
+inline forget_unreadable(i) {
+    do
+    :: len(to[i]) > 0 ->
+        to[i]?<t_, c_, _, _, _, _, _, _>;
+        if
+        :: t_ != HELLO && (c_ != server[i].link || c_ == 0) -> to[i]?_, _, _, _, _, _, _, _
+        :: else -> break
+        fi
+    :: else -> break
+    od
+}
+
 #define TELL(i) printf("      %d: role %d state %d epoch %d number %d has %d open %d owed %d void %d above %d\n", i, server[i].role, server[i].state, server[i].epoch, server[i].number, server[i].has, server[i].open, server[i].owed, server[i].void_epoch, server[i].void_cut)
 inline settle() {
     TELL(0);
     TELL(1);
     judge(0);
     judge(1);
+    forget_unreadable(0);
+    forget_unreadable(1);
     t_ = 0; c_ = 0; e_ = 0; n_ = 0; m_ = 0; o_ = 0; ve_ = 0; vn_ = 0
 }
 
@@ -185,11 +230,14 @@ inline drop_link(i) {
 
 /* R6: undo what a void record names, from the before-images: only open entries have them, and only open ones may ever be named. */
 inline undo_void(i, of_epoch, cut) {
+    n_ = 0;
     if
     :: of_epoch != 0 ->
         entries_above(server[i].has, cut, of_epoch, n_);
         assert((n_ & ~server[i].open & ~excused) == 0);
-        n_ = n_ & server[i].open;
+#ifndef MISTAKE_ALONE_HEEDS_LATE_VOID_RECORD
+        n_ = n_ & server[i].open;                                           /* R13: what was decided alone stays */
+#endif
         if
         :: n_ != 0 ->
             server[i].has = server[i].has & ~n_;
@@ -210,10 +258,13 @@ inline undo_void(i, of_epoch, cut) {
 inline client_writes(i) {
     server[i].role == PRIMARY && server[i].state == IN_SYNC && server[i].link != 0 && written < WRITES && ROOM(1 - i) ->
         printf("%d: client writes\n", i);
-        /* P4: nobody else ever took a write in this epoch */
+        /* P4: nobody else ever took a write in this epoch, nor in a higher one */
         x_ = 0;
         do
-        :: x_ < written -> assert(epoch_of[x_] != server[i].epoch || IS_IN(x_, writers) == i); x_++
+        :: x_ < written ->
+            assert(epoch_of[x_] != server[i].epoch || IS_IN(x_, writers) == i);
+            assert(epoch_of[x_] <= server[i].epoch || debt[1 - i]);
+            x_++
         :: else -> break
         od;
         x_ = 0;
@@ -260,6 +311,7 @@ inline answer_ok(i) {
         acknowledged = acknowledged | server[i].owed_ok;
         server[i].owed_ok = 0;
         assert((failed & acknowledged) == 0);
+        GOAL_BOTH_ACKNOWLEDGED(!IS_IN(0, acknowledged) || !IS_IN(1, acknowledged) || IS_IN(0, writers) == IS_IN(1, writers))
         settle()
 }
 inline answer_error(i) {
@@ -379,13 +431,16 @@ inline receive_hello(i) {
     :: server[i].role == PRIMARY && COMPLETE(i) && FENCED_BY(i, e_) ->      /* R9 */
         server[i].role = FENCED;
         server[i].alone = 0;
+        server[i].handing_over = 0;
         drop_link(i)
     :: server[i].role == PRIMARY && COMPLETE(i) && !FENCED_BY(i, e_) ->     /* R7 */
         forget_inbound_but_registers(i);
         server[i].link = c_;
         server[i].state = WARM;
+        server[i].handing_over = 0;
         o_ = n_;                                                            /* the secondary's number */
         undo_void(i, ve_, vn_);
+        GOAL_PROMOTED_UNDOES(n_ == 0)
         n_ = o_;
         if
         :: SAME_HISTORY(i) -> send_partial(i, c_, o_, NO_CUT)
@@ -430,6 +485,10 @@ inline receive_full(i) {
     if
     :: server[i].role == SECONDARY ->
         server[i].state = BOOTSTRAPPING;
+#ifdef MISTAKE_OUTCOME_FOLLOWS_THE_DATA
+        server[i].owed_error = server[i].owed_error | server[i].owed_ok;
+        server[i].owed_ok = 0;
+#endif
         server[i].has = 0;
         server[i].open = 0
     :: else
@@ -467,6 +526,7 @@ inline receive_fetch(i) {
     :: server[i].role == SECONDARY && COMPLETE(i) ->
         server[i].state = WARM;
         undo_void(i, ve_, vn_);
+        GOAL_COPY_IS_CUT(n_ == 0)
         to[1 - i]!COPY, server[i].link, server[i].epoch, server[i].number, server[i].has, server[i].open, 0, 0
     :: else
     fi
@@ -533,7 +593,8 @@ inline receive_mark(i) {
         server[i].open = m_;
         server[i].void_epoch = 0;
         server[i].void_cut = 0;
-        server[i].state = IN_SYNC
+        server[i].state = IN_SYNC;
+        GOAL_ONE_FAILED_ONE_WRITTEN((acknowledged & ~excused) == 0 || (failed & ~excused) == 0)
     :: else
     fi
 }
@@ -566,6 +627,7 @@ inline operator_hands_over(i) {
         printf("%d: operator hands over\n", i);
         promotions++;
         server[i].state = WARM;
+        server[i].handing_over = 1;
         to[1 - i]!HANDOVER, server[i].link, server[i].epoch, server[i].number, 0, 0, 0, 0;
         settle()
 }
@@ -582,6 +644,8 @@ inline receive_handed(i) {
     if
     :: server[i].role == PRIMARY && server[i].state == WARM && e_ > server[i].epoch ->
         server[i].role = SECONDARY;
+        server[i].handing_over = 0;
+        GOAL_HANDED_OVER(false)
         server[i].link = 0
     :: else
     fi
@@ -623,6 +687,7 @@ inline operator_makes_secondary(i) {
 #endif
         server[i].role = SECONDARY;
         server[i].alone = 0;
+        server[i].handing_over = 0;
         drop_link(i);
         settle()
 }
@@ -633,13 +698,19 @@ inline primaries_meet(i) {
         printf("%d: primaries meet\n", i);
         server[i].role = FENCED;
         server[i].alone = 0;
+        server[i].handing_over = 0;
         drop_link(i);
         settle()
 }
 
 /* R13: the order to acknowledge without a backup: what is open counts, whatever its clients were or will be told */
+#ifdef MISTAKE_ALONE_WHILE_HANDING_OVER
+#define HAND_OVER_DECIDED(i) true
+#else
+#define HAND_OVER_DECIDED(i) (!server[i].handing_over)
+#endif
 inline operator_allows_alone(i) {
-    server[i].role == PRIMARY && server[i].state == WARM && server[i].link == 0 && !server[1 - i].alone && !debt[1 - i] && alones < ALONES &&
+    server[i].role == PRIMARY && server[i].state == WARM && server[i].link == 0 && HAND_OVER_DECIDED(i) && !server[1 - i].alone && !debt[1 - i] && alones < ALONES &&
             !(server[1 - i].role == PRIMARY && server[1 - i].epoch > server[i].epoch) ->
         printf("%d: operator allows alone\n", i);
         alones++;
@@ -672,6 +743,7 @@ inline dies_with_memory_kept(i) {
 inline forget(i) {
     crashes++;
     drop_link(i);
+    server[i].handing_over = 0;
     server[i].owed = 0;
     server[i].owed_ok = 0;
     server[i].owed_error = 0;
