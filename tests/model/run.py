@@ -30,11 +30,11 @@ PAIRS = {
     "two deaths": Bounds(writes=2, crashes=2, promotions=1, timeouts=1, orders=1),
     "two promotions and two timeouts": Bounds(writes=2, crashes=1, promotions=2, timeouts=2, orders=1),
     "three writes and two timeouts": Bounds(writes=3, crashes=1, promotions=1, timeouts=2, orders=1),
-    "alone": SMALL._replace(alone=True),
+    "alone, two timeouts": SMALL._replace(timeouts=2, alone=True),
 }
 LONG_PAIRS = {
     "two deaths and two promotions": Bounds(writes=2, crashes=2, promotions=2, timeouts=1, orders=1, memory_mb=5500),
-    "alone, two timeouts": Bounds(writes=2, crashes=1, promotions=1, timeouts=2, orders=1, alone=True, memory_mb=5500),
+    "alone, two deaths": Bounds(writes=2, crashes=2, promotions=1, timeouts=1, orders=1, alone=True, memory_mb=5500),
 }
 # The mistakes that do harm only once a server acknowledges without the other one.
 ONLY_ALONE = ("MISTAKE_ALONE_HEEDS_LATE_VOID_RECORD", "MISTAKE_ALONE_WHILE_HANDING_OVER", "MISTAKE_LOWER_EPOCH_GOES_ON")
