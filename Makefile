@@ -32,6 +32,7 @@ PACKAGES_TEST := doctest-dev redis-tools python3-redis valgrind
 PACKAGES_BENCH := redis-tools memcached util-linux
 PACKAGES_DEB := dpkg-dev binutils
 PACKAGES_FUZZ := clang libclang-rt-14-dev
+PACKAGES_MODEL := g++ spin
 
 sources = $(filter-out $(2),$(wildcard $(1)/*.cc))
 objects = $(patsubst %.cc,$(OBJ)/%.o,$(1))
@@ -67,7 +68,7 @@ DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
 PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/md_repl $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-convert $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
-.PHONY: all deps deps-test deps-bench deps-deb deps-fuzz run test tests bench bench-ring bench-slices soak fuzz fuzzers install deb clean
+.PHONY: all deps deps-test deps-bench deps-deb deps-fuzz deps-model run test tests bench bench-ring bench-slices soak model fuzz fuzzers install deb clean
 .DEFAULT_GOAL := all
 
 all: $(PROGRAMS)
@@ -249,7 +250,7 @@ fuzzers: $(FUZZERS)
 # Long versions of what the stress programs show in seconds.
 soak: SECONDS ?= 600
 soak: KILLS ?= 2000
-soak: deps-test
+soak: deps-test deps-model
 	@$(MAKE) --no-print-directory $(JOBS) tests
 	$(TESTS)/wakeup_stress --parks 10000000
 	$(TESTS)/ring_stress --seconds $(SECONDS)
@@ -259,7 +260,12 @@ soak: deps-test
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/c_random_test.py
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 MILLRACE_AMNESIA_MS=20 /usr/bin/python3 tests/process/c_random_test.py
 	tests/bench/scan_growth.py
+	tests/model/run.py --long
 	tests/soak/group_soak.py --seconds $(SECONDS)
+
+# Every behaviour of the strict pair within bounds; five minutes.
+model: deps-model
+	@tests/model/run.py
 
 clean:
 	rm -rf build
