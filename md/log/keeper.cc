@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/disk/data_folder.h"
 #include "common/disk/log_reader.h"
+#include "common/disk/seeded_bugs.h"
 #include "common/log.h"
 #include "common/paths.h"
 #include "md/log/log_chain.h"
@@ -131,6 +132,7 @@ void Keeper::turn() {
     follow_switch();
     if (disk_fails_ && monotonic_us() >= next_try_us_) try_again();
     const bool worked = take_records();
+    if constexpr (disk::kSeededLogBug == disk::SeededLogBug::log_written_is_durable) publish();
     sync();
     publish();
     if (logging_ && !disk_fails_ && policy() == Policy::always) writer_->make_room();
@@ -285,7 +287,8 @@ void Keeper::publish() {
     strict_ = asked && (strict_ || based_);
     const uint64_t released = asked && logging_ ? synced_to_ : written_to_;
     if (!strict_ || based_) {
-        const uint64_t durable = strict_ ? synced_to_ : kAllDurable;
+        const uint64_t on_disk = disk::kSeededLogBug == disk::SeededLogBug::log_written_is_durable ? written_to_ : synced_to_;
+        const uint64_t durable = strict_ ? on_disk : kAllDurable;
         words_->durable_number.store(strict_ ? synced_seen_ : kAllDurable, std::memory_order_release);
         if (words_->durable_position.exchange(durable, std::memory_order_acq_rel) != durable) wake_io_conns();
     }
@@ -347,6 +350,8 @@ void Keeper::end_trouble() {
 void Keeper::try_again() {
     next_try_us_ = monotonic_us() + kRetryUs;
     if (writer_->descriptor() < 0) return open_log();
+    if constexpr (disk::kSeededLogBug == disk::SeededLogBug::log_sync_asked_again)
+        if (writer_->broken() && writer_->open_existing(writer_->path(), writer_->file_bytes(), writer_->written_number())) lost_sync_ = false;
     if (writer_->broken() && !lost_sync_) {
         if (!writer_->open_new(writer_->synced_number(), true)) return;
         position_ = written_to_ = synced_to_;

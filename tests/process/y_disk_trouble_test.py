@@ -16,6 +16,7 @@ from leftovers import end_processes_of, remove_shared_memory
 from wire import WireClosed, WireTimeout
 
 REFUSAL = b"-MISCONF Errors writing to the AOF file: "
+LARGE = "v" * 3000      # has sectors of its own
 LONG = bool(os.environ.get("MILLRACE_LONG"))
 
 
@@ -33,23 +34,23 @@ class DiskTrouble(FreshInstanceCase):
             instance.start()
         return instance, shim
 
-    def after_power_loss(self, instance, shim, seed=1):
+    def after_power_loss(self, instance, shim, seed=1, keep="random"):
         """Another instance on what the disk has."""
         memory = instance.shm_folder()
         end_processes_of(instance.folder)
         remove_shared_memory(memory)
         other = Instance(io=1, start=False, appendonly="yes", save="")
         self.addCleanup(other.stop)
-        shim.make_outcome(other.folder / "data", seed, "random")
+        shim.make_outcome(other.folder / "data", seed, keep)
         other.start()
         return self.connect(other)
 
-    def write_until(self, wire, wanted, seconds=20):
+    def write_until(self, wire, wanted, seconds=20, value="v"):
         """Sets keys until a reply begins as wanted; gives the answered ones."""
         answered, until = [], time.monotonic() + seconds
         while time.monotonic() < until:
             key = "key:%d:%d" % (id(wire), len(answered))
-            reply = wire.command("SET", key, "v")
+            reply = wire.command("SET", key, value)
             if reply == b"+OK\r\n":
                 answered.append(key)
             if reply.startswith(wanted):
@@ -79,16 +80,16 @@ class DiskTrouble(FreshInstanceCase):
             with self.subTest(policy=policy):
                 instance, shim = self.on_shim(appendfsync=policy)
                 wire = self.connect(instance, timeout=30)
-                answered = self.write_until(wire, b"+OK")
+                answered = self.write_until(wire, b"+OK", value=LARGE)
                 shim.order("sync EIO")
                 held = []
                 if policy == "everysec":
-                    answered += self.write_until(wire, REFUSAL + b"Input/output error")
+                    answered += self.write_until(wire, REFUSAL + b"Input/output error", value=LARGE)
                 else:
                     # What md has executed is answered when the disk has it, and not before.
                     waiting = instance.wire(timeout=30)
                     self.addCleanup(waiting.close)
-                    thread = threading.Thread(target=lambda: held.append(waiting.command("SET", "held", "v")))
+                    thread = threading.Thread(target=lambda: held.append(waiting.command("SET", "held", LARGE)))
                     thread.start()
                     time.sleep(1.5)
                     self.assertEqual(held, [])
@@ -100,7 +101,7 @@ class DiskTrouble(FreshInstanceCase):
                     answered.append("held")
                 else:
                     time.sleep(2.2)
-                self.check_there(self.after_power_loss(instance, shim), answered)
+                self.check_there(self.after_power_loss(instance, shim, keep="none"), answered)
 
     def test_each_fault_at_each_call(self):
         kinds = ["write:%d:ENOSPC", "write:%d:short", "sync:%d:EIO", "dirsync:%d:EIO", "open:%d:ENOSPC", "rename:%d:EIO", "write:%d:kill-before", "sync:%d:kill-before", "sync:%d:kill-after"]
