@@ -257,6 +257,8 @@ soak: deps-test
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/c_random_test.py
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 MILLRACE_AMNESIA_MS=20 /usr/bin/python3 tests/process/c_random_test.py
 	tests/bench/scan_growth.py
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/x_any_moment_test.py
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/y_disk_trouble_test.py EachCall
 	tests/soak/group_soak.py --seconds $(SECONDS)
 
 clean:

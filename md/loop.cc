@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/disk/data_folder.h"
+#include "common/disk/data_owner.h"
 #include "common/paths.h"
 #include "md/loader.h"
 
@@ -124,7 +125,7 @@ std::string Loop::what_was_found() const {
 
 /// A store that was made anew gets what the disk has. io_conn and md_log start meanwhile, and answer that the data is loaded.
 void Loop::load() {
-    if (store_segment_.found()) return;
+    if (store_segment_.found()) return look_at_data_owner();
     uint64_t told_us = 0;
     LogWords& words = engine_.log.words();
     Loader loader(engine_.store, disk::data_folder(daemon_.dir()), daemon_.arguments().repair, std::move(load_helpers_.reader), [&](uint64_t bytes, uint64_t all) {
@@ -146,6 +147,14 @@ void Loop::load() {
     words.loading.store(0, std::memory_order_release);
     log::notice("{}", loader.report());
     daemon_.report_kept(loader.report());
+}
+
+/// Only the first md of a group looks: from its word on md_log writes to the folder.
+void Loop::look_at_data_owner() const {
+    if (control_->md_epoch.load(std::memory_order_relaxed) != 0) return;
+    const st::Root& root = engine_.store.memory().root();
+    const std::string why = disk::why_not_its_data(disk::data_folder(daemon_.dir()), daemon_.arguments().instance, root.number, root.log_loaded);
+    if (!why.empty()) throw Error(why);
 }
 
 void Loop::run(uint64_t limit_us) {

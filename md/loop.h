@@ -59,6 +59,7 @@ class Loop {
 
     void open_roster();
     void load();
+    void look_at_data_owner() const;
     void turn();
     void begin_turn();
     void use_options();

@@ -10,6 +10,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/disk/data_folder.h"
+#include "common/disk/data_owner.h"
 #include "common/disk/log_reader.h"
 #include "common/disk/seeded_bugs.h"
 #include "common/log.h"
@@ -72,6 +73,13 @@ bool Keeper::wait_for_md() {
     return true;
 }
 
+/// Throws Error. Of an md that has died in the middle of a commit the log may have the record already.
+void Keeper::look_at_data_owner() const {
+    const uint64_t number = std::max(store_.root(offsetof(st::Root, number)), store_.root(offsetof(st::Root, committed)));
+    const std::string why = disk::why_not_its_data(folder_, daemon_.arguments().instance, number, store_.root(offsetof(st::Root, log_loaded)));
+    if (!why.empty()) throw Error(why);
+}
+
 /// Goes on where the newest file ends, if that is as far as the ring was read; else another one is begun, and with it the log (L4).
 void Keeper::open_log() {
     writer_ = std::make_unique<disk::LogWriter>(
@@ -81,7 +89,7 @@ void Keeper::open_log() {
     const uint64_t reached = words_->released_number.load();
     const LogEnd end = end_of_log(folder_);
     if (end.usable && end.number >= reached && chain_is_whole(folder_) && store_.root(offsetof(st::Root, oplog_started)) <= position_) {
-        if (writer_->open_existing(end.path, end.bytes, end.number)) {
+        if (go_on_behind(end)) {
             skip_to_ = end.number;
             based_ = true;
             return end_trouble();
@@ -102,6 +110,13 @@ void Keeper::open_log() {
     fail_disk();
 }
 
+/// What another instance has made is what this one was loaded from (common/disk/data_owner.h): it stays as it is, and the next file goes on, in its place if it has nothing.
+bool Keeper::go_on_behind(const LogEnd& end) {
+    if (end.instance == daemon_.arguments().instance) return writer_->open_existing(end.path, end.bytes, end.number);
+    if (end.number == end.after) unlink(end.path.c_str());
+    return writer_->open_new(end.number, true);
+}
+
 /// Whether the log, if it began now, would have all data.
 bool Keeper::begins_with_nothing() const {
     return store_.root(offsetof(st::Root, oplog_from_empty)) != 0 && store_.root(offsetof(st::Root, log_loaded)) == 0 &&
@@ -110,6 +125,7 @@ bool Keeper::begins_with_nothing() const {
 
 void Keeper::run() {
     if (!wait_for_md()) return;
+    look_at_data_owner();
     adopt_words();
     remove_partial_files();
     follow_options();
