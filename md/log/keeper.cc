@@ -88,7 +88,8 @@ void Keeper::open_log() {
     disk_fails_ = false;
     const uint64_t reached = words_->released_number.load();
     const LogEnd end = end_of_log(folder_);
-    if (end.usable && end.number >= reached && chain_is_whole(folder_) && store_.root(offsetof(st::Root, oplog_started)) <= position_) {
+    const bool no_gap = end.number >= store_.root(offsetof(st::Root, oplog_gap)) && store_.root(offsetof(st::Root, oplog_started)) <= position_;
+    if (end.usable && end.number >= reached && no_gap && chain_is_whole(folder_)) {
         if (go_on_behind(end)) {
             skip_to_ = end.number;
             based_ = true;
