@@ -172,7 +172,7 @@ endif
 AMNESIA := --and "the same with an md that forgets everything 50 times a second:" env MILLRACE_AMNESIA_MS=20 \
     tests/run.py --build "$(BUILD)" process/b_commands process/b_transactions_test/Transactions process/c_random process/d_protocol process/e_clients_test/Contention process/b_clients_test/AsRedisAnswers process/b_diagnostics
 MUTANTS := --beside "bugs put in on purpose, each of which has to be seen:" \
-    tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT_LIBRARY) $(UNIT)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
+    env MILLRACE_TEST_PORTS=26000-32000 tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT_LIBRARY) $(UNIT)" --io-conn "$(IO_CONN) $(COMMON)" --md-log "$(MD_LOG) $(COMMON)" --programs "$(BIN)"
 # Three at a time, each with ports of its own and about as long as the others: most tests wait for something most of the time.
 TOGETHER := tests/run.py --build "$(BUILD)" 'process/[a-f]*' 'process/r*' \
     --beside env MILLRACE_TEST_PORTS=26000-32000 tests/run.py --build "$(BUILD)" style/ unit/ stress/ 'process/[g-q]*' 'process/[t-v]*' \
@@ -261,6 +261,8 @@ soak: deps-test deps-model
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 MILLRACE_AMNESIA_MS=20 /usr/bin/python3 tests/process/c_random_test.py
 	tests/bench/scan_growth.py
 	tests/model/run.py --long
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/x_any_moment_test.py
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/y_disk_trouble_test.py EachCall
 	tests/soak/group_soak.py --seconds $(SECONDS)
 
 # Every behaviour of the strict pair within bounds; five minutes.

@@ -131,6 +131,35 @@ class Kept(FreshInstanceCase):
         wire = self.again(instance)
         self.assertEqual(digest(wire), before)
 
+    def test_what_was_done_while_the_log_was_off_is_not_lost(self):
+        instance = self.durable(appendonly="yes", appendfsync="always", save="")
+        wire = self.connect(instance)
+        for turn in range(3):
+            wire.command("SET", "on:%d" % turn, turn)
+            self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "no"), b"+OK\r\n")
+            wire.command("SET", "off:%d" % turn, turn)
+            snapshots = data_files(instance, "snapshot")
+            self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "yes"), b"+OK\r\n")
+            wait_for(lambda: data_files(instance, "snapshot") != snapshots, 20, "the snapshot with which the log goes on")
+        wire.command("SET", "last", 1)
+        before = digest(wire)
+        lose_memory(instance)
+        self.assertEqual(digest(self.again(instance)), before)
+
+    def test_an_older_snapshot_is_not_taken_with_a_log_that_has_a_hole(self):
+        instance = self.durable(save="3600 1")
+        wire = self.connect(instance)
+        for turn in range(3):       # the log is on while a snapshot is written, and off between
+            wire.command("SET", "key:%d" % turn, turn)
+            self.assertEqual(wire.command("SAVE"), b"+OK\r\n")
+            wire.command("SET", "between:%d" % turn, turn)
+        self.assertEqual(instance.control("stop").returncode, 0)
+        newest = data_files(instance, "snapshot")[-1]
+        newest.write_bytes(newest.read_bytes()[:-1])
+        repaired = instance.control("start", *instance.start_arguments(), "--repair")
+        if repaired.returncode == 0:
+            self.fail("data with a hole was loaded: %s" % instance.log_tails(20))
+
     def test_old_files_go(self):
         instance = self.durable(appendonly="yes")
         wire = self.connect(instance)
