@@ -9,7 +9,8 @@
 //                  have the same data. A promotion begins another one, and so does a start from disk, which may have lost the end.
 // Invariants:
 //   R1  A follower's `number` is never below its stream number (Store::set_stream_number). So what it does after a promotion is above all that it was told.
-//   R2  `needs_log` is 1 while anybody follows: md writes the oplog and md_log the log, whatever appendonly says, because md_repl sends from the log's files.
+//   R2  `needs_log` is 1 while anybody follows, or this server does, and for an hour after: md writes the oplog and md_log the log, whatever appendonly says,
+//       because md_repl sends from the log's files, and who comes back, or to a promoted follower, is to find there what it has missed.
 //   R3  No log file with a record above `keep_from` is removed.
 #pragma once
 

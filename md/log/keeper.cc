@@ -234,6 +234,7 @@ void Keeper::sync() {
     if (!logging_ || disk_fails_) return;
     if (synced_to_ == written_to_ && written_to_ == position_ && !syncer_.busy()) synced_seen_ = seen_number_;
     if (synced_to_ == written_to_) return mark();
+    if (!log_is_on() && !save_pending_ && child_ == 0) return;  // it is there for followers only
     if (policy() == Policy::always) sync_now();
     else if (policy() == Policy::everysec) sync_every_second();
 }

@@ -111,7 +111,7 @@ bool Receiver::turn(const Own& own, uint64_t now_ms) {
         case LinkState::loading: return end_loading(own);
         default: break;
     }
-    if (now_ms - heard_ms_ > settings_.timeout_ms) return fail(fmt::format("nothing was heard of it for {} s", settings_.timeout_ms / 1000)), true;
+    if (now_ms > heard_ms_ + settings_.timeout_ms) return fail(fmt::format("nothing was heard of it for {} s", settings_.timeout_ms / 1000)), true;
     const bool worked = talk(own, now_ms);
     if (state_ == LinkState::following) acknowledge(now_ms, worked);
     return worked;

@@ -224,8 +224,7 @@ void Replicator::provide_snapshot(Sender& sender) {
     const uint64_t seen = words_->save_seen.load(std::memory_order_acquire), failed = words_->save_failed.load(std::memory_order_acquire);
     if (sender.snapshot_ticket != 0 && seen < sender.snapshot_ticket && failed < sender.snapshot_ticket) return;
     SnapshotToSend snapshot;
-    const bool made = sender.snapshot_ticket != 0 && seen >= sender.snapshot_ticket;
-    if ((made || was_followed_) && choose_snapshot(snapshot)) {
+    if (choose_snapshot(snapshot)) {
         if (!sender.begin_full(snapshot, standing_)) return;
         words_->full_syncs.fetch_add(1, std::memory_order_relaxed);
         counters_.add(ReplCounter::full_syncs);
@@ -238,7 +237,26 @@ void Replicator::provide_snapshot(Sender& sender) {
     log_bell_.ring_always();
 }
 
+/// R2 of repl_words.h.
+void Replicator::want_log() {
+    if (!senders_.empty() || standing_.following) needed_log_ms_ = now_ms_;
+    const uint32_t needed = needed_log_ms_ != 0 && now_ms_ - needed_log_ms_ <= kLogKeptMs;
+    if (words_->needs_log.exchange(needed) == needed || needed == 0) return;
+    md_bell_.ring_always();
+    log_bell_.ring_always();
+}
+
+/// Whether all that md does from now on gets into the log's files (common/oplog_ring.h, O2). Only then can be said what a follower lacks.
+bool Replicator::log_is_there() const {
+    if (root(offsetof(st::Root, oplog_on)) == 0) return false;
+    const uint64_t gap = root(offsetof(st::Root, oplog_gap));
+    if (gap == 0) return true;
+    const auto files = disk::numbered_logs(folder_);
+    return !files.empty() && files.back().number >= gap;
+}
+
 bool Replicator::feed(Sender& sender) {
+    if (sender.state() == ReplicaState::registered && !log_is_there()) return true;
     const ReplicaState before = sender.state();
     const uint64_t timeout_ms = static_cast<uint64_t>(live_.number(OptionId::repl_timeout)) * 1000;
     if (!sender.hear(standing_, now_ms_)) return false;
@@ -325,14 +343,9 @@ void Replicator::turn() {
     now_ms_ = monotonic_us() / 1000;
     look_at_md();
     open_the_door();
-    const bool followed = !senders_.empty();
-    if (followed && words_->needs_log.exchange(1) == 0) {
-        md_bell_.ring_always();
-        log_bell_.ring_always();
-    }
+    want_log();
     bool worked = loaded_ && serve_senders();
     worked |= follow();
-    was_followed_ |= followed;
     if (now_ms_ >= next_publish_ms_) publish();
     if (!worked) park();
 }

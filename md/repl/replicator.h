@@ -42,6 +42,7 @@ class Replicator {
     static constexpr int kParkMs = 100;
     static constexpr uint64_t kPublishMs = 100;
     static constexpr uint64_t kDoorPatienceMs = 1000;
+    static constexpr uint64_t kLogKeptMs = 3600 * 1000;  ///< as Redis keeps its backlog (repl-backlog-ttl)
     static constexpr size_t kVisitorsMax = 32;
     static constexpr size_t kLineMax = 512;
 
@@ -66,6 +67,8 @@ class Replicator {
     bool feed(Sender& sender);
     bool choose_snapshot(SnapshotToSend& snapshot) const;
     void provide_snapshot(Sender& sender);
+    void want_log();
+    bool log_is_there() const;
     void want_way_in();
     bool follow();
     void publish();
@@ -97,7 +100,7 @@ class Replicator {
     bool loaded_ = false;
     uint64_t now_ms_ = 0, next_publish_ms_ = 0, next_ping_ms_ = 0, door_asked_ms_ = 0, next_id_ = 1;
     uint64_t bytes_sent_ = 0, records_sent_ = 0;  ///< over links that have ended
-    bool was_followed_ = false;
+    uint64_t needed_log_ms_ = 0;  ///< when anybody followed last
 };
 
 }  // namespace millrace::md_repl
