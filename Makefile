@@ -32,6 +32,7 @@ PACKAGES_TEST := doctest-dev redis-tools python3-redis valgrind
 PACKAGES_BENCH := redis-tools memcached util-linux
 PACKAGES_DEB := dpkg-dev binutils
 PACKAGES_FUZZ := clang libclang-rt-14-dev
+PACKAGES_MODEL := g++ spin
 
 sources = $(filter-out $(2),$(wildcard $(1)/*.cc))
 objects = $(patsubst %.cc,$(OBJ)/%.o,$(1))
@@ -67,7 +68,7 @@ DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
 PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/md_repl $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-convert $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
-.PHONY: all deps deps-test deps-bench deps-deb deps-fuzz run test tests bench bench-ring bench-slices soak fuzz fuzzers install deb clean
+.PHONY: all deps deps-test deps-bench deps-deb deps-fuzz deps-model run test tests bench bench-ring bench-slices soak model fuzz fuzzers install deb clean
 .DEFAULT_GOAL := all
 
 all: $(PROGRAMS)
@@ -171,7 +172,7 @@ endif
 AMNESIA := --and "the same with an md that forgets everything 50 times a second:" env MILLRACE_AMNESIA_MS=20 \
     tests/run.py --build "$(BUILD)" process/b_commands process/b_transactions_test/Transactions process/c_random process/d_protocol process/e_clients_test/Contention process/b_clients_test/AsRedisAnswers process/b_diagnostics
 MUTANTS := --beside "bugs put in on purpose, each of which has to be seen:" \
-    tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT_LIBRARY) $(UNIT)" --io-conn "$(IO_CONN) $(COMMON)" --programs "$(BIN)"
+    env MILLRACE_TEST_PORTS=26000-32000 tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT_LIBRARY) $(UNIT)" --io-conn "$(IO_CONN) $(COMMON)" --md-log "$(MD_LOG) $(COMMON)" --programs "$(BIN)"
 # Three at a time, each with ports of its own and about as long as the others: most tests wait for something most of the time.
 TOGETHER := tests/run.py --build "$(BUILD)" 'process/[a-f]*' 'process/r*' \
     --beside env MILLRACE_TEST_PORTS=26000-32000 tests/run.py --build "$(BUILD)" style/ unit/ stress/ 'process/[g-q]*' 'process/[t-v]*' \
@@ -249,7 +250,7 @@ fuzzers: $(FUZZERS)
 # Long versions of what the stress programs show in seconds.
 soak: SECONDS ?= 600
 soak: KILLS ?= 2000
-soak: deps-test
+soak: deps-test deps-model
 	@$(MAKE) --no-print-directory $(JOBS) tests
 	$(TESTS)/wakeup_stress --parks 10000000
 	$(TESTS)/ring_stress --seconds $(SECONDS)
@@ -259,7 +260,14 @@ soak: deps-test
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/c_random_test.py
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 MILLRACE_AMNESIA_MS=20 /usr/bin/python3 tests/process/c_random_test.py
 	tests/bench/scan_growth.py
+	tests/model/run.py --long
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/x_any_moment_test.py
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/y_disk_trouble_test.py EachCall
 	tests/soak/group_soak.py --seconds $(SECONDS)
+
+# Every behaviour of the strict pair within bounds; five minutes.
+model: deps-model
+	@tests/model/run.py
 
 clean:
 	rm -rf build

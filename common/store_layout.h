@@ -436,6 +436,8 @@ struct Root {
     uint64_t oplog_on;                                       ///< 1: somebody follows
     uint64_t oplog_started;                                  ///< position at which it was switched on last
     uint64_t log_loaded;                                     ///< number of the last record that was loaded from the log on disk
+    uint64_t unlogged;                                       ///< 1: data has changed since it was switched off
+    uint64_t oplog_gap;                                      ///< number before which it has not everything: when it was switched on last after such changes; 0: never
     uint64_t oplog_from_empty;                               ///< 1: there were no keys when it was switched on last
     uint64_t loading;                                        ///< 1: data is loaded from disk, and what is here is not all of it
     uint64_t oplog_records;                                  ///< reference of the first record that the ring refers to

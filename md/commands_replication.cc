@@ -5,6 +5,7 @@
 
 #include "common/check.h"
 #include "common/effects.h"
+#include "common/repl_words.h"
 #include "common/text.h"
 #include "md/handlers.h"
 
@@ -55,6 +56,16 @@ void handle_ms_apply(Plan& plan, Arguments arguments) {
         for (Effect effect; effects.next(effect);) apply(plan, effect);
         if (effects.faulty()) throw Error("effects from the master do not parse; a newer millrace may have made them");
     }
+    plan.reply().ok();
+}
+
+/// MS_HISTORY history second-history second-end: the master's data, which is this server's as well, has another name by now.
+void handle_ms_history(Plan& plan, Arguments arguments) {
+    const std::string_view second = arguments[1] == "-" ? std::string_view() : arguments[1];
+    int64_t end = 0;
+    if (arguments[0].size() != kHistoryBytes || (!second.empty() && second.size() != kHistoryBytes) || !parse_integer(arguments[2], end)) return plan.reply().error(error_text::kSyntax);
+    if (!plan.is_following()) return plan.reply().error("NOTFOLLOWING this server follows nobody any more");
+    plan.adopt_history(std::string(arguments[0]), std::string(second), static_cast<uint64_t>(end));
     plan.reply().ok();
 }
 

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/disk/data_folder.h"
 #include "common/disk/history_file.h"
+#include "common/disk/data_owner.h"
 #include "common/paths.h"
 #include "md/loader.h"
 
@@ -126,7 +127,7 @@ std::string Loop::what_was_found() const {
 
 /// A store that was made anew gets what the disk has. io_conn and md_log start meanwhile, and answer that the data is loaded.
 void Loop::load() {
-    if (store_segment_.found()) return;
+    if (store_segment_.found()) return look_at_data_owner();
     uint64_t told_us = 0;
     const std::string folder = disk::data_folder(daemon_.dir());
     if (disk::sync_is_complete(folder) && !disk::adopt_sync(folder))
@@ -158,6 +159,14 @@ void Loop::name_history() {
     if (!engine_.store.history().empty()) return;
     engine_.store.begin_history(random_history());
     if (!engine_.store.commit()) throw Error("there is no shared memory left");
+}
+
+/// Only the first md of a group looks: from its word on md_log writes to the folder.
+void Loop::look_at_data_owner() const {
+    if (control_->md_epoch.load(std::memory_order_relaxed) != 0) return;
+    const st::Root& root = engine_.store.memory().root();
+    const std::string why = disk::why_not_its_data(disk::data_folder(daemon_.dir()), daemon_.arguments().instance, root.number, root.log_loaded);
+    if (!why.empty()) throw Error(why);
 }
 
 void Loop::run(uint64_t limit_us) {

@@ -60,6 +60,7 @@ class Loop {
     void open_roster();
     void load();
     void name_history();
+    void look_at_data_owner() const;
     void turn();
     [[noreturn]] void reload();
     void begin_turn();

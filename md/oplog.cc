@@ -111,7 +111,11 @@ void Oplog::add_expiry(unsigned database, std::string_view key, int64_t expire_a
 }
 
 bool Oplog::end(uint64_t number, uint64_t record) {
-    if (!on_ || !any_) return true;
+    if (!any_) return true;
+    if (!on_) {
+        if (memory_.root().unlogged == 0) set_.write(&memory_.root().unlogged, 1);
+        return true;
+    }
     if (full_) return false;
     const OplogReference reference{record, part_bytes_};
     if (spilled_) {

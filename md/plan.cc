@@ -20,6 +20,7 @@ void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     reloads_ = false;
     stream_number_ = 0;
     history_.clear();
+    adopted_.reset();
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
@@ -252,6 +253,7 @@ Store::Put Plan::build_once(const Change*& full) {
     if (resets_statistics_) store_.count_statistics_reset();
     if (expiry_on_) store_.set_expiry_on(*expiry_on_);
     if (!history_.empty()) store_.begin_history(history_);
+    if (adopted_) store_.adopt_history(adopted_->history, adopted_->second, adopted_->second_end, store_.stream_number());
     if (stream_number_ != 0) store_.set_stream_number(stream_number_);
     store_.begin_record();
     for (const Change& change : changes_) {

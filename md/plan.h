@@ -154,6 +154,8 @@ class Plan {
     /// The server follows this one ("host port") from now on, or nobody: then its data goes its own way, by this name. Not together with changes of keys.
     void follow(std::string_view master) { set_option(OptionId::replicaof, master); }
     void begin_history(std::string history) { history_ = std::move(history); }
+    /// The data has this name already, and had the second one up to `second_end`.
+    void adopt_history(std::string history, std::string second, uint64_t second_end) { adopted_ = {std::move(history), std::move(second), second_end}; }
     std::string master() const { return store_.live_text(OptionId::replicaof); }
     /// After the commit md lets go of all data and loads what lies ready on disk (loader.h).
     void reload() { reloads_ = true; }
@@ -175,7 +177,7 @@ class Plan {
     /// the store is as before.
     bool build();
     /// Whether the operation changes nothing.
-    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_ && !expiry_on_ && stream_number_ == 0; }
+    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_ && !expiry_on_ && stream_number_ == 0 && !adopted_; }
 
   private:
     enum class ChangeKind : uint8_t { put, erase, clear, swap };
@@ -228,6 +230,11 @@ class Plan {
     bool reloads_ = false;
     uint64_t stream_number_ = 0;  ///< 0: what the plan does is this server's own doing
     std::string history_;
+    struct AdoptedHistory {
+        std::string history, second;
+        uint64_t second_end;
+    };
+    std::optional<AdoptedHistory> adopted_;
     Observer observer_;
     bool in_transaction_ = false;
     bool may_leave_out_ = false;

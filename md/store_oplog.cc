@@ -26,6 +26,10 @@ void Store::set_oplog_on(bool on) {
     set_.write(&root().oplog_on, on ? 1 : 0);
     set_.write(&root().oplog_released, tail);
     if (on) set_.write(&root().oplog_started, tail);
+    if (on && root().unlogged != 0) {
+        set_.write(&root().oplog_gap, committer_.next_number());
+        set_.write(&root().unlogged, 0);
+    }
     if (on) set_.write(&root().oplog_from_empty, std::ranges::all_of(root().databases, [](const st::DatabaseWords& words) { return words.keys == 0; }));
     commit();
 }

@@ -65,6 +65,8 @@ void StoreSegment::attach_or_make(const SegmentSpec& spec, bool predecessor_hung
             return;
         } catch (const NotLoaded& error) {
             log::warning("{}", error.what());
+            options_ = std::make_unique<LiveOptions>();
+            options_->take_from(memory().root());
             if (unlink(spec.path.c_str()) != 0) throw Error("cannot remove " + spec.path + ": " + errno_text(errno));
         } catch (const Error& error) {
             const std::string aside = spec.path + ".refused";
@@ -96,6 +98,7 @@ StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t 
                     Store::fixed_pages(oplog_bytes) << st::kPageShift}, predecessor_hung, std::move(watched));
     if (!found_) {
         Store::format(memory(), random_seed(), oplog_bytes);
+        if (options_) options_->give_to(memory().root());
         segment_.publish();
     }
     Poison(memory().root()).install_handlers();

@@ -55,10 +55,28 @@ class StoreSegment {
     static bool take(int fd, uint64_t offset, uint64_t length, uint64_t spare);
 
     Segment segment_;
+    /// What clients have set by CONFIG SET is not lost with the data.
+    struct LiveOptions {
+        void take_from(const st::Root& root) {
+            words = root.live;
+            texts = root.live_texts;
+            version = root.live_version;
+        }
+        void give_to(st::Root& root) const {
+            root.live = words;
+            root.live_texts = texts;
+            root.live_version = version != 0 ? 2 : 0;
+            root.number = 1;  // no version is above it
+        }
+        decltype(st::Root::live) words;
+        decltype(st::Root::live_texts) texts;
+        uint64_t version;
+    };
     struct Backing {
         std::atomic<uint64_t> spare = 0;  ///< bytes
         std::unique_ptr<BackAhead> ahead;
     };
+    std::unique_ptr<LiveOptions> options_;  ///< of a store that was thrown away
     std::shared_ptr<Backing> backing_ = std::make_shared<Backing>();
     int fd_ = -1;
     bool found_ = false;

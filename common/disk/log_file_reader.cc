@@ -74,17 +74,33 @@ LogFileReader::Outcome LogFileReader::next() {
 LogFileReader::Outcome LogFileReader::read_frame() {
     offset_ = at_;
     if (!has(sizeof(FrameHeader))) {
-        if (at_ == file_bytes_ || only_zeros()) return Outcome::end;
-        return fail(Outcome::bad, "the file ends inside of a frame's header");
+        const Rest rest = at_ == file_bytes_ ? Rest::zeros : look_at_rest();
+        if (rest == Rest::unreadable) return not_loaded();
+        return rest == Rest::zeros ? Outcome::end : fail(Outcome::bad, "the file ends inside of a frame's header");
     }
-    if (!load(at_, sizeof(FrameHeader))) return fail(Outcome::failed, errno_text(errno));
-    const auto frame = structure_at<FrameHeader>(loaded(at_, sizeof(FrameHeader)));
-    if (static_cast<uint32_t>(frame.kind) == 0 && only_zeros()) return Outcome::end;
+    if (!load(at_, sizeof(FrameHeader))) return not_loaded();
+    auto frame = structure_at<FrameHeader>(loaded(at_, sizeof(FrameHeader)));
+    if (static_cast<uint32_t>(frame.kind) == 0) {
+        const Rest rest = look_at_rest();
+        if (rest == Rest::zeros) return Outcome::end;
+        if (rest == Rest::unreadable || !load(at_, sizeof(FrameHeader))) return not_loaded();
+        frame = structure_at<FrameHeader>(loaded(at_, sizeof(FrameHeader)));  // which may have come to be there since the window was filled
+    }
     if (frame.bytes > kFrameBodyMax || !has(frame_bytes(frame.bytes))) return fail(Outcome::bad, "the file ends inside of a frame, or its length is wrong");
-    if (!load(at_, frame_bytes(frame.bytes))) return fail(Outcome::failed, errno_text(errno));
+    if (!load(at_, frame_bytes(frame.bytes))) return not_loaded();
     const std::string_view body = loaded(at_ + sizeof frame, frame.bytes);
     if (frame.crc != crc32c(body, crc_of(frame, header_.crc))) return fail(Outcome::bad, "the checksum is wrong");
     return take(frame, body);
+}
+
+/// What load() could not give (errno): the file has been cut since its length was looked at, as its writer does with room, or its disk fails.
+LogFileReader::Outcome LogFileReader::not_loaded() {
+    const int error_number = errno;
+    const int64_t length = error_number == 0 ? length_of(fd_.get()) : -1;
+    if (length < 0 || static_cast<uint64_t>(length) == file_bytes_) return fail(Outcome::failed, errno_text(error_number == 0 ? EIO : error_number));
+    file_bytes_ = static_cast<uint64_t>(length);
+    window_bytes_ = 0;
+    return read_frame();
 }
 
 /// What a frame that checks is.
@@ -160,7 +176,7 @@ bool LogFileReader::has(uint64_t bytes) {
     return at_ <= file_bytes_ && bytes <= file_bytes_ - at_;
 }
 
-/// Makes the window hold these bytes, of which the file has shown that it has them (L7). False: errno.
+/// Makes the window hold these bytes, of which the file has shown that it has them (L7). False: errno; 0 if it has them no more.
 bool LogFileReader::load(uint64_t offset, uint64_t bytes) {
     if (offset >= window_at_ && offset + bytes <= window_at_ + window_bytes_) return true;
     const uint64_t wanted = std::max(bytes, kWindowBytes);
@@ -170,21 +186,22 @@ bool LogFileReader::load(uint64_t offset, uint64_t bytes) {
     if (got < 0) return false;
     window_at_ = offset;
     window_bytes_ = static_cast<uint64_t>(got);
-    errno = EIO;
+    errno = 0;
     return window_bytes_ >= bytes;
 }
 
-/// Whether the rest of the file is room that nothing was written to yet.
-bool LogFileReader::only_zeros() {
-    const auto is_zero = [](char byte) { return byte == 0; };
-    bool zeros = true;
-    for (uint64_t at = at_; zeros && at < file_bytes_;) {
+/// Whether the file from at_ on, as it is now, is room that nothing was written to yet. `unreadable`: errno, as load().
+LogFileReader::Rest LogFileReader::look_at_rest() {
+    Rest rest = Rest::zeros;
+    window_bytes_ = 0;
+    for (uint64_t at = at_; rest == Rest::zeros && at < file_bytes_;) {
         const uint64_t bytes = std::min(kWindowBytes, file_bytes_ - at);
-        zeros = load(at, bytes) && std::ranges::all_of(loaded(at, bytes), is_zero);
+        if (!load(at, bytes)) rest = Rest::unreadable;
+        else if (!std::ranges::all_of(loaded(at, bytes), [](char byte) { return byte == 0; })) rest = Rest::other;
         at += bytes;
     }
     window_bytes_ = 0;  // who asks again wants to know what is there then
-    return zeros;
+    return rest;
 }
 
 bool LogFileReader::mark_at(uint64_t offset, PlacedMark& found) const {

@@ -52,6 +52,8 @@ class LogFileReader {
     bool find_mark(uint64_t from, uint64_t synced_above, PlacedMark& found);
 
   private:
+    enum class Rest { zeros, other, unreadable };
+
     Opened check_header();
     Outcome read_frame();
     Outcome take(const FrameHeader& frame, std::string_view body);
@@ -62,7 +64,8 @@ class LogFileReader {
     bool has(uint64_t bytes);
     bool load(uint64_t offset, uint64_t bytes);
     std::string_view loaded(uint64_t offset, uint64_t bytes) const { return {window_.data() + (offset - window_at_), bytes}; }
-    bool only_zeros();
+    Rest look_at_rest();
+    Outcome not_loaded();
     bool mark_at(uint64_t offset, PlacedMark& found) const;
 
     std::string path_, fault_;

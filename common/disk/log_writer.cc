@@ -18,6 +18,7 @@
 #include "common/disk/data_folder.h"
 #include "common/disk/file_io.h"
 #include "common/disk/log_reader.h"
+#include "common/disk/seeded_bugs.h"
 
 namespace millrace::disk {
 
@@ -93,9 +94,9 @@ bool LogWriter::make_file(const LogHeader& header) {
     const std::string partial = partial_path(subject_);
     Descriptor fd(open(partial.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, kFileMode));
     if (!fd.open()) return fail("make", errno);
-    const bool renamed = write_at(fd.get(), reinterpret_cast<const char*>(&header), sizeof header, 0) && fdatasync(fd.get()) == 0 &&
-                         rename(partial.c_str(), subject_.c_str()) == 0;
-    if (!renamed || !sync_folder(folder_)) {
+    const bool renamed = write_at(fd.get(), reinterpret_cast<const char*>(&header), sizeof header, 0) &&
+                         (kSeededLogBug == SeededLogBug::log_name_before_header || fdatasync(fd.get()) == 0) && rename(partial.c_str(), subject_.c_str()) == 0;
+    if (!renamed || (kSeededLogBug != SeededLogBug::log_name_not_synced && !sync_folder(folder_))) {
         const int error_number = errno;
         unlink(renamed ? subject_.c_str() : partial.c_str());
         return fail("make", error_number);
@@ -277,7 +278,7 @@ bool LogWriter::write_batch(iovec* parts, int count, uint64_t number) {
 bool LogWriter::sync() {
     if (broken()) return fail("sync", EIO);
     const uint64_t number = written_number(), bytes = file_bytes();
-    if (fdatasync(fd_.get()) != 0) {
+    if (kSeededLogBug != SeededLogBug::log_not_synced && fdatasync(fd_.get()) != 0) {
         sync_failed(errno);
         return false;
     }

@@ -10,7 +10,9 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/disk/data_folder.h"
+#include "common/disk/data_owner.h"
 #include "common/disk/log_reader.h"
+#include "common/disk/seeded_bugs.h"
 #include "common/log.h"
 #include "common/paths.h"
 #include "md/log/log_chain.h"
@@ -74,6 +76,13 @@ bool Keeper::wait_for_md() {
     return true;
 }
 
+/// Throws Error. Of an md that has died in the middle of a commit the log may have the record already.
+void Keeper::look_at_data_owner() const {
+    const uint64_t number = std::max(store_.root(offsetof(st::Root, number)), store_.root(offsetof(st::Root, committed)));
+    const std::string why = disk::why_not_its_data(folder_, daemon_.arguments().instance, number, store_.root(offsetof(st::Root, log_loaded)));
+    if (!why.empty()) throw Error(why);
+}
+
 /// Goes on where the newest file ends, if that is as far as the ring was read; else another one is begun, and with it the log (L4).
 void Keeper::open_log() {
     writer_ = std::make_unique<disk::LogWriter>(
@@ -82,8 +91,9 @@ void Keeper::open_log() {
     disk_fails_ = false;
     const uint64_t reached = words_->released_number.load();
     const LogEnd end = end_of_log(folder_);
-    if (end.usable && end.number >= reached && chain_is_whole(folder_) && store_.root(offsetof(st::Root, oplog_started)) <= position_) {
-        if (writer_->open_existing(end.path, end.bytes, end.number)) {
+    const bool no_gap = end.number >= store_.root(offsetof(st::Root, oplog_gap)) && store_.root(offsetof(st::Root, oplog_started)) <= position_;
+    if (end.usable && end.number >= reached && no_gap && chain_is_whole(folder_)) {
+        if (go_on_behind(end)) {
             skip_to_ = end.number;
             based_ = true;
             return end_trouble();
@@ -104,6 +114,13 @@ void Keeper::open_log() {
     fail_disk();
 }
 
+/// What another instance has made is what this one was loaded from (common/disk/data_owner.h): it stays as it is, and the next file goes on, in its place if it has nothing.
+bool Keeper::go_on_behind(const LogEnd& end) {
+    if (end.instance == daemon_.arguments().instance) return writer_->open_existing(end.path, end.bytes, end.number);
+    if (end.number == end.after) unlink(end.path.c_str());
+    return writer_->open_new(end.number, true);
+}
+
 /// Whether the log, if it began now, would have all data.
 bool Keeper::begins_with_nothing() const {
     return store_.root(offsetof(st::Root, oplog_from_empty)) != 0 && store_.root(offsetof(st::Root, log_loaded)) == 0 &&
@@ -112,6 +129,7 @@ bool Keeper::begins_with_nothing() const {
 
 void Keeper::run() {
     if (!wait_for_md()) return;
+    look_at_data_owner();
     adopt_words();
     remove_partial_files();
     follow_options();
@@ -134,6 +152,7 @@ void Keeper::turn() {
     follow_switch();
     if (disk_fails_ && monotonic_us() >= next_try_us_) try_again();
     const bool worked = take_records();
+    if constexpr (disk::kSeededLogBug == disk::SeededLogBug::log_written_is_durable) publish();
     sync();
     publish();
     if (logging_ && !disk_fails_ && policy() == Policy::always) writer_->make_room();
@@ -290,7 +309,8 @@ void Keeper::publish() {
     strict_ = asked && (strict_ || based_);
     const uint64_t released = asked && logging_ ? synced_to_ : written_to_;
     if (!strict_ || based_) {
-        const uint64_t durable = strict_ ? synced_to_ : kAllDurable;
+        const uint64_t on_disk = disk::kSeededLogBug == disk::SeededLogBug::log_written_is_durable ? written_to_ : synced_to_;
+        const uint64_t durable = strict_ ? on_disk : kAllDurable;
         words_->durable_number.store(strict_ ? synced_seen_ : kAllDurable, std::memory_order_release);
         if (words_->durable_position.exchange(durable, std::memory_order_acq_rel) != durable) wake_io_conns();
     }
@@ -366,6 +386,8 @@ void Keeper::end_trouble() {
 void Keeper::try_again() {
     next_try_us_ = monotonic_us() + kRetryUs;
     if (writer_->descriptor() < 0) return open_log();
+    if constexpr (disk::kSeededLogBug == disk::SeededLogBug::log_sync_asked_again)
+        if (writer_->broken() && writer_->open_existing(writer_->path(), writer_->file_bytes(), writer_->written_number())) lost_sync_ = false;
     if (writer_->broken() && !lost_sync_) {
         if (!writer_->open_new(writer_->synced_number(), true)) return;
         position_ = written_to_ = synced_to_;

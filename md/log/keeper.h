@@ -30,9 +30,10 @@
 #include "common/resident_memory.h"
 #include "common/roster.h"
 #include "common/wakeup.h"
+#include "md/log/log_chain.h"
 #include "md/log/oplog_reader.h"
 #include "md/log/save_rules.h"
-#include "md/log/store_reader.h"
+#include "common/store_reader.h"
 #include "md/log/syncer.h"
 
 namespace millrace::md_log {
@@ -64,7 +65,9 @@ class Keeper {
     // start
     void adopt_words();
     bool wait_for_md();
+    void look_at_data_owner() const;
     void open_log();
+    bool go_on_behind(const LogEnd& end);
     bool begins_with_nothing() const;
     // the log (keeper.cc)
     void turn();

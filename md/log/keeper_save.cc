@@ -13,6 +13,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/disk/data_folder.h"
+#include "common/disk/seeded_bugs.h"
 #include "common/disk/snapshot_writer.h"
 #include "common/log.h"
 #include "md/log/keeper.h"
@@ -166,7 +167,7 @@ void Keeper::help_walk() {
     const uint64_t ended = words_->walk_ended.load(std::memory_order_acquire);
     if (ended == words_->walk_synced.load(std::memory_order_relaxed)) return;
     for (const uint64_t tail = oplog_.tail(); position_ < tail && !disk_fails_;) take_records();
-    if (!quiet_sync()) return;  // asked again in the next turn
+    if (disk::kSeededLogBug != disk::SeededLogBug::log_behind_snapshot && !quiet_sync()) return;  // asked again in the next turn
     words_->walk_number.store(writer_->written_number());
     words_->walk_synced.store(ended, std::memory_order_release);
 }

@@ -10,10 +10,11 @@ namespace millrace::md_log {
 
 LogEnd end_of_log(const std::string& folder) {
     LogEnd end;
-    const auto files = disk::numbered_logs(folder);
+    const auto files = disk::log_files(folder);
     if (files.empty()) return end;
-    end.number = files.back().number;
-    disk::LogReader reader(folder, files.back().number);
+    end.number = end.after = files.back().after;
+    end.instance = files.back().header.instance;
+    disk::LogReader reader(folder, end.after);
     auto outcome = reader.next();
     while (outcome == disk::LogReader::Outcome::record || outcome == disk::LogReader::Outcome::gap) {
         end.number = std::max(end.number, reader.number());

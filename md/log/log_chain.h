@@ -11,6 +11,8 @@ struct LogEnd {
     bool usable = false;   ///< there is one, and it can be gone on with at `bytes`
     std::string path;
     uint64_t bytes = 0;    ///< of whole frames
+    uint64_t instance = 0;  ///< whose file it is
+    uint64_t after = 0;    ///< as the file's name says
     uint64_t number = 0;   ///< of its last record; without a usable file of the last one that its name speaks of
     std::string fault;     ///< why it is not usable, as a sentence; empty if there is none
 };

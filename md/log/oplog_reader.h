@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "md/log/store_reader.h"
+#include "common/store_reader.h"
 
 namespace millrace::md_log {
 

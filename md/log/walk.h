@@ -27,7 +27,7 @@
 
 #include "common/disk/snapshot_writer.h"
 #include "common/log_words.h"
-#include "md/log/store_reader.h"
+#include "common/store_reader.h"
 
 namespace millrace::md_log {
 

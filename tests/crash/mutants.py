@@ -2,12 +2,14 @@
 """Shows that store_steps sees what it is there to see: builds it with each bug of md/seeded_bugs.h that a store can have,
 one a build, and requires that it fails; and that it passes without any. The same for the unit tests of channels with each bug
 of channel_server.cc, whose other objects are those of the usual build, and the same with each bug of io_conn/seeded_bugs.h: store_steps
-sees those of direct readers, a process test that of server_direct.cc.
+sees those of direct readers, a process test that of server_direct.cc. Those of common/disk/seeded_bugs.h are md_log's: process tests of power losses and
+of disk trouble see them.
 
-    mutants.py [--build FOLDER] [--jobs N] [--unit "OBJECT..."] [--io-conn "OBJECT..."] [--programs FOLDER] [BUG...]
+    mutants.py [--build FOLDER] [--jobs N] [--unit "OBJECT..."] [--io-conn "OBJECT..."] [--md-log "OBJECT..."] [--programs FOLDER] [BUG...]
 
 FOLDER (default: build/crash-mutants) is for objects and programs. Without --unit the bugs of channels are left out, without --io-conn
-and --programs (where the other programs of a group are) those of server_direct.cc. The last line is "N passed, N failed".
+and --programs (where the other programs of a group are) those of server_direct.cc, without --md-log and --programs those of md_log. The last line is
+"N passed, N failed".
 """
 
 import argparse
@@ -31,6 +33,11 @@ LIBRARIES = ["-lfmt", "-lxxhash"]
 UNIT_LIBRARIES = ["-lspdlog", "-lfmt", "-levent_core", "-lxxhash", "-llzf", "-lseccomp", "-lisal", "-llz4", "-lzstd", "-lpthread"]
 RUN_SECONDS = 300
 SEES_OVERTAKING = ["tests/process/j_direct_test.py", "Sharing.test_a_client_sees_its_own_writes"]
+AT_ANY_MOMENT = ["tests/process/x_any_moment_test.py", "AnyMoment.test_always_nothing_that_was_answered_is_missing"]
+SEES_IN_LOG = {
+    "log_behind_snapshot": ["tests/process/x_any_moment_test.py", "AnyMoment.test_everysec_what_there_is_is_whole"],
+    "log_sync_asked_again": ["tests/process/y_disk_trouble_test.py", "DiskTrouble.test_a_failed_sync_is_not_believed_again"],
+}
 
 
 def seeded_bugs():
@@ -43,8 +50,20 @@ def seeded_bugs():
     return found
 
 
+def seeded_log_bugs():
+    """{name: the source file that it is in}"""
+    found, path = {}, None
+    for line in (ROOT / "common/disk/seeded_bugs.h").read_text(encoding="utf-8").splitlines():
+        if of := re.match(r"\s*// of (\S+):", line):
+            path = of.group(1)
+        elif bug := re.match(r"\s*(log_\w+),", line):
+            found[bug.group(1)] = path
+    return found
+
+
 def definition(bug):
-    return "-DMILLRACE_SEEDED_%sBUG=%s" % ("READER_" if bug.startswith("reader_") else "", bug)
+    kind = "READER_" if bug.startswith("reader_") else "LOG_" if bug.startswith("log_") else ""
+    return "-DMILLRACE_SEEDED_%sBUG=%s" % (kind, bug)
 
 
 def compile_object(compiler, target, arguments, source=None):
@@ -83,19 +102,22 @@ def build_unit(compiler, folder, objects, bug):
     return program
 
 
-def build_group(compiler, folder, objects, programs, bug):
-    """A folder of programs of which io_conn has a bug."""
+def build_group(compiler, folder, objects, programs, bug, mutated, source):
+    """A folder of programs of which `mutated` has a bug, in that source file."""
     part = folder / (bug + ".o")
-    compile_object(compiler, part, [definition(bug), "io_conn/server_direct.cc"])
+    compile_object(compiler, part, [definition(bug), source])
     group = folder / bug / "bin"
     group.mkdir(parents=True, exist_ok=True)
     for program in Path(programs).resolve().iterdir():
         link = group / program.name
         link.unlink(missing_ok=True)
-        if program.name != "io_conn":
+        if program.name != mutated:
             link.symlink_to(program)
-    others = [path for path in objects if not path.endswith("/io_conn/server_direct.o")]
-    subprocess.run([compiler, "-o", group / "io_conn", *others, part, *UNIT_LIBRARIES], cwd=ROOT, check=True)
+    tests = group.parent / "tests"      # libraries for the tests are there
+    tests.unlink(missing_ok=True)
+    tests.symlink_to(Path(programs).resolve().parent / "tests")
+    others = [path for path in objects if not path.endswith("/" + source.replace(".cc", ".o"))]
+    subprocess.run([compiler, "-o", group / mutated, *others, part, *UNIT_LIBRARIES], cwd=ROOT, check=True)
     return group
 
 
@@ -128,6 +150,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--unit", default="", help="the objects of the unit tests")
     parser.add_argument("--io-conn", default="", help="the objects of io_conn")
+    parser.add_argument("--md-log", default="", help="the objects of md_log")
     parser.add_argument("--programs", default="", help="the folder with the other programs")
     parser.add_argument("bugs", nargs="*", metavar="BUG")
     options = parser.parse_args()
@@ -136,14 +159,20 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     shared = shared_objects(compiler, folder)
     of_stores, of_channels, of_readers, of_servers = seeded_bugs()
-    bugs = options.bugs or [None, *of_stores, *of_readers, *(of_channels if options.unit else []), *(of_servers if options.io_conn else [])]
+    of_logs = seeded_log_bugs()
+    # Those first whose tests wait most.
+    bugs = options.bugs or [*(of_logs if options.md_log else []), None, *of_stores, *of_readers, *(of_channels if options.unit else []),
+                            *(of_servers if options.io_conn else [])]
 
     def judge(bug):
         if bug in of_channels:
             return verdict([build_unit(compiler, folder, options.unit.split(), bug), "-tc=channel server*,take-over*", "-m"], bug)
         if bug in of_servers:
-            group = build_group(compiler, folder, options.io_conn.split(), options.programs, bug)
+            group = build_group(compiler, folder, options.io_conn.split(), options.programs, bug, "io_conn", "io_conn/server_direct.cc")
             return verdict([sys.executable, *SEES_OVERTAKING], bug, MILLRACE_BIN=str(group))
+        if bug in of_logs:
+            group = build_group(compiler, folder, options.md_log.split(), options.programs, bug, "md_log", of_logs[bug])
+            return verdict([sys.executable, *SEES_IN_LOG.get(bug, AT_ANY_MOMENT)], bug, MILLRACE_BIN=str(group))
         return verdict([build(compiler, folder, shared, bug), "--first-failure"], bug)
 
     wrong = 0

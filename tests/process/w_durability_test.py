@@ -4,16 +4,15 @@ import os
 import random
 import shutil
 import signal
-import threading
 import time
 import unittest
 
+from changing_writer import Writer
 from harness import FreshInstanceCase, Instance, needs_millrace, wait_for
 from leftovers import end_processes_of, remove_shared_memory
 from wire import decode
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
-DATABASES = 3
 
 
 def data_files(instance, kind):
@@ -29,47 +28,6 @@ def lose_memory(instance):
 
 def digest(wire):
     return decode(wire.command("DEBUG", "DIGEST"))
-
-
-class Writer(threading.Thread):
-    """Changes random keys in all ways that an effect can tell, until told to end."""
-
-    def __init__(self, instance, seed, large=False):
-        super().__init__(daemon=True)
-        self.random = random.Random(seed)
-        self.wire = instance.wire(timeout=60)
-        self.large = large
-        self.ended = False
-        self.commands = 0
-        self.failure = None
-
-    def run(self):
-        try:
-            while not self.ended:
-                command = self.any_command()
-                reply = self.wire.command(*command)
-                self.commands += 1
-                if reply[:1] == b"-" and b"ERR" not in reply[:5]:
-                    raise AssertionError("%r: %r" % (command[:2], reply[:200]))
-        except Exception as failure:
-            self.failure = failure
-
-    def any_command(self):
-        pick = self.random
-        key, other = ("key:%d" % pick.randrange(400) for _ in range(2))
-        size = pick.choice((3, 30, 300, 3000)) if pick.random() < 0.98 or not self.large else pick.randrange(40_000, 400_000)
-        value = pick.choice("abcdef") * size
-        return pick.choice((
-            ("SET", key, value), ("SET", key, value), ("SET", key, value, "PX", 3_600_000 + pick.randrange(1000)), ("APPEND", key, value[:50]), ("SETRANGE", key, pick.randrange(200), value[:40]),
-            ("SETBIT", key, pick.randrange(5000), 1), ("DEL", key), ("DEL", key, other), ("MSET", key, value, other, value[:7]), ("INCR", "counter:%d" % pick.randrange(9)),
-            ("RENAME", key, other), ("COPY", key, other, "REPLACE"), ("EXPIRE", key, 5000), ("PERSIST", key), ("SELECT", pick.randrange(DATABASES)),
-            ("FLUSHDB",) if pick.random() < 0.02 else ("GETSET", key, value), ("PFADD", "sketch", value[:9])))
-
-    def end(self):
-        self.ended = True
-        self.join(60)
-        if self.failure:
-            raise self.failure
 
 
 @needs_millrace
@@ -172,6 +130,35 @@ class Kept(FreshInstanceCase):
         lose_memory(instance)
         wire = self.again(instance)
         self.assertEqual(digest(wire), before)
+
+    def test_what_was_done_while_the_log_was_off_is_not_lost(self):
+        instance = self.durable(appendonly="yes", appendfsync="always", save="")
+        wire = self.connect(instance)
+        for turn in range(3):
+            wire.command("SET", "on:%d" % turn, turn)
+            self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "no"), b"+OK\r\n")
+            wire.command("SET", "off:%d" % turn, turn)
+            snapshots = data_files(instance, "snapshot")
+            self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "yes"), b"+OK\r\n")
+            wait_for(lambda: data_files(instance, "snapshot") != snapshots, 20, "the snapshot with which the log goes on")
+        wire.command("SET", "last", 1)
+        before = digest(wire)
+        lose_memory(instance)
+        self.assertEqual(digest(self.again(instance)), before)
+
+    def test_an_older_snapshot_is_not_taken_with_a_log_that_has_a_hole(self):
+        instance = self.durable(save="3600 1")
+        wire = self.connect(instance)
+        for turn in range(3):       # the log is on while a snapshot is written, and off between
+            wire.command("SET", "key:%d" % turn, turn)
+            self.assertEqual(wire.command("SAVE"), b"+OK\r\n")
+            wire.command("SET", "between:%d" % turn, turn)
+        self.assertEqual(instance.control("stop").returncode, 0)
+        newest = data_files(instance, "snapshot")[-1]
+        newest.write_bytes(newest.read_bytes()[:-1])
+        repaired = instance.control("start", *instance.start_arguments(), "--repair")
+        if repaired.returncode == 0:
+            self.fail("data with a hole was loaded: %s" % instance.log_tails(20))
 
     def test_old_files_go(self):
         instance = self.durable(appendonly="yes")

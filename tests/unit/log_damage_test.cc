@@ -95,7 +95,11 @@ TEST_CASE("log damage: torn at every byte") {
             const ReadLog read = log.read_with(log.content.substr(0, length));
             REQUIRE(log.begins_with(read.records));
             REQUIRE(read.records.size() == log.number_before(length));
-            const bool ends = length == sizeof(LogHeader) || std::any_of(log.frames.begin(), log.frames.end(), [&](const KnownFrame& frame) { return frame.end == length; });
+            // Where a frame ends; or first bytes of a checksum that are zeros, as room would be.
+            uint64_t torn_at = sizeof(LogHeader);
+            for (const KnownFrame& frame : log.frames)
+                if (frame.end <= length) torn_at = frame.end;
+            const bool ends = length >= sizeof(LogHeader) && log.content.find_first_not_of('\0', torn_at) >= length;
             REQUIRE(read.last() == (length < sizeof(LogHeader) ? Outcome::damage : ends ? Outcome::end : Outcome::tail));
             if (length < sizeof(LogHeader)) continue;
             REQUIRE(read.position.offset <= length);
@@ -285,4 +289,123 @@ TEST_CASE("log damage: a tail that becomes whole is read") {
     CHECK(reader.next() == Outcome::tail);
     log.read_with(log.content);
     CHECK(reader.next() == Outcome::record);
+}
+
+TEST_CASE("log damage: a byte in the room that is no zero is a tail, which is cut, and nothing before it is lost") {
+    constexpr uint64_t kRoom = 70'000;
+    for (const bool lz4 : {false, true}) {
+        const SmallLog log(lz4);
+        const uint64_t end = log.content.size();
+        const std::string with_room = log.content + std::string(kRoom, '\0');
+        const ReadLog untouched = log.read_with(with_room);
+        REQUIRE(untouched.records == log.whole);
+        REQUIRE(untouched.outcomes == std::vector{Outcome::end});
+        REQUIRE(untouched.position.offset == end);
+        for (uint64_t offset = 0; offset < kRoom; offset += offset < 3 * sizeof(FrameHeader) ? 1 : 997)
+            for (const unsigned bit : {0, 1, 7}) {
+                CAPTURE(lz4);
+                CAPTURE(offset);
+                CAPTURE(bit);
+                std::string changed = with_room;
+                changed[end + offset] = static_cast<char>(1 << bit);
+                const ReadLog read = log.read_with(changed);
+                REQUIRE(read.records == log.whole);
+                REQUIRE(read.outcomes == std::vector{Outcome::tail});
+                REQUIRE(read.position.offset == end);
+            }
+        LogWriter writer(log.folder.path(), {9, 1 << 20, lz4});
+        REQUIRE(writer.open_existing(log.paths[0], end, log.whole.back().number));
+        CHECK(content_of(log.paths[0]) == log.content);
+    }
+}
+
+TEST_CASE("log damage: a batch of which only parts reached the room is a tail") {
+    Random random;
+    INFO("SEED=", random.seed);
+    for (const bool lz4 : {false, true}) {
+        const SmallLog log(lz4);
+        uint64_t begin = 0, number = 0;  // of the last batch, which no mark says to be durable
+        for (const KnownFrame& frame : log.frames)
+            if (frame.synced != 0) begin = frame.begin;
+        number = log.number_before(begin);
+        REQUIRE(number < 15);
+        for (unsigned i = 0; i < 2000; ++i) {
+            std::string changed = log.content + std::string(5000, '\0');
+            const uint64_t from = begin + random.below(log.content.size() - begin), count = 1 + random.below(log.content.size() - from);
+            std::fill_n(changed.begin() + static_cast<ptrdiff_t>(from), count, '\0');
+            const ReadLog read = log.read_with(changed);
+            CAPTURE(lz4);
+            CAPTURE(from);
+            CAPTURE(count);
+            REQUIRE(log.begins_with(read.records));
+            REQUIRE(read.records.size() >= number);
+            REQUIRE((read.last() == Outcome::tail || read.last() == Outcome::end));
+            REQUIRE(read.position.offset >= begin);
+        }
+    }
+}
+
+TEST_CASE("log damage: zeros where something was durable are damage, as anything else is") {
+    for (const bool room : {false, true})
+        for (const bool lz4 : {false, true}) {
+            const SmallLog log(lz4);
+            const std::string whole = log.content + std::string(room ? 100'000 : 0, '\0');
+            unsigned damages = 0;
+            for (size_t first = 0; first < log.frames.size(); ++first)
+                for (size_t last = first; last < log.frames.size(); ++last) {
+                    CAPTURE(room);
+                    CAPTURE(lz4);
+                    CAPTURE(first);
+                    CAPTURE(last);
+                    const uint64_t from = log.frames[first].begin, to = log.frames[last].end;
+                    std::string changed = whole;
+                    std::fill(changed.begin() + static_cast<ptrdiff_t>(from), changed.begin() + static_cast<ptrdiff_t>(to), '\0');
+                    const ReadLog read = log.read_with(changed);
+                    REQUIRE(log.begins_with(read.records));
+                    REQUIRE(read.records.size() == log.number_before(from));
+                    REQUIRE(read.position.offset == from);
+                    // Whether a mark is left behind it that says so.
+                    const auto mark = std::find_if(log.frames.begin() + static_cast<ptrdiff_t>(last) + 1, log.frames.end(), [&](const KnownFrame& frame) { return frame.synced > from; });
+                    const bool to_the_end = last + 1 == log.frames.size();
+                    REQUIRE(read.outcomes == std::vector{mark != log.frames.end() ? Outcome::damage : to_the_end ? Outcome::end : Outcome::tail});
+                    damages += read.last() == Outcome::damage;
+                }
+            CHECK(damages > 5);
+        }
+}
+
+TEST_CASE("log damage: a file that has a successor and ends with zeros is whole, or there is a gap") {
+    for (const bool lz4 : {false, true}) {
+        CAPTURE(lz4);
+        const SmallLog log(lz4, true);
+        const std::string room(50'000, '\0');
+        const ReadLog left = log.read_with(log.content + room);
+        CHECK(left.records == log.whole);
+        CHECK(left.outcomes == std::vector{Outcome::end});
+        for (const KnownFrame& frame : log.frames) {
+            CAPTURE(frame.begin);
+            if (log.number_before(frame.begin) == log.number_before(log.content.size())) continue;
+            const ReadLog read = log.read_with(log.content.substr(0, frame.begin) + room);
+            REQUIRE(read.outcomes == std::vector{Outcome::gap, Outcome::end});
+        }
+    }
+}
+
+TEST_CASE("log damage: a file that is cut while somebody reads it ends there") {
+    const SmallLog log(false);
+    for (const uint64_t room : {uint64_t{24}, uint64_t{100'000}, uint64_t{3'000'000}}) {
+        CAPTURE(room);
+        log.read_with(log.content + std::string(room, '\0'));
+        LogReader reader(log.folder.path(), 14);
+        CHECK(reader.next() == Outcome::record);
+        CHECK(reader.next() == Outcome::end);
+        std::filesystem::resize_file(log.paths[0], log.content.size());
+        CHECK(reader.next() == Outcome::end);
+        LogWriter writer(log.folder.path(), {9, 1 << 20, false});
+        REQUIRE(writer.open_existing(log.paths[0], log.content.size(), 15));
+        add(writer, 16, effects_of(16, 50));
+        REQUIRE(writer.write());
+        CHECK(reader.next() == Outcome::record);
+        CHECK(reader.effects() == effects_of(16, 50));
+    }
 }

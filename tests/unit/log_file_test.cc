@@ -251,3 +251,103 @@ TEST_CASE("log: no file is overwritten") {
     CHECK_FALSE(writer.open_existing(writer.path(), writer.file_bytes() + 8, 6));
     CHECK_FALSE(writer.open_existing(folder.file("none"), 64, 6));
 }
+
+TEST_CASE("log: room ahead is no part of the log, while it is written and when its writer was killed") {
+    for (const bool lz4 : {false, true}) {
+        CAPTURE(lz4);
+        const Folder folder, killed;
+        LogWriter writer(folder.path(), {kInstance, 1 << 20, lz4});
+        REQUIRE(writer.open_new(0, false));
+        for (uint64_t number = 1; number <= 40; ++number) {
+            add(writer, number, effects_of(number, 100 * number));
+            REQUIRE(writer.write());
+            REQUIRE(writer.sync());
+            writer.make_room();
+            REQUIRE(std::filesystem::file_size(writer.path()) > writer.file_bytes());
+            const ReadLog log(folder.path(), 0);
+            REQUIRE(log.numbers() == range(1, number));
+            REQUIRE(log.outcomes == std::vector{Outcome::end});
+            REQUIRE(log.position.offset == writer.file_bytes());
+            REQUIRE(log.bytes == writer.file_bytes());
+        }
+        std::filesystem::copy(folder.path(), killed.path(), std::filesystem::copy_options::recursive);
+        const ReadLog log(killed.path(), 0);
+        REQUIRE(log.numbers() == range(1, 40));
+        for (const ReadRecord& record : log.records) REQUIRE(record.effects == effects_of(record.number, 100 * record.number));
+        LogWriter next(killed.path(), {kInstance, 1 << 20, lz4});
+        REQUIRE(next.open_existing(log.position.path, log.position.offset, log.number_in_file));
+        CHECK(std::filesystem::file_size(next.path()) == next.file_bytes());
+        CHECK(next.file_bytes() == writer.file_bytes());
+        fill(next, 41, 50, 100);
+        CHECK(ReadLog(killed.path(), 0).numbers() == range(1, 50));
+        CHECK(ReadLog(killed.path(), 0).outcomes == std::vector{Outcome::end});
+    }
+}
+
+TEST_CASE("log: room is cut where a file is left") {
+    const Folder folder;
+    std::string last;
+    uint64_t last_bytes = 0;
+    {
+        LogWriter writer(folder.path(), {kInstance, 1 << 20, false});
+        for (uint64_t after = 0; after < 30; after += 10) {
+            REQUIRE(writer.open_new(after, after > 0));
+            fill(writer, after + 1, after + 10, 10);
+            writer.make_room();
+        }
+        last = writer.path();
+        last_bytes = writer.file_bytes();
+        CHECK(std::filesystem::file_size(last) > last_bytes);
+    }
+    CHECK(std::filesystem::file_size(last) == last_bytes);
+    for (const LogFileInfo& file : log_files(folder.path())) CHECK(frames_of(file.path).back().end == file.bytes);
+    CHECK(ReadLog(folder.path(), 0).numbers() == range(1, 30));
+}
+
+TEST_CASE("log: who follows reads records where room was, in this file and in those that come") {
+    const Folder folder;
+    LogWriter writer(folder.path(), {kInstance, 60'000, true});
+    REQUIRE(writer.open_new(0, false));
+    LogReader follower(folder.path(), 0), late(folder.path(), 0);
+    REQUIRE(follower.next() == Outcome::end);
+    uint64_t late_number = 0;
+    for (uint64_t number = 1; number <= 900; ++number) {
+        CAPTURE(number);
+        add(writer, number, effects_of(number, number % 50 * 60));
+        REQUIRE(writer.write());
+        REQUIRE(writer.sync());
+        if (writer.full()) REQUIRE(writer.open_new(number, true));
+        else writer.make_room();
+        REQUIRE(follower.next() == Outcome::record);
+        REQUIRE(follower.number() == number);
+        REQUIRE(follower.effects() == effects_of(number, number % 50 * 60));
+        REQUIRE(follower.next() == Outcome::end);
+        if (number % 3 == 0) {  // it looks seldom, and has seen lengths that are none any more
+            REQUIRE(late.next() == Outcome::record);
+            REQUIRE(late.number() == ++late_number);
+        }
+    }
+    while (late.next() == Outcome::record) REQUIRE(late.number() == ++late_number);
+    CHECK(late_number == 900);
+    CHECK(log_files(folder.path()).size() > 3);
+}
+
+TEST_CASE("log: records that are all zeros are records") {
+    for (const bool lz4 : {false, true}) {
+        CAPTURE(lz4);
+        const Folder folder;
+        LogWriter writer(folder.path(), {kInstance, 1 << 30, lz4});
+        REQUIRE(writer.open_new(0, false));
+        uint64_t number = 0;
+        for (const size_t length : {0, 1, 8, 100, 4000, 300'000, 2'000'000}) {
+            if (length > kBufferedRecordMax) REQUIRE(add_large(writer, ++number, std::string(length, '\0')));
+            else add(writer, ++number, std::string(length, '\0'));
+            REQUIRE(writer.write());
+            writer.make_room();
+            const ReadLog log(folder.path(), 0);
+            REQUIRE(log.numbers() == range(1, number));
+            REQUIRE(log.records.back().effects == std::string(length, '\0'));
+            REQUIRE(log.position.offset == writer.file_bytes());
+        }
+    }
+}

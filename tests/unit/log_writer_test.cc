@@ -175,10 +175,110 @@ TEST_CASE("log writer: marks never say more than what was synced") {
     CHECK(found == synced);
 }
 
+TEST_CASE("log writer: room is made anew as it is used up, and not for large batches") {
+    Writing log(false);
+    log.writer.make_room();
+    const uint64_t first = log.length();
+    CHECK(first >= log.writer.file_bytes() + 100'000);
+    log.writer.make_room();
+    CHECK(log.length() == first);
+    unsigned grown = 0;
+    uint64_t number = 4;
+    while (log.writer.file_bytes() < 900'000) {
+        const uint64_t before = log.length();
+        ++number;
+        add(log.writer, number, effects_of(number, 3000));
+        REQUIRE(log.writer.write());
+        REQUIRE(log.length() == before);  // it was in the room
+        log.writer.make_room();
+        grown += log.length() > before;
+    }
+    CHECK(grown > 1);
+    CHECK(grown < 10);
+    const uint64_t room_end = log.length();
+    while (log.length() == room_end) {
+        ++number;
+        add(log.writer, number, effects_of(number, 100'000));
+        REQUIRE(log.writer.write());
+        log.writer.make_room();
+    }
+    CHECK(log.length() == log.writer.file_bytes());
+    ++number;
+    add(log.writer, number, effects_of(number, 10));
+    REQUIRE(log.writer.write());
+    log.writer.make_room();
+    CHECK(log.length() > log.writer.file_bytes());
+    REQUIRE(log.writer.write_mark());
+    const ReadLog read(log.folder.path(), 0);
+    CHECK(read.records.size() == number);
+    CHECK(read.position.offset == log.writer.file_bytes());
+}
+
+TEST_CASE("log writer: room that cannot be made is none, and nothing else is to be seen of it") {
+    for (const uint64_t bytes : {0, 8, 100'000}) {
+        CAPTURE(bytes);
+        Writing log(false);
+        REQUIRE(log.writer.sync());
+        const uint64_t before = log.length();
+        {
+            const FileSizeLimit limit(before + bytes);
+            log.writer.make_room();
+            CHECK(log.writer.error() == 0);
+            CHECK(log.length() == before);
+        }
+        add(log.writer, 5, effects_of(5, 50));
+        REQUIRE(log.writer.write());
+        log.writer.make_room();  // not tried again in this file
+        CHECK(log.length() == log.writer.file_bytes());
+        CHECK(ReadLog(log.folder.path(), 0).records.size() == 5);
+        REQUIRE(log.writer.open_new(5, true));
+        log.writer.make_room();
+        CHECK(log.length() > log.writer.file_bytes());
+    }
+}
+
+TEST_CASE("log writer: a write that fails behind room leaves the file without it, and can be done later") {
+    Writing log(false);
+    log.writer.make_room();
+    const uint64_t before = log.writer.file_bytes();
+    {
+        const FileSizeLimit limit(log.length());
+        for (uint64_t number = 5; number <= 8; ++number) add(log.writer, number, effects_of(number, 100'000));
+        CHECK_FALSE(log.writer.write());
+        CHECK(log.writer.error() == EFBIG);
+        CHECK(log.length() == before);
+        log.writer.make_room();
+        CHECK(ReadLog(log.folder.path(), 0).records.size() == 4);
+        CHECK(ReadLog(log.folder.path(), 0).outcomes == std::vector{Outcome::end});
+    }
+    REQUIRE(log.writer.write());
+    CHECK(ReadLog(log.folder.path(), 0).records.size() == 8);
+}
+
+TEST_CASE("log writer: a file whose sync has failed is left as it is, with its room") {
+    Writing log(false);
+    REQUIRE(log.writer.sync());
+    add(log.writer, 5, effects_of(5, 50));
+    REQUIRE(log.writer.write());
+    log.writer.make_room();
+    const std::string broken_path = log.writer.path(), content = content_of(broken_path);
+    log.writer.sync_failed(EIO);
+    log.writer.make_room();
+    REQUIRE(log.writer.open_new(4, true));
+    CHECK(content_of(broken_path) == content);
+    add(log.writer, 5, effects_of(5, 50));
+    add(log.writer, 6, effects_of(6, 50));
+    REQUIRE(log.writer.write());
+    const ReadLog read(log.folder.path(), 0);
+    CHECK(read.numbers() == std::vector<uint64_t>{1, 2, 3, 4, 5, 6});
+    CHECK(read.outcomes == std::vector{Outcome::end});
+}
+
 TEST_CASE("log writer: others sync and follow meanwhile") {
     constexpr uint64_t kLast = 3000;
-    for (const bool rotates : {false, true}) {
+    for (const auto& [rotates, room] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
         CAPTURE(rotates);
+        CAPTURE(room);
         const Folder folder;
         LogWriter writer(folder.path(), {9, rotates ? 20'000u : 1u << 30, false});
         REQUIRE(writer.open_new(0, false));
@@ -199,6 +299,7 @@ TEST_CASE("log writer: others sync and follow meanwhile") {
         for (uint64_t number = 1; number <= kLast; ++number) {
             add(writer, number, effects_of(number, number % 700));
             if (number % 4 == 0 || number == kLast) wrong = wrong || !writer.write();
+            if (room && number % 4 == 0) writer.make_room();
             if (rotates && writer.full()) wrong = wrong || !writer.sync() || !writer.open_new(writer.written_number(), true);
         }
         done = true;

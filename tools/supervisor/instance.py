@@ -25,6 +25,7 @@ from .errors import Failure
 # What the group makes in run/. Other names belong to somebody else and are left alone.
 OURS_IN_RUN = re.compile(r"(lock|shm|((status\.json|effective\.conf|supervisor\.pid)(\.new)?)"
                          r"|(supervisor|md|md_[a-z]+|io_conn)(-\d+|-sockets)?\.(pid|sock|fifo|words))\Z")
+_SHM_NAME = re.compile(r"millrace-([0-9a-f]{16})-([0-9a-f]+-[0-9a-f]+)\Z")
 _ID_LINE = re.compile(r"id = ([0-9a-f]{16})\Z")
 
 
@@ -111,6 +112,11 @@ class Instance:
     def shm_name(self, instance_id):
         """The name of the shared memory folder inside shm-dir."""
         return f"millrace-{instance_id}-{self.identity()}"
+
+    def id_in(self, path):
+        """The instance id in the name of a shared memory folder of this very folder's; None if it is another one's."""
+        match = _SHM_NAME.match(os.path.basename(path))
+        return match.group(1) if match and match.group(2) == self.identity() else None
 
     def log_end(self, role, index):
         """The present size of a daemon's log."""

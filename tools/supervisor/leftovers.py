@@ -15,7 +15,7 @@ import time
 
 from . import config, errors, heartbeat, listeners, state
 from .errors import Failure
-from .instance import is_fifo, link_shm_folder, remove_file, remove_run_files, remove_shm_folder, shm_folders
+from .instance import is_fifo, link_shm_folder, remove_file, remove_made_folder, remove_run_files, remove_shm_folder, shm_folders
 from .limits import KILL_S, STOP_S
 from .procfs import all_pids, arguments, name_of, owner, start_ticks
 
@@ -68,10 +68,10 @@ def _is_ours(pid, instance, instance_id, recorded):
         return False
 
 
-def find(instance):
-    """The leftover daemons of an instance. REQUIRES: the lock (a live supervisor's daemons would look the same)."""
+def find(instance, instance_id=None):
+    """The leftover daemons of an instance, by default of the id that it has. REQUIRES: the lock (a live supervisor's daemons would look the same)."""
     try:
-        instance_id = instance.read_id()
+        instance_id = instance_id or instance.read_id()
     except Failure:
         instance_id = None
     if instance_id is None:
@@ -219,6 +219,44 @@ def _lost(instance, folder, found):
     return next((path for path in files if not os.path.isfile(path)), None) or next((path for path in fifos if not is_fifo(path)), None)
 
 
+def _under_another_id(instance):
+    """A folder of shared memory with a store in it that is this very folder's, from when its data had another id, and that id; (None, None) if there is
+    none. Somebody has put another data folder, or none, in the place of the one that belongs to it."""
+    candidates = [state.read(instance).get("shm")]
+    try:
+        own = instance.read_id()
+        candidates.append(os.readlink(instance.shm_link))
+    except Failure:
+        return None, None       # the start says what is the matter with the id
+    except OSError:
+        pass
+    for path in candidates:
+        other = instance.id_in(path) if path else None
+        if other not in (None, own) and _owner_of_store(path) is not None:
+            return path, other
+    return None, None
+
+
+def look_at_owner(instance):
+    """Raises Failure if there is data in shared memory that does not belong to the data folder. REQUIRES: the lock."""
+    folder, other = _under_another_id(instance)
+    if folder is None:
+        return
+    own = instance.read_id()
+    whose = f"is that of {own}" if own else "has no instance id"
+    raise Failure(f"{folder} holds the data of instance {other}, and {instance.data} {whose}: put the data folder of {other} back to go on with it; or "
+                  "'millrace stop --force' gives up what is in shared memory, and the next start begins with what is in the folder")
+
+
+def _give_up_other(instance, log):
+    """Ends what lives of the instance whose data folder is gone, and removes its data."""
+    folder, other = _under_another_id(instance)
+    if folder is not None:
+        _end_all(find(instance, other), log)
+        log.event("given_up", reason=f"{folder} holds the data of instance {other}, and the data folder is another one")
+        remove_made_folder(folder)
+
+
 def _shm_folder(instance, options):
     """This instance's own folder of shared memory with a store in it; None if there is none. Raises Failure if it is another account's.
 
@@ -313,6 +351,9 @@ def remove_all(instance, log, force):
     Gives the number of daemons that were still alive, and why the data was given up; None: it was saved, or there was none.
     Raises Failure if it could not be saved, and then it stays; `force`: it is given up. REQUIRES: the lock.
     """
+    if force:
+        _give_up_other(instance, log)
+    look_at_owner(instance)
     found = _find_and_note(instance, log)
     writers = [each for each in found if each.role == "md_log"]
     _end_all([each for each in found if each.role != "md_log"], log)

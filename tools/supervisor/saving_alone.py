@@ -26,6 +26,8 @@ class _Host:
         instance = self._instance
         if not os.path.isfile(instance.effective_conf):
             raise Failure(f"its configuration, {instance.effective_conf}, is gone, and 'millrace start' makes it anew")
+        if not os.path.exists(os.path.join(instance.shm_link, "control")):
+            raise Failure("only a group that serves can save what is left of one since a later start has failed; see what that said")
         fifo = instance.fifo(slot.role, slot.index)
         if not is_fifo(fifo):
             remove_file(fifo)

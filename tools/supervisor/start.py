@@ -97,6 +97,7 @@ def prepare(launch, log):
     if launch.lock_fd is None:
         return False
     write_whole(instance.pid_file, f"{os.getpid()}\n")
+    leftovers.look_at_owner(instance)
     launch.instance_id = instance.read_or_make_id()
     launch.version = config.version() or "(version unknown)"
     log.event("start", dir=instance.dir, pid=os.getpid(), version=launch.version, account=procfs.name_of(os.geteuid()))
@@ -196,6 +197,8 @@ def release(launch):
     elif launch.inheritance is None:    # broken off before anybody has looked: a living group may have all the rest
         remove_file(launch.instance.pid_file)
         remove_file(launch.instance.lock)
+    elif not launch.adopts:             # what this group has made between its processes is nobody's
+        leftovers.keep_store(launch.shm_folder or launch.inheritance.shm_folder)
     if launch.control_socket is not None:
         launch.control_socket.close()
     os.close(launch.lock_fd)

@@ -1,4 +1,4 @@
-// The store as md_log sees it: mapped for reading only, while md changes it. Runs in md_log.
+// The store as helpers of md see it: mapped for reading only, while md changes it. Runs in md_log and md_repl.
 #pragma once
 
 #include <atomic>
@@ -9,7 +9,7 @@
 #include "common/segment.h"
 #include "common/store_layout.h"
 
-namespace millrace::md_log {
+namespace millrace {
 
 namespace st = millrace::store;
 
@@ -40,4 +40,4 @@ class StoreReader {
     Segment segment_;
 };
 
-}  // namespace millrace::md_log
+}  // namespace millrace

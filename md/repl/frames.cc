@@ -1,0 +1,34 @@
+// See frames.h. Runs in md_repl.
+#include "md/repl/frames.h"
+
+#include <cstring>
+
+#include "common/disk/crc.h"
+
+namespace millrace::md_repl {
+
+namespace {
+
+uint32_t checksum(const FrameHead& head, std::string_view body, uint32_t nonce) {
+    return disk::crc32c(body, disk::crc32c_of(head, sizeof head.crc, head.kind == FrameKind::registered ? 0 : nonce));
+}
+
+}  // namespace
+
+void append_frame(std::string& out, uint32_t nonce, FrameKind kind, std::string_view body, uint64_t number, uint64_t before) {
+    FrameHead head{0, kind, body.size(), number, before};
+    head.crc = checksum(head, body, nonce);
+    out.append(reinterpret_cast<const char*>(&head), sizeof head).append(body);
+}
+
+FrameOutcome read_frame(std::string_view bytes, uint32_t nonce, Frame& frame, size_t& taken) {
+    if (bytes.size() < sizeof frame.head) return FrameOutcome::incomplete;
+    std::memcpy(&frame.head, bytes.data(), sizeof frame.head);
+    if (frame.head.bytes > kFrameBodyMax || frame.head.kind < FrameKind::registered || frame.head.kind > FrameKind::acknowledged) return FrameOutcome::bad;
+    if (bytes.size() - sizeof frame.head < frame.head.bytes) return FrameOutcome::incomplete;
+    frame.body = bytes.substr(sizeof frame.head, frame.head.bytes);
+    taken = sizeof frame.head + frame.head.bytes;
+    return frame.head.crc == checksum(frame.head, frame.body, nonce) ? FrameOutcome::frame : FrameOutcome::bad;
+}
+
+}  // namespace millrace::md_repl

@@ -1,0 +1,425 @@
+// See receiver.h. Runs in md_repl.
+#include "md/repl/receiver.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <memory>
+#include <sstream>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/disk/data_folder.h"
+#include "common/disk/file_io.h"
+#include "common/disk/history_file.h"
+#include "common/effects.h"
+#include "common/log.h"
+
+namespace millrace::md_repl {
+
+namespace {
+
+uint64_t seconds_now() { return static_cast<uint64_t>(std::time(nullptr)); }
+
+std::string undashed(std::string text) { return text == "-" ? std::string() : text; }
+
+std::string command(std::initializer_list<std::string_view> words) {
+    std::string text = fmt::format("*{}\r\n", words.size());
+    for (const std::string_view word : words) text += fmt::format("${}\r\n{}\r\n", word.size(), word);
+    return text;
+}
+
+/// Whether effects of a record have to be the only ones that md is given at once (handle_ms_apply).
+bool stands_alone(std::string_view effects) {
+    EffectReader reader(effects);
+    for (Effect effect; reader.next(effect);)
+        if (effect.header.kind == EffectKind::clear_database || effect.header.kind == EffectKind::swap_databases || effect.header.kind == EffectKind::write_range) return true;
+    return false;
+}
+
+}  // namespace
+
+void Receiver::enter(LinkState state) {
+    if (state == state_) return;
+    state_ = state;
+    words_.link_since_s.store(seconds_now(), std::memory_order_relaxed);
+    if (state == LinkState::following) words_.link_down_since_s.store(0, std::memory_order_relaxed);
+    words_.link_state.store(static_cast<uint32_t>(state), std::memory_order_release);
+}
+
+void Receiver::drop_link() {
+    socket_.close();
+    snapshot_ = Descriptor();
+    log_.reset();
+    under_way_.clear();
+    batch_.clear();
+    long_record_.clear();
+    if (way_in_.unanswered() > 0) way_in_.close();  // those answers are of this link
+    if (state_ == LinkState::following) words_.link_down_since_s.store(seconds_now(), std::memory_order_relaxed);
+}
+
+void Receiver::follow(const Settings& settings) {
+    const bool same = settings.master == settings_.master && settings.password == settings_.password;
+    settings_ = settings;
+    if (same) return;
+    drop_link();
+    next_try_ms_ = 0;
+    last_fault_.clear();
+    words_.link_refused.store(0, std::memory_order_relaxed);
+    if (settings_.master.empty()) log::notice("this server follows nobody");
+    else log::notice("this server follows {}", settings_.master);
+    if (!settings_.master.empty() && words_.link_down_since_s.load() == 0) words_.link_down_since_s.store(seconds_now(), std::memory_order_relaxed);
+    enter(settings_.master.empty() ? LinkState::none : LinkState::connect);
+}
+
+/// The same fault again and again is said once.
+void Receiver::fail(std::string what) {
+    if (what != last_fault_) log::warning("the link to the master {} is broken: {}; it is tried again every {} s", settings_.master, what, kPauseMs / 1000);
+    last_fault_ = std::move(what);
+    drop_link();
+    next_try_ms_ = monotonic_us() / 1000 + kPauseMs;
+    enter(LinkState::connect);
+}
+
+bool Receiver::reads() const {
+    switch (state_) {
+        case LinkState::connecting: return stage_ != Stage::dialing;
+        case LinkState::waiting:
+        case LinkState::receiving: return true;
+        case LinkState::following: return under_way_.size() < kBatchesMax && way_in_.open();
+        default: return false;
+    }
+}
+
+bool Receiver::turn(const Own& own, uint64_t now_ms) {
+    switch (state_) {
+        case LinkState::none: return false;
+        case LinkState::connect:
+            if (now_ms < next_try_ms_ || !own.loaded) return false;
+            dial(now_ms);
+            return true;
+        case LinkState::loading: return end_loading(own);
+        default: break;
+    }
+    if (now_ms - heard_ms_ > settings_.timeout_ms) return fail(fmt::format("nothing was heard of it for {} s", settings_.timeout_ms / 1000)), true;
+    const bool worked = talk(own, now_ms);
+    if (state_ == LinkState::following) acknowledge(now_ms, worked);
+    return worked;
+}
+
+/// Names are looked up here and now; addresses cost nothing.
+void Receiver::dial(uint64_t now_ms) {
+    const std::string host = settings_.master.substr(0, settings_.master.find(' ')), port = settings_.master.substr(settings_.master.find(' ') + 1);
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    addrinfo* found = nullptr;
+    if (const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found); error != 0) return fail(fmt::format("its address is not known: {}", gai_strerror(error)));
+    const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
+    Descriptor fd(socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    const int one = 1;
+    if (fd.open()) setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (!fd.open() || (connect(fd.get(), found->ai_addr, found->ai_addrlen) != 0 && errno != EINPROGRESS)) return fail(errno_text(errno));
+    socket_ = StreamSocket(std::move(fd));
+    stage_ = Stage::dialing;
+    heard_ms_ = began_ms_ = now_ms;
+    enter(LinkState::connecting);
+}
+
+bool Receiver::say_hello() {
+    stage_ = settings_.password.empty() ? Stage::registering : Stage::password;
+    if (stage_ == Stage::password) socket_.out() += command({"AUTH", settings_.password});
+    else
+        socket_.out() += command({"MS_REGISTER_SLAVE", std::to_string(kProtocol), std::to_string(settings_.port), fmt::format("{:016x}", instance_), std::to_string(settings_.priority)});
+    return true;
+}
+
+/// An answer to a command, before frames begin. False: the link is at its end.
+bool Receiver::hear_line() {
+    const std::string_view in = socket_.in();
+    const size_t end = in.find("\r\n");
+    if (end == std::string_view::npos) return true;
+    const std::string line(in.substr(0, end));
+    if (stage_ == Stage::registering || line != "+OK") {
+        fail(fmt::format("it answers: {}", line.substr(0, 200)));
+        return false;
+    }
+    socket_.drop(end + 2);
+    socket_.out() += command({"MS_REGISTER_SLAVE", std::to_string(kProtocol), std::to_string(settings_.port), fmt::format("{:016x}", instance_), std::to_string(settings_.priority)});
+    stage_ = Stage::registering;
+    return true;
+}
+
+bool Receiver::talk(const Own& own, uint64_t now_ms) {
+    if (stage_ == Stage::dialing) {
+        int error = 0;
+        socklen_t length = sizeof error;
+        sockaddr_storage peer;
+        socklen_t peer_length = sizeof peer;
+        getsockopt(socket_.descriptor(), SOL_SOCKET, SO_ERROR, &error, &length);
+        if (error != 0) return fail(errno_text(error)), true;
+        if (getpeername(socket_.descriptor(), reinterpret_cast<sockaddr*>(&peer), &peer_length) != 0) return false;
+        say_hello();
+    }
+    const bool heard = state_ == LinkState::following && hear_md();
+    if (state_ == LinkState::connect) return true;
+    if (reads()) {
+        const size_t before = socket_.in().size();
+        if (!socket_.read(kInMax)) return fail("it has closed the connection"), true;
+        if (socket_.in().size() != before) heard_ms_ = now_ms;
+    }
+    words_.heard_ms.store(heard_ms_, std::memory_order_relaxed);
+    bool worked = heard;
+    while (reads() && !socket_.in().empty()) {
+        Frame frame;
+        size_t taken = 0;
+        FrameOutcome outcome = stage_ == Stage::password ? FrameOutcome::bad : read_frame(socket_.in(), nonce_, frame, taken);
+        if (stage_ != Stage::framed && (outcome == FrameOutcome::bad || socket_.in()[0] == '-')) {
+            const size_t before = socket_.in().size();
+            if (!hear_line()) return true;
+            if (socket_.in().size() == before) break;
+            continue;
+        }
+        if (outcome == FrameOutcome::bad) return fail("what it sends does not check"), true;
+        if (outcome == FrameOutcome::incomplete) break;
+        if (!take_frame(frame, own)) return true;
+        socket_.drop(taken);
+        worked = true;
+    }
+    if (state_ == LinkState::following && !batch_.empty() && under_way_.size() < kBatchesMax) send_batch();
+    if (socket_.open() && !socket_.flush()) return fail("it has closed the connection"), true;
+    if (way_in_.open() && !way_in_.flush()) return fail("the io_conn that leads to md has ended"), true;
+    return worked;
+}
+
+/// False: the link has ended.
+bool Receiver::take_frame(const Frame& frame, const Own& own) {
+    switch (frame.head.kind) {
+        case FrameKind::registered:
+            if (stage_ != Stage::registering || frame.body.size() < sizeof nonce_) break;
+            std::memcpy(&nonce_, frame.body.data(), sizeof nonce_);
+            stage_ = Stage::framed;
+            append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", own.history, own.stream));
+            position_ = own.stream;
+            enter(LinkState::waiting);
+            return true;
+        case FrameKind::partial:
+            if (state_ == LinkState::waiting) return begin_partial(frame, own);
+            break;
+        case FrameKind::full:
+            if (state_ == LinkState::waiting) return begin_full(frame);
+            break;
+        case FrameKind::snapshot:
+            if (state_ == LinkState::receiving && snapshot_.open()) return take_snapshot(frame);
+            break;
+        case FrameKind::records:
+        case FrameKind::part:
+            if (state_ == LinkState::following || (state_ == LinkState::receiving && !snapshot_.open())) return take_records(frame, own);
+            break;
+        case FrameKind::ping: words_.master_number.store(frame.head.number, std::memory_order_relaxed); return true;
+        case FrameKind::refused:
+            words_.link_refused.store(1, std::memory_order_relaxed);
+            fail("it refuses: " + std::string(frame.body.substr(0, 200)));
+            return false;
+        default: break;
+    }
+    fail("it says what it should not");
+    return false;
+}
+
+bool Receiver::begin_partial(const Frame& frame, const Own& own) {
+    std::istringstream words{std::string(frame.body)};
+    std::string history, second, end;
+    words >> history >> second >> end;
+    if (frame.head.number != own.stream || history.size() != kHistoryBytes) return fail("it does not go on where this server is"), false;
+    position_ = applied_ = batch_from_ = batch_to_ = own.stream;
+    acknowledged_ = 0;
+    if (history != own.history) {
+        const std::array<std::string_view, 4> call{"MS_HISTORY", history, second, end};
+        if (!way_in_.open()) return fail("there is no way to md"), false;
+        way_in_.send(call);
+        under_way_.push_back({position_, 0});
+    }
+    log::notice("partial sync with {} from number {} on", settings_.master, position_);
+    last_fault_.clear();
+    words_.link_refused.store(0, std::memory_order_relaxed);
+    enter(LinkState::following);
+    return true;
+}
+
+bool Receiver::begin_full(const Frame& frame) {
+    std::istringstream words{std::string(frame.body)};
+    words >> snapshot_bytes_ >> start_ >> end_ >> new_history_ >> new_second_ >> new_second_end_;
+    if (!words || new_history_.size() != kHistoryBytes) return fail("it does not say what it is about to send"), false;
+    new_second_ = undashed(new_second_);
+    const std::string to = disk::sync_folder_path(folder_);
+    disk::remove_sync(folder_);
+    if (mkdir(to.c_str(), 0700) != 0 && errno != EEXIST) return fail(fmt::format("{} cannot be made: {}", to, errno_text(errno))), false;
+    snapshot_path_ = disk::snapshot_path(to, start_);
+    snapshot_ = Descriptor(::open(disk::partial_path(snapshot_path_).c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600));
+    if (!snapshot_.open()) return fail(fmt::format("{} cannot be made: {}", snapshot_path_, errno_text(errno))), false;
+    snapshot_at_ = 0;
+    last_ = start_;
+    words_.sync_bytes.store(snapshot_bytes_, std::memory_order_relaxed);
+    words_.sync_bytes_done.store(0, std::memory_order_relaxed);
+    log::notice("full sync with {}: a snapshot of {:.1f} MB comes", settings_.master, static_cast<double>(snapshot_bytes_) / 1e6);
+    enter(LinkState::receiving);
+    return true;
+}
+
+bool Receiver::take_snapshot(const Frame& frame) {
+    if (frame.head.number != snapshot_at_ || frame.body.size() > snapshot_bytes_ - snapshot_at_) return fail("a part of the snapshot is not the next one"), false;
+    bool good = disk::write_at(snapshot_.get(), frame.body.data(), frame.body.size(), snapshot_at_);
+    snapshot_at_ += frame.body.size();
+    words_.sync_bytes_done.store(snapshot_at_, std::memory_order_relaxed);
+    if (good && snapshot_at_ < snapshot_bytes_) return true;
+    good = good && fsync(snapshot_.get()) == 0 && rename(disk::partial_path(snapshot_path_).c_str(), snapshot_path_.c_str()) == 0;
+    if (!good) return fail(fmt::format("{} cannot be written: {}", snapshot_path_, errno_text(errno))), false;
+    snapshot_ = Descriptor();
+    log_ = std::make_unique<disk::LogWriter>(disk::sync_folder_path(folder_), disk::LogWriter::Options{instance_, ~uint64_t{0}, false});
+    if (!log_->open_new(start_, true)) return fail(log_->sentence()), false;
+    return end_ > start_ || finish_receiving();
+}
+
+bool Receiver::take_records(const Frame& frame, const Own&) {
+    if (frame.head.kind == FrameKind::part || !long_record_.empty()) {
+        if (long_record_.size() + frame.body.size() > kRecordBytesMax) return fail("a record is longer than any can be"), false;
+        long_record_ += frame.body;
+        if (frame.head.kind == FrameKind::part) return true;
+    }
+    if (state_ == LinkState::following && frame.head.before != batch_to_) return fail(fmt::format("records behind {} came, and not behind {}", frame.head.before, batch_to_)), false;
+    std::string_view left = long_record_.empty() ? frame.body : std::string_view(long_record_);
+    while (!left.empty()) {
+        RecordHead head;
+        if (left.size() < sizeof head) return fail("a record is cut short"), false;
+        std::memcpy(&head, left.data(), sizeof head);
+        left.remove_prefix(sizeof head);
+        if (head.bytes > left.size()) return fail("a record is cut short"), false;
+        if (!take_record(head, left.substr(0, head.bytes))) return false;
+        left.remove_prefix(head.bytes);
+    }
+    std::string().swap(long_record_);
+    return state_ != LinkState::receiving || last_ < end_ || finish_receiving();
+}
+
+bool Receiver::take_record(const RecordHead& head, std::string_view effects) {
+    return state_ == LinkState::receiving ? receive_record(head, effects) : apply_record(head, effects);
+}
+
+/// To the log behind the snapshot. Its stream number goes with it.
+bool Receiver::receive_record(const RecordHead& head, std::string_view effects) {
+    if (head.number <= last_) return fail("the numbers of its records do not rise"), false;
+    std::string origin;
+    EffectReader reader(effects);
+    if (Effect first; !reader.next(first) || first.header.kind != EffectKind::origin)
+        append_effect(origin, {EffectKind::origin, 0, 0, 0, 0, static_cast<int64_t>(head.stream)}, {}, {});
+    const std::array<std::string_view, 2> pieces{origin, effects};
+    bool good = true;
+    if (effects.size() > kFrameBodyMax / 4) good = log_->add_large(head.number, pieces);
+    else log_->add(head.number, pieces);
+    if (good && log_->buffered_bytes() > kFrameBodyMax) good = log_->write();
+    if (!good) return fail(log_->sentence()), false;
+    last_ = head.number;
+    return true;
+}
+
+/// V3.
+bool Receiver::finish_receiving() {
+    const std::string to = disk::sync_folder_path(folder_);
+    if (!log_->write() || !log_->sync()) return fail(log_->sentence()), false;
+    log_.reset();
+    if (!disk::write_history(to, {new_history_, new_second_, new_second_end_, true}) || !disk::sync_folder(to) || !disk::complete_sync(folder_))
+        return fail(fmt::format("{} cannot be written: {}", to, errno_text(errno))), false;
+    reloading_from_ = 0;
+    log::notice("full sync with {}: all has come, and is loaded", settings_.master);
+    enter(LinkState::loading);
+    return true;
+}
+
+/// md is asked once for each connection to it, until it has another store.
+bool Receiver::end_loading(const Own& own) {
+    if (reloading_from_ == 0) {
+        if (!own.loaded || !way_in_.open()) return false;
+        reloading_from_ = own.generation;
+        const std::array<std::string_view, 1> call{"MS_RELOAD"};
+        way_in_.send(call);
+        way_in_.flush();
+        return true;
+    }
+    if (way_in_.open()) {
+        if (!way_in_.read()) way_in_.close();
+        if (!way_in_.open() && own.generation == reloading_from_) reloading_from_ = 0;  // who was asked has died, with the question perhaps
+        while (const auto answer = way_in_.next())
+            if (!answer->error.empty() && own.generation == reloading_from_) return fail("md does not load it: " + answer->error), true;
+    }
+    if (socket_.open()) acknowledge(monotonic_us() / 1000, false);
+    if (!socket_.flush()) return fail("it has closed the connection"), true;
+    if (!own.loaded || own.generation == reloading_from_) return false;
+    disk::remove_sync(folder_);
+    if (own.history != new_history_) return fail("what md has loaded is not what came"), true;
+    position_ = applied_ = batch_from_ = batch_to_ = own.stream;
+    heard_ms_ = monotonic_us() / 1000;
+    last_fault_.clear();
+    words_.link_refused.store(0, std::memory_order_relaxed);
+    enter(LinkState::following);
+    return true;
+}
+
+bool Receiver::apply_record(const RecordHead& head, std::string_view effects) {
+    if (head.stream <= batch_to_) return true;  // md has it
+    const bool alone = stands_alone(effects);
+    if (!batch_.empty() && (alone || batch_.size() + effects.size() > kBatchBytes)) send_batch();
+    batch_ += effects;
+    batch_to_ = head.stream;
+    ++batch_records_;
+    if (alone) send_batch();
+    return true;
+}
+
+void Receiver::send_batch() {
+    const std::string from = std::to_string(batch_from_), to = std::to_string(batch_to_);
+    const std::array<std::string_view, 4> call{"MS_APPLY", from, to, batch_};
+    way_in_.send(call);
+    under_way_.push_back({batch_to_, batch_records_});
+    batch_from_ = batch_to_;
+    batch_.clear();
+    batch_records_ = 0;
+}
+
+/// True when md has answered something.
+bool Receiver::hear_md() {
+    if (!way_in_.open()) {
+        if (!under_way_.empty()) fail("the io_conn that leads to md has ended");
+        return false;
+    }
+    if (!way_in_.read()) return fail("the io_conn that leads to md has ended"), true;
+    bool heard = false;
+    while (const auto answer = way_in_.next()) {
+        heard = true;
+        if (!answer->error.empty()) return fail("md does not take what comes: " + answer->error), true;
+        if (under_way_.empty()) return fail("md answers what nobody has asked"), true;
+        applied_ = under_way_.front().to;
+        records_applied_ += under_way_.front().records;
+        under_way_.pop_front();
+    }
+    return heard;
+}
+
+void Receiver::acknowledge(uint64_t now_ms, bool at_once) {
+    if (!(at_once && applied_ > acknowledged_) && now_ms - acknowledged_ms_ < kAcknowledgeMs) return;
+    acknowledged_ = applied_;
+    acknowledged_ms_ = now_ms;
+    append_frame(socket_.out(), nonce_, FrameKind::acknowledged, {}, state_ == LinkState::loading ? 0 : applied_);
+    if (!socket_.flush()) fail("it has closed the connection");
+}
+
+}  // namespace millrace::md_repl

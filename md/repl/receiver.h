@@ -1,0 +1,127 @@
+// This server's own following: the connection to its master, what comes over it, and how md hears of it. Runs in md_repl.
+//
+//   connect ──► connecting ──registered──► waiting ──partial──────────────────────────► following
+//      ▲                                      └────full──► receiving ──► loading ──────────┘
+//      └──────── any fault, after a pause; or another master
+//
+// Order of a full sync: the snapshot goes to data/sync, then the records behind it, until the data is that of one moment and as far as the master was when
+// the last byte of the snapshot was sent. All of it is made durable, `complete` says so (common/disk/history_file.h), and md lets go of its own data and
+// loads this. Until then the server has what it had before.
+// Invariants:
+//   V1  What md is given goes on exactly where md is: MS_APPLY names the stream number before, and md refuses any other. After whatever fault the link is
+//       begun anew, at the stream number that md has.
+//   V2  At most kBatchesMax batches are unanswered, and nothing more is read meanwhile. An acknowledgement says what md has committed.
+//   V3  Of the data in data/sync nothing counts before all of it is durable.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "common/disk/log_writer.h"
+#include "common/repl_words.h"
+#include "md/repl/frames.h"
+#include "md/repl/stream_socket.h"
+#include "md/repl/way_in.h"
+
+namespace millrace::md_repl {
+
+class Receiver {
+  public:
+    /// Where md is.
+    struct Own {
+        std::string history;
+        uint64_t stream = 0;
+        uint64_t generation = 0;  ///< of the store
+        bool loaded = false;      ///< md serves, and is not loading
+    };
+    struct Settings {
+        std::string master;  ///< "host port"
+        std::string password;
+        uint16_t port = 0;   ///< where this server serves
+        int64_t priority = 0;
+        uint64_t timeout_ms = 0;
+    };
+
+    Receiver(std::string folder, uint64_t instance, ReplWords& words, WayIn& way_in) : folder_(std::move(folder)), instance_(instance), words_(words), way_in_(way_in) {}
+
+    /// Follows this master from now on; an empty one: nobody.
+    void follow(const Settings& settings);
+    /// One step of whatever is to be done. True when something was.
+    bool turn(const Own& own, uint64_t now_ms);
+    /// -1: none. `writes`: whether there is something to be sent.
+    int descriptor() const { return socket_.descriptor(); }
+    bool writes() const { return state_ == LinkState::connecting && stage_ == Stage::dialing ? true : socket_.unsent() > 0; }
+    /// Whether what comes is wanted now.
+    bool reads() const;
+    bool wants_way_in() const { return !settings_.master.empty(); }
+    LinkState state() const { return state_; }
+    uint64_t records_applied() const { return records_applied_; }
+
+  private:
+    static constexpr size_t kInMax = 2 * kFrameBodyMax;
+    static constexpr size_t kBatchesMax = 4;
+    static constexpr size_t kBatchBytes = 512 * 1024;
+    static constexpr uint64_t kPauseMs = 1000;
+    static constexpr uint64_t kAcknowledgeMs = 1000;
+
+    enum class Stage { dialing, password, registering, framed };
+    struct Batch {
+        uint64_t to = 0;
+        uint64_t records = 0;
+    };
+
+    void fail(std::string what);
+    void enter(LinkState state);
+    void dial(uint64_t now_ms);
+    bool talk(const Own& own, uint64_t now_ms);
+    bool say_hello();
+    bool hear_line();
+    bool take_frame(const Frame& frame, const Own& own);
+    bool begin_partial(const Frame& frame, const Own& own);
+    bool begin_full(const Frame& frame);
+    void drop_link();
+    bool take_snapshot(const Frame& frame);
+    bool take_records(const Frame& frame, const Own& own);
+    bool take_record(const RecordHead& head, std::string_view effects);
+    bool end_loading(const Own& own);
+    bool receive_record(const RecordHead& head, std::string_view effects);
+    bool finish_receiving();
+    bool apply_record(const RecordHead& head, std::string_view effects);
+    void send_batch();
+    bool hear_md();
+    void acknowledge(uint64_t now_ms, bool at_once);
+
+    const std::string folder_;
+    const uint64_t instance_;
+    ReplWords& words_;
+    WayIn& way_in_;
+    Settings settings_;
+    LinkState state_ = LinkState::none;
+    Stage stage_ = Stage::dialing;
+    StreamSocket socket_;
+    uint32_t nonce_ = 0;
+    uint64_t next_try_ms_ = 0, heard_ms_ = 0, began_ms_ = 0;
+    std::string last_fault_;
+
+    // a full sync
+    Descriptor snapshot_;
+    std::string snapshot_path_;
+    uint64_t snapshot_bytes_ = 0, snapshot_at_ = 0, start_ = 0, end_ = 0, last_ = 0, reloading_from_ = 0;
+    std::string new_history_, new_second_;
+    uint64_t new_second_end_ = 0;
+    std::unique_ptr<disk::LogWriter> log_;
+
+    // following
+    uint64_t position_ = 0;      ///< stream number of what md was given
+    uint64_t applied_ = 0;       ///< of what it has committed
+    uint64_t acknowledged_ = 0, acknowledged_ms_ = 0;
+    std::string batch_;
+    uint64_t batch_from_ = 0, batch_to_ = 0, batch_records_ = 0;
+    std::deque<Batch> under_way_;
+    std::string long_record_;
+    uint64_t records_applied_ = 0;
+};
+
+}  // namespace millrace::md_repl

@@ -1,0 +1,41 @@
+// See stream_socket.h. Runs in md_repl.
+#include "md/repl/stream_socket.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace millrace::md_repl {
+
+bool StreamSocket::flush() {
+    while (unsent() > 0) {
+        const ssize_t count = send(fd_.get(), out_.data() + sent_, unsent(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (count < 0) return errno == EAGAIN || errno == EINTR;
+        sent_ += static_cast<size_t>(count);
+        bytes_sent_ += static_cast<uint64_t>(count);
+    }
+    out_.clear();
+    sent_ = 0;
+    return true;
+}
+
+bool StreamSocket::read(size_t limit) {
+    if (in_.size() - looked_at_ >= limit) return true;
+    in_.erase(0, looked_at_);
+    looked_at_ = 0;
+    const size_t before = in_.size();
+    in_.resize(before + kReadBytes);
+    const ssize_t count = recv(fd_.get(), in_.data() + before, kReadBytes, MSG_DONTWAIT);
+    const int error = errno;
+    in_.resize(before + (count > 0 ? static_cast<size_t>(count) : 0));
+    return count > 0 || (count < 0 && (error == EAGAIN || error == EINTR));
+}
+
+void StreamSocket::drop(size_t bytes) {
+    looked_at_ += bytes;
+    if (looked_at_ < in_.size()) return;
+    in_.clear();
+    looked_at_ = 0;
+}
+
+}  // namespace millrace::md_repl

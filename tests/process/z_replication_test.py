@@ -1,0 +1,290 @@
+"""Servers that follow another one: they get all of its data and then what it does, come back after any cut, and keep apart what is not the same data."""
+
+import os
+import random
+import signal
+import time
+import unittest
+
+from cutting_proxy import CuttingProxy
+from harness import FreshInstanceCase, needs_millrace, run, wait_for
+from leftovers import end_processes_of, remove_shared_memory
+from changing_writer import Writer
+from wire import Wire, WireClosed, decode
+
+SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
+LINK_SECONDS = 30
+
+
+def info(wire, section="replication"):
+    text = decode(wire.command("INFO", section)).decode()
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def digest(wire):
+    return decode(wire.command("DEBUG", "DIGEST"))
+
+
+def said(instance):
+    """What its md_repl has logged."""
+    return "".join(path.read_text(errors="replace") for path in (instance.folder / "log").glob("md_repl*"))
+
+
+def lose_memory(instance):
+    folder = instance.shm_folder()
+    end_processes_of(instance.folder)
+    remove_shared_memory(folder)
+
+
+@needs_millrace
+class Replication(FreshInstanceCase):
+    def server(self, **settings):
+        return self.start(io=1, **{"enable_debug_command": "yes", "proto_max_bulk_len": "512mb", "repl_timeout": 5, "repl_ping_replica_period": 1, **settings})
+
+    def follower(self, master, port=None, **settings):
+        return self.server(replicaof="127.0.0.1 %d" % (port or master.port), **settings)
+
+    def proxy(self, master):
+        proxy = CuttingProxy(master.address)
+        self.addCleanup(proxy.close)
+        return proxy
+
+    def wait_linked(self, instance):
+        def linked():
+            try:
+                with instance.wire() as wire:
+                    return info(wire)["master_link_status"] == "up"
+            except (WireClosed, ConnectionError, AttributeError, KeyError):     # md is loading, or another one begins
+                return False
+        wait_for(linked, LINK_SECONDS, "the follower to be linked")
+
+    def wait_same(self, master, *followers):
+        """Until all have what the master has; the data is to hold still meanwhile."""
+        with master.wire(timeout=30) as wire:
+            position, wanted = info(wire)["master_repl_offset"], digest(wire)
+        for follower in followers:
+            def caught_up(follower=follower):
+                with follower.wire(timeout=30) as wire:
+                    return info(wire).get("slave_repl_offset") == position
+            wait_for(caught_up, LINK_SECONDS, "the follower to have everything")
+            with follower.wire(timeout=30) as wire:
+                self.assertEqual(digest(wire), wanted, "SEED=%d" % SEED)
+
+    def syncs(self, instance):
+        with instance.wire() as wire:
+            found = info(wire, "stats")
+            return int(found["sync_full"]), int(found["sync_partial_ok"])
+
+    def writers(self, instance, count=2, large=True):
+        writers = [Writer(instance, SEED + number, large=large) for number in range(count)]
+        for writer in writers:
+            writer.start()
+            self.addCleanup(writer.stop)
+        return writers
+
+    def test_a_follower_gets_all_and_then_what_is_done(self):
+        for appendonly in ("no", "yes"):
+            with self.subTest(appendonly=appendonly):
+                master = self.server(appendonly=appendonly)
+                wire = self.connect(master)
+                for number in range(500):
+                    wire.command("SET", "before:%d" % number, "v" * number)
+                wire.command("SET", "dies", "soon", "EX", 1000)
+                writers = self.writers(master)
+                follower = self.follower(master, appendonly=appendonly)
+                self.wait_linked(follower)
+                time.sleep(1)
+                for writer in writers:
+                    writer.end()
+                wire.command("MULTI")
+                wire.command("SET", "one", "1")
+                wire.command("DEL", "before:1")
+                wire.command("EXEC")
+                wire.command("SWAPDB", 0, 1)
+                wire.command("SET", "behind", "that")
+                self.wait_same(master, follower)
+                self.assertEqual(self.syncs(master), (1, 0))
+
+    def test_a_cut_link_is_gone_on_with(self):
+        master = self.server()
+        proxy = self.proxy(master)
+        follower = self.follower(master, proxy.port)
+        self.wait_linked(follower)
+        writers = self.writers(master)
+        for _ in range(3):
+            time.sleep(0.5)
+            proxy.cut()
+        for writer in writers:
+            writer.end()
+        self.wait_linked(follower)
+        self.wait_same(master, follower)
+        full, partial = self.syncs(master)
+        self.assertEqual(full, 1)
+        self.assertGreaterEqual(partial, 1)
+
+    def test_beyond_the_log_all_is_sent_again(self):
+        master = self.server(auto_aof_rewrite_percentage=0)
+        proxy = self.proxy(master)
+        follower = self.follower(master, proxy.port)
+        self.wait_linked(follower)
+        proxy.block()
+        wire = self.connect(master)
+        for turn in range(4):       # the last two snapshots and the log behind the older one are kept
+            wire.command("SET", "turn", turn)
+            self.assertEqual(wire.command("SAVE"), b"+OK\r\n")
+        proxy.unblock()
+        self.wait_linked(follower)
+        self.wait_same(master, follower)
+        self.assertEqual(self.syncs(master)[0], 2)
+
+    def test_whoever_dies_on_either_side(self):
+        master = self.server()
+        follower = self.follower(master)
+        self.wait_linked(follower)
+        writers = self.writers(master)
+        pick = random.Random(SEED)
+        for _ in range(12):
+            victim = pick.choice((master, follower))
+            role = pick.choice(("md", "md_repl", "md_log") if victim is master else ("md", "md_repl", "md_log", "io_conn"))
+            for pid in victim.pids(role)[:1]:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.3)
+        for writer in writers:
+            writer.end()
+        self.wait_linked(follower)
+        self.wait_same(master, follower)
+
+    def test_a_follower_refuses_writes_and_can_be_promoted(self):
+        master = self.server()
+        follower = self.follower(master)
+        self.wait_linked(follower)
+        wire, other = self.connect(master), self.connect(follower)
+        wire.command("SET", "key", "value")
+        self.wait_same(master, follower)
+        self.assertEqual(other.command("SET", "key", "mine"), b"-READONLY You can't write against a read only replica.\r\n")
+        self.assertEqual(other.command("GET", "key"), b"$5\r\nvalue\r\n")
+        self.assertEqual(decode(other.command("ROLE"))[:4], [b"slave", b"127.0.0.1", master.port, b"connected"])
+        name = info(wire)["master_replid"]
+        self.assertEqual(other.command("REPLICAOF", "NO", "ONE"), b"+OK\r\n")
+        self.assertEqual(other.command("SET", "key", "mine"), b"+OK\r\n")
+        found = info(other)
+        self.assertEqual((found["role"], found["master_replid2"]), ("master", name))
+        # The old master comes back as a follower of the new one: it had nothing that the new one has not.
+        self.assertEqual(wire.command("REPLICAOF", "127.0.0.1", follower.port), b"+OK\r\n")
+        self.wait_linked(master)
+        self.wait_same(follower, master)
+        self.assertEqual(self.syncs(follower), (0, 1))
+        self.assertEqual(wire.command("GET", "key"), b"$4\r\nmine\r\n")
+
+    def test_an_old_master_with_other_data_gets_all_anew(self):
+        master = self.server()
+        follower = self.follower(master)
+        self.wait_linked(follower)
+        wire, other = self.connect(master), self.connect(follower)
+        wire.command("SET", "both", "have this")
+        self.wait_same(master, follower)
+        other.command("REPLICAOF", "NO", "ONE")
+        wire.command("SET", "only", "here")
+        other.command("SET", "only", "there")
+        wire.command("REPLICAOF", "127.0.0.1", follower.port)
+        self.wait_linked(master)
+        self.wait_same(follower, master)
+        self.assertEqual(self.syncs(follower)[0], 1)
+
+    def test_followers_of_followers(self):
+        master = self.server()
+        middle = self.follower(master)
+        self.wait_linked(middle)
+        last = self.follower(middle)
+        self.wait_linked(last)
+        for writer in self.writers(master):
+            time.sleep(0.5)
+            writer.end()
+        self.wait_same(master, middle, last)
+
+    def test_starts_from_disk(self):
+        master = self.server(appendonly="yes")
+        follower = self.follower(master, appendonly="yes")
+        self.wait_linked(follower)
+        wire = self.connect(master)
+        for number in range(200):
+            wire.command("SET", "key:%d" % number, number)
+        self.wait_same(master, follower)
+        wire.command("SET", "more", "than that")
+        self.wait_same(master, follower)
+        time.sleep(1.2)     # everysec
+        before = self.syncs(master)
+        lose_memory(follower)
+        with master.wire() as other:
+            other.command("SET", "meanwhile", "this")
+        follower.start()
+        self.wait_linked(follower)
+        self.wait_same(master, follower)
+        self.assertEqual(self.syncs(master), (before[0], before[1] + 1))
+        lose_memory(master)
+        master.start()
+        self.wait_linked(follower)
+        with master.wire() as other:
+            other.command("SET", "after", "that")
+        self.wait_same(master, follower)
+
+    def test_a_wrong_password_and_a_stranger(self):
+        master = self.server(requirepass="secret")
+        follower = self.follower(master)
+        wait_for(lambda: "NOAUTH" in said(follower), LINK_SECONDS, "the refusal to be said")
+        wire = self.connect(follower)
+        self.assertEqual(wire.command("CONFIG", "SET", "masterauth", "secret"), b"+OK\r\n")
+        self.wait_linked(follower)
+        with master.wire() as stranger:
+            self.assertEqual(stranger.command("MS_REGISTER_SLAVE", 1, 1, "0" * 16, 100)[:7], b"-NOAUTH")
+            stranger.command("AUTH", "secret")
+            self.assertIn(b"unknown command", stranger.command("MS_APPLY", 0, 1, "x"))
+            stranger.send_command("MS_REGISTER_SLAVE", 1, 1, "0" * 16, 100)
+            stranger.send(b"nonsense" * 1000)
+        wait_for(lambda: "does not check" in said(master) or "said" in said(master) or "closed" in said(master), LINK_SECONDS, "the stranger to be turned out")
+        with master.wire() as wire:
+            wire.command("AUTH", "secret")
+            wire.command("SET", "still", "serving")
+
+    def test_a_server_does_not_follow_itself(self):
+        server = self.server()
+        wire = self.connect(server)
+        wire.command("SET", "key", "value")
+        wire.command("REPLICAOF", "127.0.0.1", server.port)
+        wait_for(lambda: "follow itself" in said(server), LINK_SECONDS, "the refusal to be said")
+        wire.command("REPLICAOF", "NO", "ONE")
+        self.assertEqual(wire.command("GET", "key"), b"$5\r\nvalue\r\n")
+
+    def test_a_stopped_follower_costs_the_master_no_memory(self):
+        master = self.server()
+        follower = self.follower(master, repl_timeout=60)
+        self.wait_linked(follower)
+        with master.wire() as wire:
+            wire.command("CONFIG", "SET", "repl-timeout", 60)
+        pid = follower.pids("md_repl")[0]
+        own = master.pids("md_repl")[0]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with master.wire(timeout=30) as wire:
+                for number in range(3000):
+                    wire.command("SET", "key:%d" % (number % 100), "x" * 20_000)
+            resident = int(next(line for line in open("/proc/%d/status" % own) if line.startswith("RssAnon")).split()[1]) * 1024
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.assertLess(resident, 24 << 20)
+        self.wait_linked(follower)
+        self.wait_same(master, follower)
+
+    def test_too_few_replicas(self):
+        master = self.server(min_replicas_to_write=1, min_replicas_max_lag=3)
+        wire = self.connect(master)
+        self.assertEqual(wire.command("SET", "key", "value"), b"-NOREPLICAS Not enough good replicas to write.\r\n")
+        follower = self.follower(master)
+        self.wait_linked(follower)
+        wait_for(lambda: wire.command("SET", "key", "value") == b"+OK\r\n", LINK_SECONDS, "the follower to count")
+        follower.stop()
+        wait_for(lambda: wire.command("SET", "key", "value")[:11] == b"-NOREPLICAS", LINK_SECONDS, "its end to be noticed")
+
+
+if __name__ == "__main__":
+    unittest.main()
