@@ -107,13 +107,14 @@ std::string master_text(const Server& server) {
                               server.live_number(OptionId::replica_read_only));
 }
 
-/// What is kept for those who come back: records of the log behind `keep_from` (R3 of repl_words.h). Offsets are numbers of records.
+/// What is sure to be kept for those who come back: records of the log behind `keep_from` (R3 of repl_words.h). Offsets are numbers of records.
 std::string backlog_text(const Server& server) {
     const ReplWords& words = server.link().repl_words();
-    const uint64_t kept_from = read(words.keep_from), last = static_cast<uint64_t>(stream_number(server));
-    const bool is_on = read(words.needs_log) != 0, keeps = is_on && kept_from < last;
+    const auto last = static_cast<uint64_t>(stream_number(server));
+    const uint64_t kept_from = std::min(read(words.keep_from), last);
+    const bool is_on = read(words.needs_log) != 0;
     return fmt::format("repl_backlog_active:{:d}\r\nrepl_backlog_size:{}\r\nrepl_backlog_first_byte_offset:{}\r\nrepl_backlog_histlen:{}\r\n", is_on,
-                       is_on ? read(server.link().log_words().log_bytes) : 0, keeps ? kept_from + 1 : 0, keeps ? last - kept_from : 0);
+                       is_on ? read(server.link().log_words().log_bytes) : 0, is_on ? kept_from + 1 : 0, is_on ? last - kept_from : 0);
 }
 
 bool is_instance(std::string_view word) {

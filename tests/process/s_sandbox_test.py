@@ -180,7 +180,7 @@ class Switch(FreshInstanceCase):
         instance = self.start(io=2, seccomp="no")
         self.assertEqual(set(self.filters(instance).values()), {0})
         if not SANITIZED:
-            self.assertEqual(len(self.warnings(instance)), 5)
+            self.assertEqual(len(self.warnings(instance)), 6)
         with instance.wire() as wire:
             self.assertEqual(wire.command("CONFIG", "GET", "seccomp"), b"*2\r\n$7\r\nseccomp\r\n$2\r\nno\r\n")
 

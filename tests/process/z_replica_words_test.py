@@ -360,6 +360,16 @@ class Told(OracleCase):
         ours, theirs = info(fresh), info(self.master)
         self.assertEqual([ours[name] for name in ("master_replid2", "second_repl_offset")], [theirs[name] for name in ("master_replid2", "second_repl_offset")])
 
+    def test_what_is_kept_for_those_who_come_back(self):
+        last = int(info(self.instance)["master_repl_offset"])
+        self.words.needs_log = 1
+        for kept_from, first in ((2**64 - 1, last + 1), (last, last + 1), (0, 1)):
+            self.words.keep_from = kept_from
+            ours = info(self.instance)
+            self.assertEqual([ours["repl_backlog_" + name] for name in ("active", "first_byte_offset", "histlen")], ["1", str(first), str(last + 1 - first)])
+        self.words.needs_log, self.words.keep_from = 0, 2**64 - 1
+        self.assertEqual(info(self.instance)["repl_backlog_active"], "0")
+
     def test_good_replicas_are_told_where_they_are_wanted(self):
         for server in (self.instance, self.master):
             with server.wire() as wire:
