@@ -7,7 +7,7 @@
 // (ReplyRecord in store_layout.h), with the values of large items, which are pinned.
 // Invariants:
 //   O1  `oplog_tail` moves in the operation's commit, behind whole records (T1). Bytes between `oplog_released` and it are not written over.
-//   O2  While `oplog_on` is 0 nothing is written, and the first change of data sets `unlogged`. When `oplog_on` becomes 1, `oplog_released` and `oplog_started`
+//   O2  While `oplog_on` is 0 nothing is written, and the first change of data sets `unlogged`, as records do that nobody has read by then. When `oplog_on` becomes 1, `oplog_released` and `oplog_started`
 //       are the tail, and if anything is unlogged, `oplog_gap` is the number of that commit: what ends before it does not go on here.
 //   O3  What a record refers to stays as it is until md has released the record, which it does when all followers are behind it.
 #pragma once

@@ -25,6 +25,7 @@ void Store::set_oplog_on(bool on) {
     while (const uint64_t record = set_.read(&root().oplog_records)) unlink_record(root().oplog_records, record);
     set_.write(&root().oplog_on, on ? 1 : 0);
     set_.write(&root().oplog_released, tail);
+    if (!on && root().oplog_released != tail) set_.write(&root().unlogged, 1);  // what nobody has read goes
     if (on) set_.write(&root().oplog_started, tail);
     if (on && root().unlogged != 0) {
         set_.write(&root().oplog_gap, committer_.next_number());

@@ -89,9 +89,11 @@ void Keeper::open_log() {
         folder_, disk::LogWriter::Options{daemon_.arguments().instance, kLogFileBytesMax, live_.number(OptionId::log_compression) != 0});
     logging_ = true;
     disk_fails_ = false;
+    started_ = store_.root(offsetof(st::Root, oplog_started));
+    gap_ = store_.root(offsetof(st::Root, oplog_gap));
     const uint64_t reached = words_->released_number.load();
     const LogEnd end = end_of_log(folder_);
-    const bool no_gap = end.number >= store_.root(offsetof(st::Root, oplog_gap)) && store_.root(offsetof(st::Root, oplog_started)) <= position_;
+    const bool no_gap = end.number >= gap_ && started_ <= position_;
     if (end.usable && end.number >= reached && no_gap && chain_is_whole(folder_)) {
         if (go_on_behind(end)) {
             skip_to_ = end.number;
@@ -182,6 +184,11 @@ void Keeper::follow_switch() {
     md_bell_.ring_always();
 }
 
+/// Whether md has switched the oplog off and on again since the log was opened, which happens between two looks at the options.
+bool Keeper::was_switched() const {
+    return store_.root(offsetof(st::Root, oplog_on)) != 0 && (store_.root(offsetof(st::Root, oplog_started)) != started_ || store_.root(offsetof(st::Root, oplog_gap)) != gap_);
+}
+
 bool Keeper::take_records() {
     if (!logging_) {
         if (!wanted_ || gave_up_) position_ = written_to_ = synced_to_ = oplog_.tail();
@@ -191,6 +198,11 @@ bool Keeper::take_records() {
     const uint64_t seen = store_.root(offsetof(st::Root, number));
     const uint64_t tail = oplog_.tail(), before = position_;
     const bool added = add_records(tail);
+    if (was_switched()) {  // what was just read may have been written over meanwhile
+        position_ = before;
+        open_log();
+        return true;
+    }
     if (position_ != before) seen_number_ = entry_.number;
     if (position_ == tail) seen_number_ = std::max(seen_number_, seen);
     if (!added || !write()) return false;

@@ -73,6 +73,7 @@ class Keeper {
     void turn();
     void follow_options();
     void follow_switch();
+    bool was_switched() const;
     bool take_records();
     bool add_records(uint64_t tail);
     bool write();
@@ -144,6 +145,7 @@ class Keeper {
     bool wanted_ = false;         ///< records are to go to the file
     bool logging_ = false;        ///< they do
     bool based_ = false;          ///< a snapshot and the log are a way back (L4)
+    uint64_t started_ = 0, gap_ = 0;  ///< Root::oplog_started and oplog_gap when the log was opened
     uint64_t position_ = 0;       ///< of the next record in the ring
     uint64_t written_to_ = 0;     ///< position up to which the file has it
     uint64_t synced_to_ = 0;      ///< and the disk
