@@ -29,7 +29,8 @@ inline constexpr std::array kLiveOptions{OptionId::maxmemory, OptionId::maxmemor
                                          OptionId::rdbcompression, OptionId::stop_writes, OptionId::auto_aof_rewrite_percentage,
                                          OptionId::auto_aof_rewrite_min_size, OptionId::log_compression, OptionId::snapshot_rate,
                                          OptionId::replica_read_only, OptionId::replica_serve_stale_data, OptionId::replica_priority,
-                                         OptionId::repl_timeout, OptionId::repl_ping_period, OptionId::min_replicas, OptionId::min_replicas_lag};
+                                         OptionId::repl_timeout, OptionId::repl_ping_period, OptionId::min_replicas, OptionId::min_replicas_lag,
+                                         OptionId::replication_mode, OptionId::replication_acks};
 static_assert(kLiveOptions.size() <= store::kLiveWords);
 /// Those that are texts, in the order of their places.
 inline constexpr std::array kLiveTextOptions{OptionId::requirepass, OptionId::save, OptionId::replicaof, OptionId::masterauth};
@@ -47,6 +48,11 @@ constexpr std::optional<unsigned> live_text_index(OptionId id) {
         if (kLiveTextOptions[i] == id) return i;
     return std::nullopt;
 }
+/// Whether this server follows another one: the option replicaof.
+inline constexpr unsigned kReplicaofIndex = *live_text_index(OptionId::replicaof);
+namespace store {
+inline bool is_following(const Root& root) { return root.live_texts[kReplicaofIndex].length != 0; }
+}  // namespace store
 constexpr bool is_live(OptionId id) { return live_index(id) || live_text_index(id); }
 
 /// The value of a live option that is no text. `word` gives words of the store by offset.

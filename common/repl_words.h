@@ -11,6 +11,8 @@
 //   R1  A follower's `number` is never below its stream number (Store::set_stream_number). So what it does after a promotion is above all that it was told.
 //   R2  `needs_log` is 1 while anybody follows, or this server does, and for an hour after: md writes the oplog and md_log the log, whatever appendonly says,
 //       because md_repl sends from the log's files, and who comes back, or to a promoted follower, is to find there what it has missed.
+//   R4  `replicated_number` is a stream number that replication-acks followers have reached; it rises. Under `replication-mode sync` md_log lets the durable
+//       marks (log_words.h, D2) not pass it, so that replies and reads wait for followers as they wait for the disk.
 //   R3  No log file with a record above `keep_from` is removed.
 #pragma once
 
@@ -71,6 +73,8 @@ struct ReplWords {
     std::atomic<uint32_t> park;        ///< wakeup.h
     std::atomic<uint32_t> needs_log;   ///< R2
     std::atomic<uint32_t> good_replicas;  ///< followers that were heard of lately (min-replicas-max-lag)
+    std::atomic<uint32_t> online_replicas;  ///< followers that get records as they are made
+    std::atomic<uint64_t> replicated_number;  ///< R4
     std::atomic<uint64_t> keep_from;   ///< R3; kKeepNothing: anything may go
     std::atomic<uint64_t> save_wanted;  ///< snapshots asked for so far
     std::atomic<uint64_t> full_syncs, partial_syncs, partial_refused;  ///< of followers

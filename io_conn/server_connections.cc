@@ -97,7 +97,8 @@ void Server::look_at_options() {
 
 /// D3 of common/log_words.h.
 void Server::wait_for_disk_as_configured() {
-    const bool waits = live_.number(OptionId::appendonly) != 0 && option_text(OptionId::appendfsync) == "always";
+    const bool disk = live_.number(OptionId::appendonly) != 0 && option_text(OptionId::appendfsync) == "always";
+    const bool waits = disk || (option_text(OptionId::replication_mode) == "sync" && live_.text(OptionId::replicaof).empty());
     link_.hold_replies_back(waits);
     direct_.show_up_to(waits ? &link_.log_words().durable_number : nullptr);
 }

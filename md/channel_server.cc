@@ -48,6 +48,8 @@ void Engine::follow_options() {
     const auto word = [this](uint64_t at) { return store.memory().load(at); };
     meter.set_limits(live_number(OptionId::slowlog_log_slower_than, word), live_number(OptionId::latency_monitor_threshold, word),
                      live_number(OptionId::latency_tracking, word) == 0);
+    repl.use(live_number(OptionId::min_replicas, word), live_number(OptionId::replication_mode, word) != 0, live_number(OptionId::replication_acks, word),
+             live_number(OptionId::replica_read_only, word) != 0);
 }
 
 ChannelServer::ChannelServer(Engine& engine, unsigned index, Channel channel, uint64_t generation, Bell bell)
@@ -275,14 +277,8 @@ bool ChannelServer::writes(const CommandRow& row) const {
 
 /// Why a command that writes is not executed now; empty: it is, or does not write.
 std::string_view ChannelServer::refusal_of(const CommandRow& row) const {
-    const Store& store = engine_.store;
-    const auto wanted = static_cast<uint64_t>(store.live_number(OptionId::min_replicas));
     std::string_view refusal = engine_.log.refusal();
-    if (store.is_following()) {
-        if (refusal.empty() && row.id != CommandId::ms_apply && store.live_number(OptionId::replica_read_only) != 0) refusal = "READONLY You can't write against a read only replica.";
-    } else if (refusal.empty() && wanted != 0 && engine_.repl.good_replicas() < wanted) {
-        refusal = "NOREPLICAS Not enough good replicas to write.";
-    }
+    if (refusal.empty()) refusal = engine_.repl.refusal(engine_.store.is_following(), row.id == CommandId::ms_apply);
     return refusal.empty() || !writes(row) ? std::string_view() : refusal;
 }
 

@@ -128,7 +128,7 @@ bool Oplog::end(uint64_t number, uint64_t record) {
     put(&header, sizeof header);
     if constexpr (kSeededBug == SeededBug::oplog_tail_direct) memory_.store(memory_.offset_of(&memory_.root().oplog_tail), end);
     else set_.write_first(&memory_.root().oplog_tail, end);
-    if (origin_ == 0 && memory_.root().live_texts[*live_text_index(OptionId::replicaof)].length == 0) set_.write_first(&memory_.root().stream_number, number);
+    if (origin_ == 0 && !st::is_following(memory_.root())) set_.write_first(&memory_.root().stream_number, number);
     return true;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "common/repl_words.h"
 #include "common/segment.h"
@@ -16,12 +17,17 @@ class ReplLink {
 
     /// Whether somebody follows, for whom the log is written (R2).
     bool needs_log() const { return words_ != nullptr && words_->needs_log.load(std::memory_order_relaxed) != 0; }
-    /// Followers that were heard of lately.
-    uint32_t good_replicas() const { return words_ == nullptr ? 0 : words_->good_replicas.load(std::memory_order_relaxed); }
+    /// Why writes are not executed now; empty: they are. `applies`: it is the master's doing.
+    std::string_view refusal(bool follows, bool applies) const;
+    /// Takes over what the options say; whenever they have changed.
+    void use(int64_t min_replicas, bool waits_for_replicas, int64_t acks, bool read_only);
 
   private:
     Segment segment_;
     ReplWords* words_ = nullptr;
+    uint32_t good_wanted_ = 0;    ///< followers that have to have been heard of lately
+    uint32_t online_wanted_ = 0;  ///< that have to get records as they are made
+    bool read_only_ = true;
 };
 
 }  // namespace millrace::md

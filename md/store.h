@@ -116,7 +116,7 @@ class Store {
 
     // --- replication (common/repl_words.h) ---
     /// Whether this server follows another one.
-    bool is_following() const { return root().live_texts[*live_text_index(OptionId::replicaof)].length != 0; }
+    bool is_following() const { return st::is_following(root()); }
     uint64_t stream_number() const { return set_.read(&root().stream_number); }
     /// The operation is what a follower has heard from its master: its record has this stream number (R1). Before begin_record()'s effects.
     void set_stream_number(uint64_t number);

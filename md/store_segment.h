@@ -61,8 +61,10 @@ class StoreSegment {
             words = root.live;
             texts = root.live_texts;
             version = root.live_version;
+            hash_seed = root.hash_seed;
         }
         void give_to(st::Root& root) const {
+            root.hash_seed = hash_seed;  // hashes of what the configuration says are made with it
             root.live = words;
             root.live_texts = texts;
             root.live_version = version != 0 ? 2 : 0;
@@ -70,7 +72,7 @@ class StoreSegment {
         }
         decltype(st::Root::live) words;
         decltype(st::Root::live_texts) texts;
-        uint64_t version;
+        uint64_t version, hash_seed;
     };
     struct Backing {
         std::atomic<uint64_t> spare = 0;  ///< bytes

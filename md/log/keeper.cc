@@ -135,6 +135,12 @@ void Keeper::run() {
     adopt_words();
     remove_partial_files();
     follow_options();
+    if (strict_ && waits_for_followers()) {  // a predecessor has: what was said then holds, and no more
+        waited_ = true;
+        replicated_to_ = words_->durable_position.load();
+        replicated_seen_ = words_->durable_number.load();
+        written_.push_back({words_->released_number.load(), position_, words_->released_number.load()});
+    }
     if (log_is_on() && store_.root(offsetof(st::Root, oplog_on)) != 0) open_log();
     publish();
     daemon_.report_ready();
@@ -236,6 +242,7 @@ bool Keeper::write() {
         return false;
     }
     written_to_ = position_;
+    note_written();
     counters_.add(LogCounter::batches);
     if (is_followed()) repl_bell_.ring();
     return true;
@@ -318,19 +325,54 @@ void Keeper::seal() {
 /// D3 holds from the moment on at which the log gives all data back; what was promised before, by a predecessor or by the configuration of a new
 /// store, is kept until then.
 void Keeper::publish() {
-    const bool asked = log_is_on() && policy() == Policy::always;
-    strict_ = asked && (strict_ || based_);
-    const uint64_t released = asked && logging_ ? synced_to_ : written_to_;
-    if (!strict_ || based_) {
-        const uint64_t on_disk = disk::kSeededLogBug == disk::SeededLogBug::log_written_is_durable ? written_to_ : synced_to_;
-        const uint64_t durable = strict_ ? on_disk : kAllDurable;
-        words_->durable_number.store(strict_ ? synced_seen_ : kAllDurable, std::memory_order_release);
+    const bool disk = log_is_on() && policy() == Policy::always;
+    look_at_followers();
+    strict_ = waits_for_followers() || (disk && (strict_ || based_));
+    const uint64_t released = disk && logging_ ? synced_to_ : written_to_;
+    if (!strict_ || based_ || waits_for_followers()) {
+        uint64_t position = disk ? synced_to_ : written_to_, number = disk ? synced_seen_ : seen_number_;
+        if (waits_for_followers()) {
+            position = std::min(position, replicated_to_);
+            number = std::min(number, replicated_seen_);
+        }
+        const uint64_t durable = strict_ ? position : kAllDurable;
+        words_->durable_number.store(strict_ ? number : kAllDurable, std::memory_order_release);
         if (words_->durable_position.exchange(durable, std::memory_order_acq_rel) != durable) wake_io_conns();
     }
     if (words_->released.load(std::memory_order_relaxed) == released) return;
-    if (logging_) words_->released_number.store(asked ? writer_->synced_number() : writer_->written_number());
+    if (logging_) words_->released_number.store(disk ? writer_->synced_number() : writer_->written_number());
     words_->released.store(released, std::memory_order_release);
     wake_md();
+}
+
+/// When there are too many, the last ones are taken together: they are waited for as one.
+void Keeper::note_written() {
+    if (!waits_for_followers() || entry_.number == 0) return written_.clear();
+    if (written_.size() == kWrittenMax) written_.pop_back();
+    written_.push_back({entry_.number, written_to_, seen_number_});
+}
+
+/// From when followers are waited for, it is what comes then that they have to have.
+void Keeper::look_at_followers() {
+    if (!waits_for_followers()) {
+        waited_ = false;
+        return;
+    }
+    if (!waited_) {
+        waited_ = true;
+        replicated_to_ = written_to_;
+        replicated_seen_ = seen_number_;
+    }
+    const uint64_t number = repl_->replicated_number.load(std::memory_order_acquire);
+    for (; !written_.empty() && written_.front().number <= number; written_.pop_front()) {
+        replicated_to_ = written_.front().position;
+        replicated_seen_ = written_.front().seen;
+    }
+    // Commits without a record are nobody's to wait for.
+    if (written_.empty() && position_ == written_to_ && entry_.number <= number) {
+        replicated_to_ = written_to_;
+        replicated_seen_ = seen_number_;
+    }
 }
 
 void Keeper::wake_md() {

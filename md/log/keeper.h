@@ -17,6 +17,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -120,6 +121,10 @@ class Keeper {
     /// Whether somebody follows who gets all of it from the log's files, and soon.
     bool is_followed() const { return repl_->needs_log.load(std::memory_order_acquire) != 0; }
     uint64_t stream_number() const;
+    /// Whether replies wait for followers (R4 of repl_words.h).
+    bool waits_for_followers() const { return live_.number(OptionId::replication_mode) != 0 && live_.text(OptionId::replicaof).empty(); }
+    void note_written();
+    void look_at_followers();
     bool log_is_on() const { return live_.number(OptionId::appendonly) != 0; }
 
     Daemon& daemon_;
@@ -152,6 +157,14 @@ class Keeper {
     uint64_t skip_to_ = 0;        ///< records up to this number are in the file already
     uint64_t seen_number_ = 0;    ///< every commit up to it is before position_
     uint64_t synced_seen_ = 0;    ///< seen_number_ of synced_to_
+    /// What was written at once: followers that have this number have all before that position.
+    struct Written {
+        uint64_t number, position, seen;
+    };
+    static constexpr size_t kWrittenMax = 4096;
+    std::deque<Written> written_;
+    bool waited_ = false;         ///< followers were waited for at the last look
+    uint64_t replicated_to_ = 0, replicated_seen_ = 0;  ///< position that enough followers have reached, and number of which every commit is before it
     uint64_t marked_to_ = 0;      ///< position up to which the file says that it is durable
     uint64_t next_mark_us_ = 0, next_sync_us_ = 0, next_try_us_ = 0, next_save_us_ = 0;
     uint64_t syncing_to_ = 0, syncing_seen_ = 0, syncing_since_us_ = 0;
@@ -162,6 +175,7 @@ class Keeper {
     uint64_t started_s_ = 0;
 
     pid_t child_ = 0;
+    uint64_t child_stream_ = 0;   ///< stream number before it began
     uint64_t child_changes_ = 0;  ///< changes() when it began
     bool child_by_rule_ = false;
     std::array<uint64_t, kMaxIoConns> child_tickets_{};

@@ -56,7 +56,7 @@ bool Keeper::any_ticket() const {
     return repl_->save_wanted.load(std::memory_order_acquire) > std::max(repl_->save_seen.load(std::memory_order_relaxed), repl_->save_failed.load(std::memory_order_relaxed));
 }
 
-/// On a follower, which has another one than its own number. What comes behind a snapshot's start is in the log, so a later one is no fault.
+/// On a follower, which has another one than its own number. Read before a snapshot's start, so that it says no more than is in there.
 uint64_t Keeper::stream_number() const {
     const unsigned at = *live_text_index(OptionId::replicaof);
     const bool following = store_.load(st::live_text_at(at) + offsetof(st::LiveText, length)) != 0;
@@ -103,6 +103,7 @@ void Keeper::begin_save() {
     words_->save_bytes.store(0);
     words_->save_began_s.store(seconds_now());
     words_->saving.store(1);
+    child_stream_ = stream_number();
     const uint64_t start = store_.root(offsetof(st::Root, number));
     log::notice("a snapshot is written, of commit {} and what comes while it is written: {}", start, pending_why_);
     syncer_.wait();
@@ -130,7 +131,7 @@ void Keeper::save_in_child(uint64_t start) {
 bool Keeper::write_snapshot(uint64_t start, bool ended, std::string& sentence) {
     for (unsigned attempt = 1; attempt <= kSwapTriesMax; ++attempt) {
         disk::SnapshotWriter out(folder_, daemon_.arguments().instance, start, live_.number(OptionId::rdbcompression) != 0);
-        out.set_stream_number(stream_number());
+        out.set_stream_number(child_stream_);
         if (!out.begin()) return sentence = out.sentence(), false;
         Walk walk(store_, *words_, out, ended ? 0 : static_cast<uint64_t>(live_.number(OptionId::snapshot_rate)));
         uint64_t told_us = 0, all = 0;
@@ -270,6 +271,7 @@ void Keeper::last_save() {
     if (!last_save_is_wanted()) return;
     if (store_.root(offsetof(st::Root, committed)) != 0) throw Error("md has died in the middle of a commit; start the group again, and stop it then");
     remove_partial_files();
+    child_stream_ = stream_number();
     daemon_.report_saving("a snapshot");
     std::string sentence;
     words_->saving.store(1);

@@ -239,11 +239,26 @@ void Replicator::provide_snapshot(Sender& sender) {
 
 /// R2 of repl_words.h.
 void Replicator::want_log() {
-    if (!senders_.empty() || standing_.following) needed_log_ms_ = now_ms_;
+    if (!senders_.empty() || standing_.following || live_.number(OptionId::replication_mode) != 0) needed_log_ms_ = now_ms_;
     const uint32_t needed = needed_log_ms_ != 0 && now_ms_ - needed_log_ms_ <= kLogKeptMs;
     if (words_->needs_log.exchange(needed) == needed || needed == 0) return;
     md_bell_.ring_always();
     log_bell_.ring_always();
+}
+
+/// R4 of repl_words.h.
+void Replicator::count_acknowledged() {
+    std::vector<uint64_t> numbers;
+    for (const auto& sender : senders_)
+        if (sender->state() == ReplicaState::online) numbers.push_back(sender->acknowledged());
+    words_->online_replicas.store(static_cast<uint32_t>(numbers.size()), std::memory_order_relaxed);
+    const auto wanted = static_cast<size_t>(live_.number(OptionId::replication_acks));
+    if (numbers.size() < wanted) return;
+    std::ranges::nth_element(numbers, numbers.begin() + static_cast<ptrdiff_t>(wanted) - 1, std::greater<>());
+    const uint64_t reached = numbers[wanted - 1];
+    if (reached <= words_->replicated_number.load(std::memory_order_relaxed)) return;
+    words_->replicated_number.store(reached, std::memory_order_release);
+    log_bell_.ring();
 }
 
 /// Whether all that md does from now on gets into the log's files (common/oplog_ring.h, O2). Only then can be said what a follower lacks.
@@ -345,6 +360,7 @@ void Replicator::turn() {
     open_the_door();
     want_log();
     bool worked = loaded_ && serve_senders();
+    count_acknowledged();
     worked |= follow();
     if (now_ms_ >= next_publish_ms_) publish();
     if (!worked) park();

@@ -69,6 +69,7 @@ class Replicator {
     void provide_snapshot(Sender& sender);
     void want_log();
     bool log_is_there() const;
+    void count_acknowledged();
     void want_way_in();
     bool follow();
     void publish();

@@ -99,7 +99,7 @@ bool Sender::begin_full(const SnapshotToSend& snapshot, const Standing& standing
     sending_ = snapshot;
     full_since_ms_ = monotonic_us() / 1000;
     snapshot_at_ = 0;
-    cursor_ = LogCursor::behind_number(standing.folder, snapshot.start, 0, standing.following);
+    cursor_ = LogCursor::behind_number(standing.folder, snapshot.start, snapshot.stream, standing.following);
     state_ = ReplicaState::sending;
     append_frame(socket_.out(), nonce_, FrameKind::full,
                  fmt::format("{} {} {} {} {} {}", snapshot.bytes, snapshot.start, snapshot.end, standing.history, or_dash(standing.second), standing.second_end), snapshot.stream);

@@ -40,8 +40,8 @@ const std::map<std::string, std::vector<const char*>> kExamples{
     {"set", {"K V", "K V PX N", "K N", "K V NX", "K V XX KEEPTTL", "K V PXAT P", "K V GET"}}, {"setbit", {"K S 1", "K S 0"}}, {"setex", {"K 100 V"}}, {"setnx", {"K V"}},
     {"setrange", {"K S V"}}, {"strlen", {"K"}}, {"substr", {"K 0 S"}}, {"swapdb", {"D D"}}, {"touch", {"L"}}, {"ttl", {"K"}}, {"type", {"K"}}, {"unlink", {"K", "L"}},
 };
-/// EXEC has a test of its own, and WATCH answers tokens.
-const std::vector<std::string> kNoExamples{"exec", "watch"};
+/// EXEC has a test of its own, WATCH answers tokens, and whom a server follows is no data.
+const std::vector<std::string> kNoExamples{"exec", "watch", "ms_apply", "ms_history", "ms_reload", "replicaof", "slaveof"};
 /// No part of transactions, or too long for many of them.
 const std::vector<std::string> kAlone{"swapdb", "pfselftest", "debug|populate", "debug|sleep"};
 
