@@ -27,6 +27,8 @@ void Store::set_oplog_on(bool on) {
     set_.write(&root().oplog_released, tail);
     if (!on && root().oplog_released != tail) set_.write(&root().unlogged, 1);  // what nobody has read goes
     if (on) set_.write(&root().oplog_started, tail);
+    // What was done unseen has no stream numbers: those begin behind it.
+    if (on && !is_following() && (root().unlogged != 0 || root().stream_number == 0)) set_.write(&root().stream_number, committer_.next_number());
     if (on && root().unlogged != 0) {
         set_.write(&root().oplog_gap, committer_.next_number());
         set_.write(&root().unlogged, 0);

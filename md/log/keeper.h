@@ -120,7 +120,6 @@ class Keeper {
     Policy policy() const { return static_cast<Policy>(live_.number(OptionId::appendfsync)); }
     /// Whether somebody follows who gets all of it from the log's files, and soon.
     bool is_followed() const { return repl_->needs_log.load(std::memory_order_acquire) != 0; }
-    uint64_t stream_number() const;
     /// Whether replies wait for followers (R4 of repl_words.h).
     bool waits_for_followers() const { return live_.number(OptionId::replication_mode) != 0 && live_.text(OptionId::replicaof).empty(); }
     void note_written();

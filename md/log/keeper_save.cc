@@ -56,13 +56,6 @@ bool Keeper::any_ticket() const {
     return repl_->save_wanted.load(std::memory_order_acquire) > std::max(repl_->save_seen.load(std::memory_order_relaxed), repl_->save_failed.load(std::memory_order_relaxed));
 }
 
-/// On a follower, which has another one than its own number. Read before a snapshot's start, so that it says no more than is in there.
-uint64_t Keeper::stream_number() const {
-    const unsigned at = *live_text_index(OptionId::replicaof);
-    const bool following = store_.load(st::live_text_at(at) + offsetof(st::LiveText, length)) != 0;
-    return following ? store_.root(offsetof(st::Root, stream_number)) : 0;
-}
-
 bool Keeper::rule_is_met(std::string& why) const {
     const uint64_t done = changes() - words_->changes_saved.load(std::memory_order_relaxed);
     const uint64_t waited_s = seconds_now() - std::max(started_s_, words_->last_save_s.load(std::memory_order_relaxed));
@@ -103,7 +96,7 @@ void Keeper::begin_save() {
     words_->save_bytes.store(0);
     words_->save_began_s.store(seconds_now());
     words_->saving.store(1);
-    child_stream_ = stream_number();
+    child_stream_ = store_.root(offsetof(st::Root, stream_number));  // before the start, so that it says no more than is in there
     const uint64_t start = store_.root(offsetof(st::Root, number));
     log::notice("a snapshot is written, of commit {} and what comes while it is written: {}", start, pending_why_);
     syncer_.wait();
@@ -271,7 +264,7 @@ void Keeper::last_save() {
     if (!last_save_is_wanted()) return;
     if (store_.root(offsetof(st::Root, committed)) != 0) throw Error("md has died in the middle of a commit; start the group again, and stop it then");
     remove_partial_files();
-    child_stream_ = stream_number();
+    child_stream_ = store_.root(offsetof(st::Root, stream_number));
     daemon_.report_saving("a snapshot");
     std::string sentence;
     words_->saving.store(1);

@@ -111,7 +111,7 @@ bool Receiver::turn(const Own& own, uint64_t now_ms) {
         case LinkState::loading: return end_loading(own);
         default: break;
     }
-    if (now_ms > heard_ms_ + settings_.timeout_ms) return fail(fmt::format("nothing was heard of it for {} s", settings_.timeout_ms / 1000)), true;
+    if (elapsed(now_ms, heard_ms_) > settings_.timeout_ms) return fail(fmt::format("nothing was heard of it for {} s", settings_.timeout_ms / 1000)), true;
     const bool worked = talk(own, now_ms);
     if (state_ == LinkState::following) acknowledge(now_ms, worked);
     return worked;
@@ -415,7 +415,7 @@ bool Receiver::hear_md() {
 }
 
 void Receiver::acknowledge(uint64_t now_ms, bool at_once) {
-    if (!(at_once && applied_ > acknowledged_) && now_ms - acknowledged_ms_ < kAcknowledgeMs) return;
+    if (!(at_once && applied_ > acknowledged_) && elapsed(now_ms, acknowledged_ms_) < kAcknowledgeMs) return;
     acknowledged_ = applied_;
     acknowledged_ms_ = now_ms;
     append_frame(socket_.out(), nonce_, FrameKind::acknowledged, {}, state_ == LinkState::loading ? 0 : applied_);

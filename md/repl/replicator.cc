@@ -136,7 +136,7 @@ void Replicator::open_the_door() {
         visitors_.push_back({std::move(fd), Descriptor(), {}, now_ms_});
     }
     for (auto visitor = visitors_.begin(); visitor != visitors_.end();) {
-        const bool stays = hear(*visitor) && now_ms_ - visitor->came_ms < kDoorPatienceMs;
+        const bool stays = hear(*visitor) && elapsed(now_ms_, visitor->came_ms) < kDoorPatienceMs;
         visitor = stays ? std::next(visitor) : visitors_.erase(visitor);
     }
 }
@@ -240,7 +240,7 @@ void Replicator::provide_snapshot(Sender& sender) {
 /// R2 of repl_words.h.
 void Replicator::want_log() {
     if (!senders_.empty() || standing_.following || live_.number(OptionId::replication_mode) != 0) needed_log_ms_ = now_ms_;
-    const uint32_t needed = needed_log_ms_ != 0 && now_ms_ - needed_log_ms_ <= kLogKeptMs;
+    const uint32_t needed = needed_log_ms_ != 0 && elapsed(now_ms_, needed_log_ms_) <= kLogKeptMs;
     if (words_->needs_log.exchange(needed) == needed || needed == 0) return;
     md_bell_.ring_always();
     log_bell_.ring_always();
@@ -282,7 +282,7 @@ bool Replicator::feed(Sender& sender) {
     }
     if (before == ReplicaState::registered && sender.state() == ReplicaState::saving) words_->partial_refused.fetch_add(1, std::memory_order_relaxed);
     if (sender.wants_snapshot()) provide_snapshot(sender);
-    if (now_ms_ - sender.heard_ms() > timeout_ms) {
+    if (elapsed(now_ms_, sender.heard_ms()) > timeout_ms) {
         log::warning("{} was not heard of for {} s", sender.name(), timeout_ms / 1000);
         return false;
     }
@@ -312,7 +312,7 @@ bool Replicator::serve_senders() {
 
 /// An io_conn makes the connection when it sees that one is wanted; one that has died meanwhile does not, so it is asked for again.
 void Replicator::want_way_in() {
-    if (way_in_.open() || !receiver_.wants_way_in() || now_ms_ - door_asked_ms_ < kDoorPatienceMs) return;
+    if (way_in_.open() || !receiver_.wants_way_in() || elapsed(now_ms_, door_asked_ms_) < kDoorPatienceMs) return;
     door_asked_ms_ = now_ms_;
     words_->door_wanted.fetch_add(1, std::memory_order_release);
 }
@@ -342,7 +342,7 @@ void Replicator::publish() {
     for (const auto& sender : senders_) {
         rows.push_back(sender->row());
         keep = std::min(keep, sender->keep_from(now_ms_));
-        good += sender->state() == ReplicaState::online && now_ms_ - sender->heard_ms() <= lag_ms;
+        good += sender->state() == ReplicaState::online && elapsed(now_ms_, sender->heard_ms()) <= lag_ms;
     }
     rows.resize(kReplicasMax);
     for (unsigned i = 0; i < kReplicasMax; ++i) write_versioned(words_->replicas[i].version, words_->replicas[i].words, &rows[i]);

@@ -171,7 +171,7 @@ bool Sender::pump(bool& moved) {
 void Sender::ping(uint64_t stream) { append_frame(socket_.out(), nonce_, FrameKind::ping, {}, stream); }
 
 uint64_t Sender::keep_from(uint64_t now_ms) const {
-    if (now_ms - full_since_ms_ > kKeepMs) return kKeepNothing;
+    if (elapsed(now_ms, full_since_ms_) > kKeepMs) return kKeepNothing;
     const bool loads = state_ == ReplicaState::sending || (state_ == ReplicaState::online && !partial_ && acknowledged_ < sending_.stream);
     return loads ? sending_.start : kKeepNothing;
 }

@@ -3,12 +3,16 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
 #include "common/segment.h"
 
 namespace millrace::md_repl {
+
+/// Of two readings of a clock, of which the second may be a little older.
+constexpr uint64_t elapsed(uint64_t now, uint64_t since) { return now > since ? now - since : 0; }
 
 class StreamSocket {
   public:
