@@ -100,6 +100,8 @@ struct Connection {
     std::unique_ptr<std::vector<WatchedKey>> watched;  ///< null: none
     std::unique_ptr<ConnectionBefore> before_exec;  ///< while an EXEC that has changed it is not answered; nothing else is executed then
 
+    uint64_t wait_number = 0;    ///< stream number that the replicas which WAIT waits for have to have; 0: it does not wait
+    uint64_t wait_until_us = 0;  ///< 0: for ever
     uint64_t save_ticket = 0;  ///< of the SAVE that it waits for (MdLink::want_save()); 0: none
     uint32_t sent = 0;      ///< requests handed to md, modulo 2^32
     uint32_t arrived = 0;   ///< of these, those whose reply md has given

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/text.h"
 #include "common/versioned_words.h"
+#include "io_conn/replica_count.h"
 #include "io_conn/server_facts.h"
 
 namespace millrace::io_conn {
@@ -158,6 +159,19 @@ std::string replication_text(const ServerFacts& facts) {
 std::string syncs_text(const ServerFacts& facts) {
     const ReplWords& words = facts.call.server.link().repl_words();
     return fmt::format("sync_full:{}\r\nsync_partial_ok:{}\r\nsync_partial_err:{}\r\n", read(words.full_syncs), read(words.partial_syncs), read(words.partial_refused));
+}
+
+/// What Server::wait_for_replicas() has waited for; in a transaction nothing is waited for.
+void local_wait(const LocalCall& call) {
+    const Server& server = call.server;
+    if (!master_of(server).host.empty())
+        return call.out.error(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the "
+            "default) writes to replicas are just local and are not propagated.");
+    const WaitWords wanted(call.words);
+    if (!wanted.error.empty()) return call.out.error(wanted.error);
+    const uint64_t number = call.connection.wait_number != 0 ? call.connection.wait_number : static_cast<uint64_t>(stream_number(server));
+    call.out.integer(replicas_with(server.link().repl_words(), number));
 }
 
 void local_role(const LocalCall& call) {

@@ -169,6 +169,7 @@ class Server {
     void look_again_soon();
     void retry_patient();
     Executed save(Connection& connection, const CommandRow& row, Arguments words);
+    Executed wait_for_replicas(Connection& connection, const CommandRow& row, Arguments words);
     Executed kill_clients(Connection& connection, const CommandRow& row, Arguments words);
     void kill_after_exec(const Connection& connection, std::span<const uint64_t> clients);
     void issue_orders(KillUnderWay& kill);

@@ -240,7 +240,7 @@ void Server::close_connection(Connection& connection) {
     connection.set_names({});
     if (connection.kill != nullptr) --kills_under_way_;
     connection.kill.reset();
-    connection.save_ticket = 0;
+    connection.save_ticket = connection.wait_number = 0;
     connection.muted = Muted::no;
     connection.flags = 0;
     connection.sent = connection.arrived = connection.answered = 0;

@@ -327,6 +327,7 @@ Server::Executed Server::execute_aloud(Connection& connection, const CommandRow*
     if (error.empty() && row->id == CommandId::client_kill) return kill_clients(connection, *row, words);
     if (error.empty() && row->id == CommandId::ms_register_slave) return register_replica(connection, *row, words);
     if (error.empty() && row->id == CommandId::save) return save(connection, *row, words);
+    if (error.empty() && row->id == CommandId::wait) return wait_for_replicas(connection, *row, words);
     if (error.empty() && row->id == CommandId::watch) return watch(connection, *row, words.subspan(1));
     if (error.empty() && row->place == CommandPlace::md) {
         const Executed executed = execute_in_md(connection, *row, words.subspan(1));

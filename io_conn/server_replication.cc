@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/clock.h"
+#include "io_conn/replica_count.h"
 #include "io_conn/server.h"
 
 namespace millrace::io_conn {
@@ -81,6 +83,27 @@ Server::Executed Server::register_replica(Connection& connection, const CommandR
     log::notice("client {} is a server that wants to follow this one; md_repl has it now", connection.client_id);
     close_connection(connection);
     return Executed::closing;
+}
+
+/// Answers once enough replicas have what had been written when it began, by whomever, or when its time is over. Nothing else of the connection is
+/// executed meanwhile.
+Server::Executed Server::wait_for_replicas(Connection& connection, const CommandRow& row, Arguments words) {
+    const WaitWords wanted(words);
+    if (wanted.error.empty() && !following_) {
+        if (connection.wait_number == 0) {
+            counters_.add(IoCounter::commands);
+            connection.wait_number = std::max<uint64_t>(1, link_.store().load(store::kRootAt + offsetof(store::Root, stream_number)));
+            connection.wait_until_us = wanted.timeout_ms == 0 ? 0 : now_us_ + static_cast<uint64_t>(wanted.timeout_ms) * 1000;
+        }
+        const bool over = connection.wait_until_us != 0 && now_us_ >= connection.wait_until_us;
+        if (!over && replicas_with(link_.repl_words(), connection.wait_number) < wanted.replicas) return wait_patiently(connection);
+    }
+    {
+        LocalReply reply(*this, connection);
+        execute_here(connection, row, words, reply.out());
+    }
+    connection.wait_number = 0;
+    return Executed::yes;
 }
 
 }  // namespace millrace::io_conn

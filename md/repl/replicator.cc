@@ -315,6 +315,14 @@ void Replicator::want_way_in() {
     if (way_in_.open() || !receiver_.wants_way_in() || elapsed(now_ms_, door_asked_ms_) < kDoorPatienceMs) return;
     door_asked_ms_ = now_ms_;
     words_->door_wanted.fetch_add(1, std::memory_order_release);
+    for (unsigned index = 0; index < kMaxIoConns; ++index) {
+        if (roster_->lines[index].state.load(std::memory_order_relaxed) == static_cast<uint32_t>(IoConnState::absent)) continue;
+        try {
+            Fifo(paths::io_conn_fifo(daemon_.dir(), index)).wake();
+        } catch (const Error&) {
+            continue;  // it has gone
+        }
+    }
 }
 
 bool Replicator::follow() {
@@ -349,6 +357,7 @@ void Replicator::publish() {
     words_->keep_from.store(keep, std::memory_order_release);
     words_->good_replicas.store(static_cast<uint32_t>(good), std::memory_order_relaxed);
     counters_.set(ReplCounter::replicas, senders_.size());
+    if (now_ms_ < next_publish_ms_) return;
     counters_.set(ReplCounter::resident_bytes, memory_.read().all);
     next_publish_ms_ = now_ms_ + kPublishMs;
 }
@@ -362,7 +371,13 @@ void Replicator::turn() {
     bool worked = loaded_ && serve_senders();
     count_acknowledged();
     worked |= follow();
-    if (now_ms_ >= next_publish_ms_) publish();
+    uint64_t acknowledged = 0;
+    for (const auto& sender : senders_) acknowledged += sender->acknowledged();
+    if (now_ms_ >= next_publish_ms_ || (acknowledged != acknowledged_ && now_ms_ != published_ms_)) {
+        acknowledged_ = acknowledged;
+        published_ms_ = now_ms_;
+        publish();
+    }
     if (!worked) park();
 }
 

@@ -276,6 +276,36 @@ class Replication(FreshInstanceCase):
         self.wait_linked(follower)
         self.wait_same(master, follower)
 
+    def test_wait(self):
+        master = self.server()
+        wire = self.connect(master)
+        wire.command("SET", "key", "value")
+        self.assertEqual(wire.command("WAIT", 0, 0), b":0\r\n")
+        began = time.monotonic()
+        self.assertEqual(wire.command("WAIT", 1, 200), b":0\r\n")
+        self.assertGreaterEqual(time.monotonic() - began, 0.2)
+        proxy = self.proxy(master)
+        follower = self.follower(master, proxy.port)
+        self.wait_linked(follower)
+        for number in range(20):
+            wire.command("SET", "key", number)
+            self.assertEqual(wire.command("WAIT", 1, 10_000), b":1\r\n")
+            with follower.wire() as other:
+                self.assertEqual(decode(other.command("GET", "key")), b"%d" % number)
+        self.assertEqual(wire.command("WAIT", 2, 50), b":1\r\n")
+        proxy.block()
+        wire.command("SET", "key", "cut")
+        self.assertEqual(wire.command("WAIT", 1, 100), b":0\r\n")
+        proxy.unblock()
+        self.assertEqual(wire.command("WAIT", 1, 20_000), b":1\r\n")
+        wire.command("MULTI")
+        wire.command("WAIT", 9, 0)
+        self.assertEqual(wire.command("EXEC"), b"*1\r\n:1\r\n")
+        with follower.wire() as other:
+            self.assertTrue(other.command("WAIT", 1, 1).startswith(b"-ERR WAIT cannot be used with replica instances."))
+        for words, error in ((("x", 1), "value is not an integer or out of range"), ((1, "x"), "timeout is not an integer or out of range"), ((1, -1), "timeout is negative")):
+            self.assertEqual(wire.command("WAIT", *words), b"-ERR %s\r\n" % error.encode())
+
     def test_too_few_replicas(self):
         master = self.server(min_replicas_to_write=1, min_replicas_max_lag=3)
         wire = self.connect(master)
