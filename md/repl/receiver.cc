@@ -53,6 +53,7 @@ void Receiver::enter(LinkState state) {
     if (state == state_) return;
     state_ = state;
     words_.link_since_s.store(seconds_now(), std::memory_order_relaxed);
+    followed_ |= state == LinkState::following;
     if (state == LinkState::following) words_.link_down_since_s.store(0, std::memory_order_relaxed);
     words_.link_state.store(static_cast<uint32_t>(state), std::memory_order_release);
 }
@@ -70,6 +71,7 @@ void Receiver::drop_link() {
 
 void Receiver::follow(const Settings& settings) {
     const bool same = settings.master == settings_.master && settings.password == settings_.password;
+    if (settings.master != settings_.master) followed_ = false;
     settings_ = settings;
     if (same) return;
     drop_link();
@@ -216,7 +218,7 @@ bool Receiver::take_frame(const Frame& frame, const Own& own) {
             if (state_ == LinkState::waiting) return begin_partial(frame, own);
             break;
         case FrameKind::full:
-            if (state_ == LinkState::waiting) return begin_full(frame);
+            if (state_ == LinkState::waiting) return begin_full(frame, own);
             break;
         case FrameKind::snapshot:
             if (state_ == LinkState::receiving && snapshot_.open()) return take_snapshot(frame);
@@ -256,11 +258,24 @@ bool Receiver::begin_partial(const Frame& frame, const Own& own) {
     return true;
 }
 
-bool Receiver::begin_full(const Frame& frame) {
+/// V4. What would be lost by a full sync, as a sentence; empty: nothing that anybody knows of.
+std::string Receiver::loss(uint64_t stream, const Own& own) const {
+    const bool older = new_second_ == own.history && new_second_end_ < own.stream;
+    const bool another = followed_ && new_history_ != own.history && new_second_ != own.history && stream < own.stream;
+    if (!settings_.refuses_older || !(older || another)) return {};
+    return fmt::format("it has lost what this server has from it: it goes up to number {}, this server to {}; promote this server (REPLICAOF NO ONE), or set replica-refuse-older-master to no",
+                       older ? new_second_end_ : stream, own.stream);
+}
+
+bool Receiver::begin_full(const Frame& frame, const Own& own) {
     std::istringstream words{std::string(frame.body)};
     words >> snapshot_bytes_ >> start_ >> end_ >> new_history_ >> new_second_ >> new_second_end_;
     if (!words || new_history_.size() != kHistoryBytes) return fail("it does not say what it is about to send"), false;
     new_second_ = undashed(new_second_);
+    if (const std::string lost = loss(frame.head.number, own); !lost.empty()) {
+        words_.link_refused.store(1, std::memory_order_relaxed);
+        return fail(lost), false;
+    }
     const std::string to = disk::sync_folder_path(folder_);
     disk::remove_sync(folder_);
     if (mkdir(to.c_str(), 0700) != 0 && errno != EEXIST) return fail(fmt::format("{} cannot be made: {}", to, errno_text(errno))), false;

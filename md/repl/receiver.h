@@ -11,6 +11,8 @@
 //   V1  What md is given goes on exactly where md is: MS_APPLY names the stream number before, and md refuses any other. After whatever fault the link is
 //       begun anew, at the stream number that md has.
 //   V2  At most kBatchesMax batches are unanswered, and nothing more is read meanwhile. An acknowledgement says what md has committed.
+//   V4  The data of a master that has lost what this server has from it is not taken over, unless the option says so: one that comes back without its last
+//       records, or without any, would take them from the only server that has them.
 //   V3  Of the data in data/sync nothing counts before all of it is durable.
 #pragma once
 
@@ -41,6 +43,7 @@ class Receiver {
         std::string password;
         uint16_t port = 0;   ///< where this server serves
         int64_t priority = 0;
+        bool refuses_older = true;
         uint64_t timeout_ms = 0;
     };
 
@@ -80,7 +83,8 @@ class Receiver {
     bool hear_line();
     bool take_frame(const Frame& frame, const Own& own);
     bool begin_partial(const Frame& frame, const Own& own);
-    bool begin_full(const Frame& frame);
+    bool begin_full(const Frame& frame, const Own& own);
+    std::string loss(uint64_t stream, const Own& own) const;
     void drop_link();
     bool take_snapshot(const Frame& frame);
     bool take_records(const Frame& frame, const Own& own);
@@ -104,6 +108,7 @@ class Receiver {
     uint32_t nonce_ = 0;
     uint64_t next_try_ms_ = 0, heard_ms_ = 0, began_ms_ = 0;
     std::string last_fault_;
+    bool followed_ = false;  ///< this master, since it was named
 
     // a full sync
     Descriptor snapshot_;

@@ -330,6 +330,7 @@ bool Replicator::follow() {
     settings.master = live_.text(OptionId::replicaof);
     settings.password = live_.text(OptionId::masterauth);
     settings.port = static_cast<uint16_t>(daemon_.options().number(OptionId::port));
+    settings.refuses_older = live_.number(OptionId::replica_refuse_older) != 0;
     settings.priority = live_.number(OptionId::replica_priority);
     settings.timeout_ms = static_cast<uint64_t>(live_.number(OptionId::repl_timeout)) * 1000;
     if (loaded_) receiver_.follow(settings);

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 import unittest
@@ -226,6 +227,24 @@ class Replication(FreshInstanceCase):
         self.wait_linked(follower)
         with master.wire() as other:
             other.command("SET", "after", "that")
+        self.wait_same(master, follower)
+
+    def test_a_master_that_has_lost_its_data_takes_nobody_s(self):
+        master = self.server()
+        follower = self.follower(master)
+        self.wait_linked(follower)
+        with master.wire() as wire:
+            for number in range(100):
+                wire.command("SET", "key:%d" % number, number)
+        self.wait_same(master, follower)
+        lose_memory(master)
+        shutil.rmtree(master.folder / "data")
+        master.start()
+        wait_for(lambda: "it has lost what this server has from it" in said(follower), LINK_SECONDS, "the refusal to be said")
+        wire = self.connect(follower)
+        self.assertEqual(wire.command("DBSIZE"), b":100\r\n")
+        self.assertEqual(wire.command("CONFIG", "SET", "replica-refuse-older-master", "no"), b"+OK\r\n")
+        self.wait_linked(follower)
         self.wait_same(master, follower)
 
     def test_a_wrong_password_and_a_stranger(self):
