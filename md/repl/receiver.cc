@@ -53,7 +53,10 @@ void Receiver::enter(LinkState state) {
     if (state == state_) return;
     state_ = state;
     words_.link_since_s.store(seconds_now(), std::memory_order_relaxed);
-    followed_ |= state == LinkState::following;
+    if (state == LinkState::following) {
+        followed_ = true;
+        told_ = false;
+    }
     if (state == LinkState::following) words_.link_down_since_s.store(0, std::memory_order_relaxed);
     words_.link_state.store(static_cast<uint32_t>(state), std::memory_order_release);
 }
@@ -71,7 +74,11 @@ void Receiver::drop_link() {
 
 void Receiver::follow(const Settings& settings) {
     const bool same = settings.master == settings_.master && settings.password == settings_.password;
-    if (settings.master != settings_.master) followed_ = false;
+    if (settings.master != settings_.master) {
+        followed_ = false;
+        told_ = known_;
+    }
+    known_ = true;
     settings_ = settings;
     if (same) return;
     drop_link();
@@ -262,7 +269,7 @@ bool Receiver::begin_partial(const Frame& frame, const Own& own) {
 std::string Receiver::loss(uint64_t stream, const Own& own) const {
     const bool older = new_second_ == own.history && new_second_end_ < own.stream;
     const bool another = followed_ && new_history_ != own.history && new_second_ != own.history && stream < own.stream;
-    if (!settings_.refuses_older || !(older || another)) return {};
+    if (!settings_.refuses_older || told_ || !(older || another)) return {};
     return fmt::format("it has lost what this server has from it: it goes up to number {}, this server to {}; promote this server (REPLICAOF NO ONE), or set replica-refuse-older-master to no",
                        older ? new_second_end_ : stream, own.stream);
 }

@@ -11,7 +11,7 @@
 //   V1  What md is given goes on exactly where md is: MS_APPLY names the stream number before, and md refuses any other. After whatever fault the link is
 //       begun anew, at the stream number that md has.
 //   V2  At most kBatchesMax batches are unanswered, and nothing more is read meanwhile. An acknowledgement says what md has committed.
-//   V4  The data of a master that has lost what this server has from it is not taken over, unless the option says so: one that comes back without its last
+//   V4  The data of a master that has lost what this server has from it is not taken over, unless somebody has just named it (REPLICAOF), or the option says so: one that comes back without its last
 //       records, or without any, would take them from the only server that has them.
 //   V3  Of the data in data/sync nothing counts before all of it is durable.
 #pragma once
@@ -109,6 +109,8 @@ class Receiver {
     uint64_t next_try_ms_ = 0, heard_ms_ = 0, began_ms_ = 0;
     std::string last_fault_;
     bool followed_ = false;  ///< this master, since it was named
+    bool known_ = false;     ///< follow() was called
+    bool told_ = false;      ///< somebody has named this master while the server ran, and wants its data
 
     // a full sync
     Descriptor snapshot_;
