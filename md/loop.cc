@@ -157,8 +157,11 @@ void Loop::load() {
 /// What this store's data is called, if nobody has said it yet.
 void Loop::name_history() {
     if (!engine_.store.history().empty()) return;
-    engine_.store.begin_history(random_history());
+    const std::string folder = disk::data_folder(daemon_.dir());
+    const disk::History named{random_history(), {}, 0, engine_.store.is_following()};
+    engine_.store.begin_history(named.history);
     if (!engine_.store.commit()) throw Error("there is no shared memory left");
+    if (!disk::write_history(folder, named)) log::warning("the file history cannot be written in {}: {}; who follows gets all data anew after a start from disk", folder, errno_text(errno));
 }
 
 /// Only the first md of a group looks: from its word on md_log writes to the folder.

@@ -5,7 +5,7 @@
 //   master -> follower  registered     u32 nonce, then text: one line for each follower of the master, "address port state"
 //   follower -> master  sync           text: "history stream-number", what it has
 //   master -> follower  partial        text: "history second-history second-end": what follows are the records behind the follower's number
-//                   or  full           text: "bytes start end history second-history second-end" of a snapshot
+//                   or  full           text: "bytes start end history second-history second-end stream-number" of a snapshot, and how far the master is
 //                       snapshot       bytes of it
 //                       records        RecordHead and effects, again and again; `number` is the stream number of the last one, `before` is that
 //                                      before the first

@@ -276,10 +276,11 @@ std::string Receiver::loss(uint64_t stream, const Own& own) const {
 
 bool Receiver::begin_full(const Frame& frame, const Own& own) {
     std::istringstream words{std::string(frame.body)};
-    words >> snapshot_bytes_ >> start_ >> end_ >> new_history_ >> new_second_ >> new_second_end_;
+    uint64_t stream = 0;
+    words >> snapshot_bytes_ >> start_ >> end_ >> new_history_ >> new_second_ >> new_second_end_ >> stream;
     if (!words || new_history_.size() != kHistoryBytes) return fail("it does not say what it is about to send"), false;
     new_second_ = undashed(new_second_);
-    if (const std::string lost = loss(frame.head.number, own); !lost.empty()) {
+    if (const std::string lost = loss(stream, own); !lost.empty()) {
         words_.link_refused.store(1, std::memory_order_relaxed);
         return fail(lost), false;
     }

@@ -102,7 +102,7 @@ bool Sender::begin_full(const SnapshotToSend& snapshot, const Standing& standing
     cursor_ = LogCursor::behind_number(standing.folder, snapshot.start, snapshot.stream, standing.following);
     state_ = ReplicaState::sending;
     append_frame(socket_.out(), nonce_, FrameKind::full,
-                 fmt::format("{} {} {} {} {} {}", snapshot.bytes, snapshot.start, snapshot.end, standing.history, or_dash(standing.second), standing.second_end), snapshot.stream);
+                 fmt::format("{} {} {} {} {} {} {}", snapshot.bytes, snapshot.start, snapshot.end, standing.history, or_dash(standing.second), standing.second_end, standing.stream), snapshot.stream);
     return true;
 }
 
