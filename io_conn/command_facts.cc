@@ -99,6 +99,7 @@ constexpr std::string_view kCategoryNames[] = {"keyspace", "read", "write", "set
 /// The category of a group's commands; containers have none.
 std::string_view category_of_group(const CommandRow& row) {
     if (row.place == CommandPlace::container || row.group == "server") return {};
+    if (row.id == CommandId::wait) return {};  // it is about no key
     if (row.group == "generic") return "keyspace";
     if (row.group == "transactions") return "transaction";
     return row.group;

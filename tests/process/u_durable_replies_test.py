@@ -280,7 +280,7 @@ class WithTheRealOne(FreshInstanceCase):
                 self.assertTrue(wire.reply().startswith(b":"))
         self.assertEqual(wires[0].command("GET", "n"), b"$3\r\n500\r\n")
         self.assertGreater(sum(instance.counters("io_conn", "replies_held")), 0)
-        self.assertEqual([process["restarts"] for process in instance.processes()], [0] * 5)
+        self.assertEqual({process["restarts"] for process in instance.processes()}, {0})
 
     def test_snapshots(self):
         instance = self.start(io=2)
