@@ -137,7 +137,7 @@ class StubGroup:
 
     def left_over(self):
         """Everything that a stopped group must not leave: processes, files in run/, shared memory."""
-        found = [str(command) for command in processes_of(self.root).values()]
+        found = [str(command) for command in processes_of(self.root).values() if command]      # without a command line it has ended
         if (self.dir / "run").exists():
             found += os.listdir(self.dir / "run")
         found += shared_memory_of(self.dir)
