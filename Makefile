@@ -262,6 +262,8 @@ soak: deps-test deps-model
 	tests/bench/scan_growth.py
 	tests/model/run.py --long
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/x_any_moment_test.py
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/z_replication_test.py Replication.test_whatever_happens_on_either_side
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/z_sync_mode_test.py
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/y_disk_trouble_test.py EachCall
 	tests/soak/group_soak.py --seconds $(SECONDS)
 

@@ -1,4 +1,6 @@
-"""Servers that follow another one: they get all of its data and then what it does, come back after any cut, and keep apart what is not the same data."""
+"""Servers that follow another one: they get all of its data and then what it does, come back after any cut, and keep apart what is not the same data.
+
+MILLRACE_LONG=1: 100 random schedules of kills, cuts and stops."""
 
 import os
 import random
@@ -14,6 +16,7 @@ from changing_writer import Writer
 from wire import WireClosed, decode, encode
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
+SCHEDULES = int(os.environ.get("ROUNDS") or (100 if os.environ.get("MILLRACE_LONG") else 1))
 LINK_SECONDS = 30
 
 
@@ -138,22 +141,59 @@ class Replication(FreshInstanceCase):
         self.wait_same(master, follower)
         self.assertEqual(self.syncs(master)[0], 2)
 
-    def test_whoever_dies_on_either_side(self):
-        master = self.server()
-        follower = self.follower(master)
-        self.wait_linked(follower)
+    def schedule(self, seed):
+        """A master and two followers, one of them through a bad network, the other one followed itself; whatever happens, they end up with the same."""
+        pick = random.Random(seed)
+        master = self.server(appendonly=pick.choice(("yes", "no")), auto_aof_rewrite_min_size="200kb", auto_aof_rewrite_percentage=pick.choice((0, 100)))
+        proxy = self.proxy(master)
+        followers = [self.follower(master, proxy.port, appendonly=pick.choice(("yes", "no"))), self.follower(master)]
+        followers.append(self.follower(followers[1]))
+        for follower in followers:
+            self.wait_linked(follower)
         writers = self.writers(master)
-        pick = random.Random(SEED)
-        for _ in range(12):
-            victim = pick.choice((master, follower))
-            role = pick.choice(("md", "md_repl", "md_log") if victim is master else ("md", "md_repl", "md_log", "io_conn"))
-            for pid in victim.pids(role)[:1]:
+        servers = [master] + followers
+
+        def kill():
+            server = pick.choice(servers)
+            for pid in server.pids(pick.choice(("md", "md_repl", "md_log") + ("io_conn",) * (server is not master)))[:1]:
                 os.kill(pid, signal.SIGKILL)
-            time.sleep(0.3)
+
+        def stop():
+            pids = pick.choice(servers).pids("md_repl")[:1]
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                for pid in pids:
+                    try:
+                        os.kill(pid, number)
+                    except ProcessLookupError:
+                        pass
+                time.sleep(pick.random() / 2)
+
+        def block():
+            proxy.block()
+            time.sleep(pick.random())
+            proxy.unblock()
+
+        def tell():
+            with pick.choice(servers).wire(timeout=30) as wire:
+                wire.command(*pick.choice((("BGSAVE",), ("CONFIG", "SET", "appendonly", pick.choice(("yes", "no"))))))
+
+        for _ in range(12):
+            try:
+                pick.choice((kill, kill, proxy.cut, stop, block, tell))()
+            except (OSError, WireClosed):
+                pass        # whoever was asked is not there just now
+            time.sleep(pick.random() * 0.4)
         for writer in writers:
             writer.end()
-        self.wait_linked(follower)
-        self.wait_same(master, follower)
+        for follower in followers:
+            self.wait_linked(follower)
+        self.wait_same(master, *followers)
+        self.doCleanups()
+
+    def test_whatever_happens_on_either_side(self):
+        for number in range(SCHEDULES):
+            with self.subTest(seed=SEED + number):
+                self.schedule(SEED + number)
 
     def test_a_follower_refuses_writes_and_can_be_promoted(self):
         master = self.server()
