@@ -111,6 +111,7 @@ void Replicator::look_at_md() {
             return;
         }
         live_ = LiveValues(daemon_.options());
+        standing_.history.clear();  // the files are others, too
     }
     // A store that md has just made has no name until all is in it.
     std::string now = history(offsetof(st::Root, history));

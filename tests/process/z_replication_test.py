@@ -72,7 +72,7 @@ class Replication(FreshInstanceCase):
                     return info(wire).get("slave_repl_offset") == position
             wait_for(caught_up, LINK_SECONDS, "the follower to have everything")
             with follower.wire(timeout=30) as wire:
-                self.assertEqual(digest(wire), wanted, "SEED=%d" % SEED)
+                self.assertEqual(digest(wire), wanted, "follower %d, %s, SEED=%d" % (followers.index(follower), follower.folder, SEED))
 
     def syncs(self, instance):
         with instance.wire() as wire:
