@@ -55,6 +55,13 @@ void Loader::put_aside(const std::string& path) {
     log::warning("{} is damaged, and put aside as {}", path, aside);
 }
 
+/// A file of the log and those behind it.
+void Loader::put_aside_from(const std::string& path) {
+    const auto first = std::ranges::find(logs_, path, &disk::LogFileInfo::path);
+    for (auto file = first; file != logs_.end(); ++file) put_aside(file->path);
+    logs_.erase(first, logs_.end());
+}
+
 void Loader::run() {
     began_us_ = monotonic_us();
     store_.begin_loading();
@@ -197,10 +204,13 @@ void Loader::end_log(disk::LogReader& log, LogOutcome outcome, uint64_t end) {
         }
         log::warning("the log is repaired: it ends with record {}", bad);
     }
-    if (outcome == LogOutcome::gap && log.number() > 0 && records_ > 0) log::warning("{}; what comes behind it has no beginning, and is not loaded", log.sentence());
     if (std::max(last_number_, log.number()) < end)
         throw Error(fmt::format("{}: the log ends with record {}, and the snapshot needs it up to {}; {}", folder_, log.number(), end,
                                 snapshots_.size() > 1 ? "move the newest snapshot away to take the older one" : "restore a backup"));
+    if (outcome == LogOutcome::gap && (records_ > 0 || !snapshots_.empty())) {
+        log::warning("{}; what comes behind it has no beginning, and is not loaded", log.sentence());
+        put_aside_from(at.path);
+    }
     if (outcome == LogOutcome::gap && records_ == 0 && snapshots_.empty())
         throw Error(fmt::format("{}; the snapshot that belongs before it is missing from {}: restore a backup, or move the log away to begin with nothing", log.sentence(), folder_));
 }

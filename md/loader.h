@@ -65,6 +65,7 @@ class Loader {
     void end_log(disk::LogReader& log, disk::LogReader::Outcome outcome, uint64_t end);
     void cut(const disk::LogReader& log);
     void put_aside(const std::string& path);
+    void put_aside_from(const std::string& path);
     void apply(uint64_t number, std::string_view effects, bool within);
     void apply_one(uint64_t number, const Effect& effect, bool within);
     void change_part(const Effect& effect);

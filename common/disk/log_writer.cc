@@ -63,9 +63,18 @@ std::string LogWriter::sentence() const {
     return error() == 0 ? std::string() : fmt::format("cannot {} {}: {}", action_.load(std::memory_order_relaxed), subject_, errno_text(error()));
 }
 
+/// A file that was made and never written to, or only with marks: whoever begins at its number again may take its name.
+bool LogWriter::has_no_record(const std::string& path) {
+    LogFileReader reader;
+    if (reader.open(path) != LogFileReader::Opened::yes) return false;
+    auto outcome = reader.next();
+    while (outcome == LogFileReader::Outcome::mark) outcome = reader.next();
+    return outcome == LogFileReader::Outcome::end;
+}
+
 bool LogWriter::open_new(uint64_t after, bool continues) {
     subject_ = log_path(folder_, after);
-    const bool replaces = broken() && subject_ == path_ && synced_number() == after;
+    const bool replaces = (broken() && subject_ == path_ && synced_number() == after) || has_no_record(subject_);
     if (!replaces && access(subject_.c_str(), F_OK) == 0) return fail("make", EEXIST);
     LogHeader header{};
     std::memcpy(header.magic, kLogMagic, sizeof header.magic);

@@ -31,7 +31,7 @@ class LogWriter {
     ~LogWriter() { cut_room(); }
 
     /// Begins the file log-<after>; `continues`: the log reaches as far as `after`, so that nothing is missing. Durable when it returns.
-    /// What is buffered stays if it goes on from `after`, else it is dropped. A broken file of the same name, of which nothing is durable, is replaced;
+    /// What is buffered stays if it goes on from `after`, else it is dropped. A broken file of the same name, of which nothing is durable, is replaced, and one without a record;
     /// any other one is not (EEXIST).
     bool open_new(uint64_t after, bool continues);
     /// Goes on in a file behind its last whole frame, which ends at `bytes` and whose record is `last_number` (LogReader::number_in_file); cuts what
@@ -72,6 +72,7 @@ class LogWriter {
     std::string sentence() const;
 
   private:
+    static bool has_no_record(const std::string& path);
     bool fail(const char* action, int error_number);
     bool make_file(const LogHeader& header);
     bool ready_to_write();

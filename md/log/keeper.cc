@@ -175,18 +175,18 @@ void Keeper::follow_options() {
 
 /// The log is written while it is switched on, and while a snapshot needs it.
 void Keeper::follow_switch() {
-    wanted_ = log_is_on() || save_pending_ || child_ != 0 || is_followed();
+    const bool saves = save_pending_ || child_ != 0;
+    wanted_ = log_is_on() || saves || is_followed();
+    words_->wants_oplog.store(saves, std::memory_order_release);  // whatever becomes of the options meanwhile
     if (wanted_ == logging_) return;
     if (gave_up_ && wanted_ && monotonic_us() < next_try_us_) return;
     if (!wanted_) {
         quiet_sync();
         writer_.reset();
         logging_ = based_ = false;
-        words_->wants_oplog.store(0);
         return;
     }
     if (store_.root(offsetof(st::Root, oplog_on)) != 0) return open_log();
-    words_->wants_oplog.store(!log_is_on());
     md_bell_.ring_always();
 }
 
@@ -330,7 +330,8 @@ void Keeper::publish() {
     strict_ = waits_for_followers() || (disk && (strict_ || based_));
     const uint64_t released = disk && logging_ ? synced_to_ : written_to_;
     if (!strict_ || based_ || waits_for_followers()) {
-        uint64_t position = disk ? synced_to_ : written_to_, number = disk ? synced_seen_ : seen_number_;
+        const uint64_t on_disk = disk::kSeededLogBug == disk::SeededLogBug::log_written_is_durable ? written_to_ : synced_to_;
+        uint64_t position = disk ? on_disk : written_to_, number = disk ? synced_seen_ : seen_number_;
         if (waits_for_followers()) {
             position = std::min(position, replicated_to_);
             number = std::min(number, replicated_seen_);

@@ -102,6 +102,8 @@ class Keeper {
     bool log_has_grown(std::string& why) const;
     bool any_ticket() const;
     void begin_save();
+    void take_tickets();
+    void give_up_save(const char* why);
     void save_in_child(uint64_t start);
     bool write_snapshot(uint64_t start, bool ended, std::string& sentence);
     uint64_t agree_on_end();
@@ -174,6 +176,7 @@ class Keeper {
     uint64_t started_s_ = 0;
 
     pid_t child_ = 0;
+    uint64_t child_started_ = 0, child_gap_ = 0;  ///< started_ and gap_ when it began
     uint64_t child_stream_ = 0;   ///< stream number before it began
     uint64_t child_changes_ = 0;  ///< changes() when it began
     bool child_by_rule_ = false;

@@ -36,10 +36,15 @@ uint64_t file_bytes(const std::string& path) {
 void Keeper::look_at_save() {
     if (child_ != 0) {
         help_walk();
-        reap_save();
+        if (child_ != 0) reap_save();
         return;
     }
     if (save_pending_ && logging_ && !disk_fails_) return begin_save();
+    if (save_pending_ && disk_fails_ && any_ticket()) {  // who waits hears that it is not to be had now
+        take_tickets();
+        save_pending_ = false;
+        return end_save(false);
+    }
     const uint64_t now_us = monotonic_us();
     if (now_us - looked_at_us_ < kParkMs * 1000) return;
     looked_at_us_ = now_us;
@@ -82,11 +87,25 @@ bool Keeper::save_is_wanted(std::string& why) const {
     return rule_is_met(why) || log_has_grown(why);
 }
 
+void Keeper::take_tickets() {
+    for (unsigned index = 0; index < kMaxIoConns; ++index) child_tickets_[index] = roster_->lines[index].save_wanted.load(std::memory_order_acquire);
+    child_repl_ticket_ = repl_->save_wanted.load(std::memory_order_acquire);
+}
+
+/// The snapshot under way is of no use; another one is begun. It has no name yet: its process waits in agree_on_end().
+void Keeper::give_up_save(const char* why) {
+    log::notice("the snapshot under way is given up, and another one begun: {}", why);
+    end_child();
+    remove_partial_files();
+    save_pending_ = true;
+}
+
 /// The log begins another file, so that those before can go one day.
 void Keeper::begin_save() {
     save_pending_ = false;
-    for (unsigned index = 0; index < kMaxIoConns; ++index) child_tickets_[index] = roster_->lines[index].save_wanted.load(std::memory_order_acquire);
-    child_repl_ticket_ = repl_->save_wanted.load(std::memory_order_acquire);
+    take_tickets();
+    child_started_ = store_.root(offsetof(st::Root, oplog_started));
+    child_gap_ = store_.root(offsetof(st::Root, oplog_gap));
     std::string ignored;
     child_by_rule_ = !any_ticket() && rule_is_met(ignored);
     child_changes_ = changes();
@@ -162,6 +181,8 @@ void Keeper::help_walk() {
     if (ended == words_->walk_synced.load(std::memory_order_relaxed)) return;
     for (const uint64_t tail = oplog_.tail(); position_ < tail && !disk_fails_;) take_records();
     if (disk::kSeededLogBug != disk::SeededLogBug::log_behind_snapshot && !quiet_sync()) return;  // asked again in the next turn
+    if (child_started_ != store_.root(offsetof(st::Root, oplog_started)) || child_gap_ != store_.root(offsetof(st::Root, oplog_gap)))
+        return give_up_save("the log was off meanwhile");  // L4: what it needs of the log is not there
     words_->walk_number.store(writer_->written_number());
     words_->walk_synced.store(ended, std::memory_order_release);
 }

@@ -61,18 +61,19 @@ LogCursor::Outcome LogCursor::next(Record& record) {
         stream_ = record.stream;
         return Outcome::record;
     }
-    for (;;) {
+    while (!lost_) {
         switch (reader_.next()) {
             case disk::LogReader::Outcome::record: break;
             case disk::LogReader::Outcome::end:
             case disk::LogReader::Outcome::tail: return Outcome::none;
-            default: return Outcome::lost;
+            default: lost_ = true; continue;  // the reader would go on behind it
         }
         record = {reader_.number(), stream_of(reader_.number(), reader_.effects(), following_), reader_.effects()};
         if (record.stream <= stream_) continue;
         stream_ = record.stream;
         return Outcome::record;
     }
+    return Outcome::lost;
 }
 
 }  // namespace millrace::md_repl

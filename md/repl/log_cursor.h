@@ -26,7 +26,7 @@ class LogCursor {
     /// Behind the record with this stream number, or any as low. Null: the log does not reach back so far.
     static std::unique_ptr<LogCursor> behind_stream(const std::string& folder, uint64_t stream, bool following);
 
-    /// `none`: there is no further one yet. `lost`: the log has a hole here or was removed, sentence() says where.
+    /// `none`: there is no further one yet. `lost`, for good: the log has a hole here or was removed, sentence() says where.
     Outcome next(Record& record);
     /// Stream number of the record given last.
     uint64_t stream() const { return stream_; }
@@ -38,6 +38,7 @@ class LogCursor {
     disk::LogReader reader_;
     uint64_t stream_;
     bool following_;
+    bool lost_ = false;
     bool kept_ = false;   ///< record_ was read and is still to be given
     Record record_;
 };

@@ -213,6 +213,17 @@ def _lolwut(words, _name):
     return [b"LOLWUT", *words.one_of([], [b"VERSION", b"9"], [b"VERSION", b"x"], [b"VERSION"], [b"x"])]
 
 
+@makes("replicaof", "slaveof", weight=0.5)
+def _replicaof(words, name):
+    """z_replication_test.py has the rest."""
+    return [name.upper().encode(), *words.one_of([b"NO", b"ONE"], [b"no", b"one"], [b"127.0.0.1", b"x"], [b"127.0.0.1", b"70000"], [b"127.0.0.1", b"-1"])]
+
+
+@makes("wait", weight=0.5)
+def _wait(words, _name):
+    return [b"WAIT", *words.one_of([b"0", b"0"], [b"1", b"3"], [b"x", b"0"], [b"0", b"x"], [b"0", b"-1"], [b"-1", b"0"])]
+
+
 @makes("save", "bgsave", "bgrewriteaof", weight=0)
 def _snapshots(_words, name):
     """u_save_test.py has them; what they answer depends on the snapshot before."""

@@ -28,10 +28,11 @@ class _Host:
             raise Failure(f"its configuration, {instance.effective_conf}, is gone, and 'millrace start' makes it anew")
         if not os.path.exists(os.path.join(instance.shm_link, "control")):
             raise Failure("only a group that serves can save what is left of one since a later start has failed; see what that said")
-        fifo = instance.fifo(slot.role, slot.index)
-        if not is_fifo(fifo):
-            remove_file(fifo)
-            os.mkfifo(fifo, 0o600)
+        for role in (slot.role, "md", "md_repl"):       # whom it would wake
+            fifo = instance.fifo(role, 0)
+            if not is_fifo(fifo):
+                remove_file(fifo)
+                os.mkfifo(fifo, 0o600)
         generation = max(int(time.time() * 1000), int(state.read(instance).get("generation", 0)) + 1)
         process = Child(command_line(instance, instance.read_id(), slot.role, slot.index, generation, 0),
                         instance.words(slot.role, slot.index), instance.daemon_log(slot.role, slot.index), [], slot.hear)
