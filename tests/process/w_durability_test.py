@@ -139,11 +139,58 @@ class Kept(FreshInstanceCase):
             self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "no"), b"+OK\r\n")
             wire.command("SET", "off:%d" % turn, turn)
             self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "yes"), b"+OK\r\n")
-            wait_for(lambda: b"log_durable_number:all" not in wire.command("INFO", "persistence"), 20, "the log, with what is before it, to give all back")
+            wait_for(lambda: b"log_durable_number:all" not in wire.command("INFO", "everything"), 20, "the log, with what is before it, to give all back")
         wire.command("SET", "last", 1)
         before = digest(wire)
         lose_memory(instance)
         self.assertEqual(digest(self.again(instance)), before)
+
+    def test_the_log_off_and_on_while_a_snapshot_is_written(self):
+        """The snapshot under way needs the log of all that time: it is begun again, and takes the place of none that is good."""
+        instance = self.durable(appendonly="yes", appendfsync="always", save="", snapshot_rate=1_000_000)
+        wire = self.connect(instance)
+        wire.command("DEBUG", "POPULATE", 40_000)
+        pick = random.Random(SEED)
+        for turn in range(5):
+            self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "no"), b"+OK\r\n")
+            wire.command("SET", "off:%d" % turn, turn)
+            time.sleep(pick.random() * 0.3)
+            self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "yes"), b"+OK\r\n")
+            wire.command("SET", "on:%d" % turn, turn)
+            time.sleep(pick.random() * 0.6)
+        wait_for(lambda: b"log_durable_number:all" not in wire.command("INFO", "everything"), 30, "the log, with what is before it, to give all back")
+        wire.command("SET", "last", 1)
+        before = digest(wire)
+        lose_memory(instance)
+        self.assertEqual(digest(self.again(instance)), before, "SEED=%d" % SEED)
+
+    def test_what_comes_behind_a_hole_is_put_aside(self):
+        instance = self.durable(appendonly="yes")
+        wire = self.connect(instance)
+        for turn in range(2):
+            wire.command("SET", "key:%d" % turn, turn)
+            self.assertEqual(wire.command("SAVE"), b"+OK\r\n")
+        wire.command("SET", "behind", "the hole")
+        self.assertEqual(instance.control("stop").returncode, 0)
+        data_files(instance, "snapshot")[-1].unlink()
+        data_files(instance, "log")[-2].unlink()
+        for turn in range(2):       # and the next start finds nothing in its way
+            wire = self.again(instance)
+            self.assertEqual(wire.command("MGET", "key:0", "key:1", "behind"), b"*3\r\n$1\r\n0\r\n$-1\r\n$-1\r\n")
+            self.assertEqual(wire.command("SET", "goes", "on"), b"+OK\r\n")
+            self.assertEqual(instance.control("stop").returncode, 0)
+
+    def test_a_snapshot_that_was_broken_off_is_in_nobody_s_way(self):
+        instance = self.durable(save="", snapshot_rate=1_000_000)
+        wire = self.connect(instance)
+        wire.command("DEBUG", "POPULATE", 30_000)
+        wire.command("BGSAVE")
+        wait_for(lambda: b"rdb_bgsave_in_progress:1" in wire.command("INFO", "persistence"), 10, "the snapshot to begin")
+        os.kill(instance.pids("md_log")[0], signal.SIGKILL)
+        wait_for(lambda: instance.pids("md_log"), 10, "another md_log")
+        wire.command("BGSAVE")
+        wait_for(lambda: wire.command("SET", "key", "value") == b"+OK\r\n", 10, "writes to be taken")
+        self.assertEqual(wire.command("SAVE"), b"+OK\r\n")
 
     def test_an_older_snapshot_is_not_taken_with_a_log_that_has_a_hole(self):
         instance = self.durable(save="3600 1")
