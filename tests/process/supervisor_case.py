@@ -191,5 +191,11 @@ class StubCase(unittest.TestCase):
         group = group or self.group
         done = group.run("stop")
         self.assertEqual(done.returncode, 0, done)
+        wait_for(lambda: self.supervisor_has_ended(group), 5, "the supervisor, which has said that it ends, to do so")
         self.assertEqual(group.left_over(), [])
         return done.stdout
+
+    @staticmethod
+    def supervisor_has_ended(group):
+        """Whether no control script of the group runs any more."""
+        return not any("tools/millrace" in str(command) for command in processes_of(group.root).values())
