@@ -8,6 +8,9 @@
 //   D3  Under `appendfsync always` nobody is told what the disk does not have: io_conn holds md's replies until `durable_position` has
 //       reached what md has written beside them (ChannelControl::replies_oplog), and reads of its own whose bucket is of a later commit go to md.
 //   D4  A new md_log goes on where the words say; `generation` is the store's that they are about, and of another store they mean nothing.
+//   D5  For followers that nobody waits for, md_log looks at the oplog once a millisecond while there is work, and is not woken for every batch. When it stops
+//       doing so it stores `wants_ring`, and then looks once more (C1 to C3 of wakeup.h): md, which stores the tail, then a fence, then looks
+//       at `wants_ring`, sees it, or md_log sees the record.
 #pragma once
 
 #include <array>
@@ -37,6 +40,7 @@ struct LogWords {
     std::atomic<uint32_t> pid;
     std::atomic<uint32_t> wants_oplog;  ///< 1: a snapshot needs it, whatever the options say
     std::atomic<uint32_t> park;         ///< wakeup.h
+    std::atomic<uint32_t> wants_ring;   ///< 1: it sleeps until it is woken, and for followers it has to be woken at once (D5)
     std::atomic<uint32_t> trouble;      ///< DiskTrouble
     std::atomic<uint32_t> error;        ///< errno of it
     alignas(kCacheLineDistance) std::atomic<uint64_t> durable_position;

@@ -44,7 +44,11 @@ bool LogLink::has_room(Store& store) {
 void LogLink::publish(const Store& store, bool replicated) {
     const st::Root& root = store.memory().root();
     if (words_ == nullptr || root.oplog_tail == rung_at_ || root.oplog_on == 0) return;
-    const bool at_once = replicated || store.live_number(OptionId::appendfsync) == 0;  // always
+    bool at_once = store.live_number(OptionId::appendfsync) == 0 || (replicated && store.live_number(OptionId::replication_mode) != 0);  // always, sync
+    if (replicated && !at_once) {
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        at_once = words_->wants_ring.load(std::memory_order_relaxed) != 0;  // D5
+    }
     if (!at_once && root.oplog_tail - root.oplog_released < root.oplog_bytes / kWakeShare) return;
     rung_at_ = root.oplog_tail;
     bell_.ring();

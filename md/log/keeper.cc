@@ -242,6 +242,7 @@ bool Keeper::write() {
         return false;
     }
     written_to_ = position_;
+    worked_us_ = monotonic_us();
     note_written();
     counters_.add(LogCounter::batches);
     if (is_followed()) repl_bell_.ring();
@@ -396,12 +397,20 @@ void Keeper::wake_io_conns() {
     }
 }
 
-/// Under `always`, and while others follow, md wakes md_log for every batch. Else it looks by itself, and md wakes it when the ring fills.
+/// Under `always`, and where followers are waited for, md wakes md_log for every batch. Else it looks by itself, and md wakes it when the ring fills, or
+/// when it has slept and somebody follows.
 void Keeper::park() {
+    const bool naps = logging_ && !disk_fails_ && is_followed() && policy() != Policy::always && !waits_for_followers() && monotonic_us() - worked_us_ < kNapsEndUs;
+    if (naps) {  // D5
+        fifo_.wait(kNapMs);
+        return;
+    }
+    words_->wants_ring.store(1, std::memory_order_relaxed);
     parker_.begin_park();
     const bool idle = !logging_ || disk_fails_ || oplog_.tail() == position_;
     if ((idle || (policy() != Policy::always && !is_followed())) && !daemon_.stopping() && !daemon_.retiring()) fifo_.wait(child_ != 0 ? kParkSavingMs : kParkMs);
     parker_.end_park();
+    words_->wants_ring.store(0, std::memory_order_relaxed);
 }
 
 // --- trouble ----------------------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ class Keeper {
     static constexpr uint64_t kSaveRetryUs = 5'000'000;          ///< between snapshots that fail, as Redis waits
     static constexpr int kParkMs = 100;
     static constexpr int kParkSavingMs = 10;
+    static constexpr int kNapMs = 1;                             ///< between looks for followers (D5)
+    static constexpr uint64_t kNapsEndUs = 50'000;               ///< after so long without a record
     static constexpr unsigned kSnapshotsKept = 2;
     static constexpr int kSaveNice = 5;
     static constexpr unsigned kSwapTriesMax = 5;
@@ -164,6 +166,7 @@ class Keeper {
     };
     static constexpr size_t kWrittenMax = 4096;
     std::deque<Written> written_;
+    uint64_t worked_us_ = 0;      ///< when there was a record last
     bool waited_ = false;         ///< followers were waited for at the last look
     uint64_t replicated_to_ = 0, replicated_seen_ = 0;  ///< position that enough followers have reached, and number of which every commit is before it
     uint64_t marked_to_ = 0;      ///< position up to which the file says that it is durable
