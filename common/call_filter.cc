@@ -111,6 +111,12 @@ void CallFilter::forbid(std::initializer_list<int> calls) {
     for (const int call : calls) add(SCMP_ACT_KILL_PROCESS, call, {});
 }
 
+void CallFilter::forbid_foreign_business() {
+    forbid({SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(tkill), SCMP_SYS(rt_sigqueueinfo), SCMP_SYS(rt_tgsigqueueinfo), SCMP_SYS(pidfd_getfd),
+            SCMP_SYS(pidfd_send_signal), SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(memfd_create), SCMP_SYS(userfaultfd),
+            SCMP_SYS(bpf), SCMP_SYS(io_uring_setup), SCMP_SYS(perf_event_open), SCMP_SYS(unshare), SCMP_SYS(setns), SCMP_SYS(mount), SCMP_SYS(chroot), SCMP_SYS(pivot_root)});
+}
+
 void CallFilter::forbid_otherwise(std::initializer_list<int> calls) {
     for (const int call : calls)
         if (call >= 0 && static_cast<unsigned>(call) < kCalls) ends[static_cast<unsigned>(call)] = true;
@@ -127,6 +133,13 @@ void CallFilter::load() {
     check(seccomp_load(context_), "the kernel takes no filter");
 }
 
+namespace {
+
+void report_no_call_filter(const char* reason) {
+    log::warning("NO FILTER on system calls ({}): whoever takes this process over can do what its user can", reason);
+}
+
+/// Whether the configuration and this build want a filter; the log says why, if not.
 bool wants_call_filter(const Options& options) {
     if (kSanitized) {
         log::verbose("no filter on system calls: a sanitizer's run-time needs more of them");
@@ -137,17 +150,13 @@ bool wants_call_filter(const Options& options) {
     return false;
 }
 
-void report_call_filter() { log::verbose("the filter on system calls is on"); }
+}  // namespace
 
-void report_no_call_filter(const char* reason) {
-    log::warning("NO FILTER on system calls ({}): whoever takes this process over can do what its user can", reason);
-}
-
-void load_if_wanted(const Options& options, void (*load)()) {
+void load_if_wanted(const Options& options, const std::function<void()>& load) {
     if (!wants_call_filter(options)) return;
     try {
         load();
-        report_call_filter();
+        log::verbose("the filter on system calls is on");
     } catch (const Error& error) {
         report_no_call_filter(error.what());
     }

@@ -16,6 +16,7 @@
 #include <seccomp.h>
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 
 #include "common/options.h"
@@ -41,6 +42,8 @@ class CallFilter {
     /// Allows a call under all of these conditions; several rules for a call are alternatives.
     void allow_if(int call, std::initializer_list<scmp_arg_cmp> conditions);
     void forbid(std::initializer_list<int> calls);
+    /// Forbids what no daemon of ours has any use for: other programs, other processes, memory that others make, another view of the system.
+    void forbid_foreign_business();
     /// A call that is on the list under conditions: under others it ends the process (by abort).
     void forbid_otherwise(std::initializer_list<int> calls);
     /// From here on. Throws Error.
@@ -53,12 +56,7 @@ class CallFilter {
     Forbidden forbidden_;
 };
 
-/// Whether the configuration and this build want a filter; the log says why, if not.
-bool wants_call_filter(const Options& options);
 /// Has `load` put a filter on, if it is wanted, and says in the log whether there is one. Without it the process goes on.
-void load_if_wanted(const Options& options, void (*load)());
-/// Says in the log that there is a filter, or that there is none and why.
-void report_call_filter();
-void report_no_call_filter(const char* reason);
+void load_if_wanted(const Options& options, const std::function<void()>& load);
 
 }  // namespace millrace

@@ -16,6 +16,9 @@ inline uint64_t monotonic_us() {
     return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1'000;
 }
 
+/// From one reading of a monotonic clock to another, which may be a little older.
+constexpr uint64_t elapsed(uint64_t now, uint64_t since) { return now > since ? now - since : 0; }
+
 /// Milliseconds since the Unix epoch; follows clock adjustments, so it may step.
 inline int64_t wall_ms() {
     timespec now;

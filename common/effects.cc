@@ -1,6 +1,7 @@
 // See effects.h. Runs in md, in the processes that keep files and replicas, and in tools.
 #include "common/effects.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "common/store_layout.h"
@@ -32,6 +33,11 @@ bool possible(const EffectHeader& header, uint64_t bytes) {
 }
 
 }  // namespace
+
+void Effect::write_into(std::string& bytes) const {
+    bytes.resize(std::max<uint64_t>(bytes.size(), header.offset() + value.size()));
+    bytes.replace(header.offset(), value.size(), value);
+}
 
 void append_effect(std::string& bytes, EffectHeader header, std::string_view key, std::string_view value) {
     header.key_length = static_cast<uint32_t>(key.size());

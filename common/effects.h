@@ -40,6 +40,9 @@ static_assert(sizeof(EffectHeader) == 24);
 struct Effect {
     EffectHeader header;
     std::string_view key, value;
+
+    /// What a write_range makes of a value's bytes.
+    void write_into(std::string& bytes) const;
 };
 
 inline constexpr unsigned kEffectDatabases = 16;

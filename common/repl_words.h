@@ -16,6 +16,7 @@
 //   R3  No log file with a record above `keep_from` is removed.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -29,6 +30,26 @@ namespace millrace {
 inline constexpr unsigned kReplicasMax = 16;
 inline constexpr size_t kHistoryBytes = 40;
 inline constexpr uint64_t kKeepNothing = ~uint64_t{0};
+
+/// Whom a server follows, as the option replicaof says it: "host port". Both are empty if it follows nobody.
+struct MasterAddress {
+    std::string host, port;
+};
+inline MasterAddress master_address(const std::string& text) {
+    const size_t space = std::min(text.rfind(' '), text.size());
+    return {text.substr(0, space), text.substr(std::min(space + 1, text.size()))};
+}
+
+/// The name of a history whose words `word(i)` gives, 8 characters each; empty if there is none.
+template <class Word>
+std::string history_text(const Word& word) {
+    std::string text(kHistoryBytes, '\0');
+    for (size_t i = 0; i < kHistoryBytes / 8; ++i) {
+        const uint64_t bytes = word(i);
+        std::memcpy(text.data() + 8 * i, &bytes, sizeof bytes);
+    }
+    return text[0] == '\0' ? std::string() : text;
+}
 
 /// What a follower does at the moment.
 enum class LinkState : uint32_t {

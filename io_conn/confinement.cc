@@ -94,24 +94,18 @@ void load_call_filter(const ProtectedNames& names) {
     allow_files(filter, names);
     allow_sockets(filter, names);
     allow_process(filter);
-    filter.forbid({SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(kill), SCMP_SYS(tkill), SCMP_SYS(shutdown),
-                   SCMP_SYS(rt_sigqueueinfo), SCMP_SYS(rt_tgsigqueueinfo), SCMP_SYS(pidfd_open), SCMP_SYS(pidfd_getfd), SCMP_SYS(pidfd_send_signal), SCMP_SYS(ptrace),
-                   SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(process_madvise), SCMP_SYS(mprotect), SCMP_SYS(pkey_mprotect),
-                   SCMP_SYS(remap_file_pages), SCMP_SYS(shmat), SCMP_SYS(memfd_create), SCMP_SYS(userfaultfd), SCMP_SYS(bpf), SCMP_SYS(io_uring_setup),
-                   SCMP_SYS(perf_event_open), SCMP_SYS(unshare), SCMP_SYS(setns), SCMP_SYS(mount), SCMP_SYS(chroot), SCMP_SYS(pivot_root)});
+    filter.forbid_foreign_business();
+    filter.forbid({SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(kill), SCMP_SYS(shutdown), SCMP_SYS(pidfd_open),
+                   SCMP_SYS(process_madvise), SCMP_SYS(mprotect), SCMP_SYS(pkey_mprotect), SCMP_SYS(remap_file_pages), SCMP_SYS(shmat)});
     filter.load();
 }
 
 void confine(const Daemon& daemon, std::span<const sockaddr_un> doors) {
-    if (!wants_call_filter(daemon.options())) return;
-    try {
+    load_if_wanted(daemon.options(), [&] {
         ProtectedNames names = names_of_group(daemon.dir(), doors);
         names.seal();
         load_call_filter(names);
-        report_call_filter();
-    } catch (const Error& error) {
-        report_no_call_filter(error.what());
-    }
+    });
 }
 
 }  // namespace millrace::io_conn

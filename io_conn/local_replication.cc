@@ -20,16 +20,8 @@ T read(const std::atomic<T>& word) {
     return word.load(std::memory_order_relaxed);
 }
 
-struct Master {
-    std::string host, port;
-};
-
-/// Whom this server follows, from the option's text.
-Master master_of(const Server& server) {
-    const std::string text = server.option_text(OptionId::replicaof);
-    const size_t space = std::min(text.rfind(' '), text.size());
-    return {text.substr(0, space), text.substr(std::min(space + 1, text.size()))};
-}
+/// Whom this server follows.
+MasterAddress master_of(const Server& server) { return master_address(server.option_text(OptionId::replicaof)); }
 
 LinkState link_state(const ReplWords& words) { return static_cast<LinkState>(read(words.link_state)); }
 
@@ -71,25 +63,20 @@ int64_t stream_number(const Server& server) { return static_cast<int64_t>(store_
 
 /// The 40 digits of a history in the store's root; zeros if there is none.
 std::string history_at(const Server& server, uint64_t offset) {
-    std::string text(kHistoryBytes, '\0');
-    for (size_t at = 0; at < kHistoryBytes; at += 8) {
-        const uint64_t word = store_word(server, offset + at);
-        std::memcpy(text.data() + at, &word, sizeof word);
-    }
-    return text[0] == '\0' ? std::string(kHistoryBytes, '0') : text;
+    const std::string text = history_text([&](size_t i) { return store_word(server, offset + 8 * i); });
+    return text.empty() ? std::string(kHistoryBytes, '0') : text;
 }
 
 /// Seconds since a moment of CLOCK_MONOTONIC.
 uint64_t seconds_since_ms(uint64_t then_ms) {
-    const uint64_t now_ms = monotonic_us() / 1000;
-    return (now_ms - std::min(now_ms, then_ms)) / 1000;
+    return elapsed(monotonic_us() / 1000, then_ms) / 1000;
 }
 
 std::string master_text(const Server& server) {
     const ReplWords& words = server.link().repl_words();
     const LinkState state = link_state(words);
     const bool is_up = state == LinkState::following, synchronises = is_synchronising(state);
-    const Master master = master_of(server);
+    const MasterAddress master = master_of(server);
     const auto heard_s = [&words] { return static_cast<int64_t>(seconds_since_ms(read(words.heard_ms))); };
     std::string text = fmt::format(
         "master_host:{}\r\nmaster_port:{}\r\nmaster_link_status:{}\r\nmaster_last_io_seconds_ago:{}\r\nmaster_sync_in_progress:{:d}\r\nslave_read_repl_offset:{}\r\n"
@@ -178,7 +165,7 @@ void local_role(const LocalCall& call) {
     const ReplWords& words = call.server.link().repl_words();
     if (call.server.is_following()) {
         const LinkState state = link_state(words);
-        const Master master = master_of(call.server);
+        const MasterAddress master = master_of(call.server);
         int64_t port = 0;
         parse_integer(master.port, port);
         call.out.array(5);

@@ -25,9 +25,9 @@
 #include "md/assembly.h"
 #include "md/evictor.h"
 #include "md/log_link.h"
-#include "md/repl_link.h"
 #include "md/plan.h"
 #include "md/poison.h"
+#include "md/repl_link.h"
 #include "md/reply_writer.h"
 
 namespace millrace::md {

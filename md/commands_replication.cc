@@ -1,8 +1,6 @@
 // Following another server: whom, and what comes from there. Runs in md; handlers only (see handlers.h). Invariants: common/repl_words.h.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "common/check.h"
 #include "common/effects.h"
 #include "common/repl_words.h"
@@ -21,8 +19,7 @@ void write_range(Plan& plan, const Effect& effect) {
     if (offset == value->length()) return plan.append(effect.key, *value, effect.value);
     if (plan.can_patch(*value, offset, effect.value.size())) return plan.patch(effect.key, *value, offset, effect.value);
     std::string bytes(plan.bytes(value));
-    bytes.resize(std::max<uint64_t>(bytes.size(), offset + effect.value.size()));
-    bytes.replace(offset, effect.value.size(), effect.value);
+    effect.write_into(bytes);
     plan.set(effect.key, plan.keep(bytes), value->expire_at_ms);
 }
 

@@ -267,8 +267,7 @@ void Loader::change_part(const Effect& effect) {
         value->patch_at = header.offset();
     } else {
         std::string bytes = value_of(*value);
-        bytes.resize(std::max<uint64_t>(bytes.size(), header.offset() + effect.value.size()));
-        bytes.replace(header.offset(), effect.value.size(), effect.value);
+        effect.write_into(bytes);
         return put(header.database, effect.key, bytes, value->expire_at_ms);
     }
     const st::KeyPlace place = store_.place_of(effect.key);

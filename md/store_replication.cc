@@ -29,12 +29,7 @@ std::string Store::history() const { return read_history(root().history); }
 std::string Store::second_history() const { return read_history(root().second_history); }
 
 std::string Store::read_history(const std::array<uint64_t, 5>& place) const {
-    std::string text(kHistoryBytes, '\0');
-    for (size_t i = 0; i < place.size(); ++i) {
-        const uint64_t word = set_.read(&place[i]);
-        std::memcpy(text.data() + 8 * i, &word, sizeof word);
-    }
-    return text[0] == '\0' ? std::string() : text;
+    return history_text([&](size_t i) { return set_.read(&place[i]); });
 }
 
 void Store::write_history(const std::array<uint64_t, 5>& place, std::string_view history) {

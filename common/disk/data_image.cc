@@ -139,8 +139,7 @@ bool DataImage::write_range(uint64_t number, const Effect& effect) {
     if (found == databases_[effect.header.database].end() || !applies(number, found->second)) return true;
     Entry& entry = found->second;
     if (effect.header.offset() > entry.value.size()) return false;
-    entry.value.resize(std::max<uint64_t>(entry.value.size(), effect.header.offset() + effect.value.size()));
-    entry.value.replace(effect.header.offset(), effect.value.size(), effect.value);
+    effect.write_into(entry.value);
     return true;
 }
 

@@ -24,6 +24,14 @@ std::vector<LogFileInfo> log_files(const std::string& folder) {
     return infos;
 }
 
+bool log_reaches_back(const std::string& folder, uint64_t number) {
+    const auto files = log_files(folder);
+    // The first that is needed: the last that begins at the number or before.
+    const auto needed = std::find_if(files.rbegin(), files.rend(), [number](const LogFileInfo& file) { return file.after <= number; });
+    if (needed == files.rend() || !needed->fault.empty()) return false;
+    return std::all_of(needed.base(), files.end(), [](const LogFileInfo& file) { return file.fault.empty() && (file.header.flags & kLogContinues) != 0; });
+}
+
 LogReader::LogReader(std::string folder, uint64_t from) : folder_(std::move(folder)), from_(from), number_(from) { choose_first(); }
 
 /// The newest file that begins at `from` or before; if all are younger, the oldest.

@@ -30,6 +30,8 @@ struct LogFileInfo {
 
 /// Every log file of a folder, in order. Throws Error for a folder that cannot be read.
 std::vector<LogFileInfo> log_files(const std::string& folder);
+/// Whether the log has every record behind this number, from one of its files on, without a hole. Throws as log_files().
+bool log_reaches_back(const std::string& folder, uint64_t number);
 
 class LogReader {
   public:

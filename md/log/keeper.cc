@@ -89,11 +89,10 @@ void Keeper::open_log() {
         folder_, disk::LogWriter::Options{daemon_.arguments().instance, kLogFileBytesMax, live_.number(OptionId::log_compression) != 0});
     logging_ = true;
     disk_fails_ = false;
-    started_ = store_.root(offsetof(st::Root, oplog_started));
-    gap_ = store_.root(offsetof(st::Root, oplog_gap));
+    period_ = present_period();
     const uint64_t reached = words_->released_number.load();
     const LogEnd end = end_of_log(folder_);
-    const bool no_gap = end.number >= gap_ && started_ <= position_;
+    const bool no_gap = end.number >= period_.gap && period_.started <= position_;
     if (end.usable && end.number >= reached && no_gap && chain_is_whole(folder_)) {
         if (go_on_behind(end)) {
             skip_to_ = end.number;
@@ -192,8 +191,10 @@ void Keeper::follow_switch() {
 
 /// Whether md has switched the oplog off and on again since the log was opened, which happens between two looks at the options.
 bool Keeper::was_switched() const {
-    return store_.root(offsetof(st::Root, oplog_on)) != 0 && (store_.root(offsetof(st::Root, oplog_started)) != started_ || store_.root(offsetof(st::Root, oplog_gap)) != gap_);
+    return store_.root(offsetof(st::Root, oplog_on)) != 0 && present_period() != period_;
 }
+
+Keeper::OplogPeriod Keeper::present_period() const { return {store_.root(offsetof(st::Root, oplog_started)), store_.root(offsetof(st::Root, oplog_gap))}; }
 
 bool Keeper::take_records() {
     if (!logging_) {

@@ -30,11 +30,11 @@
 #include "common/repl_words.h"
 #include "common/resident_memory.h"
 #include "common/roster.h"
+#include "common/store_reader.h"
 #include "common/wakeup.h"
 #include "md/log/log_chain.h"
 #include "md/log/oplog_reader.h"
 #include "md/log/save_rules.h"
-#include "common/store_reader.h"
 #include "md/log/syncer.h"
 
 namespace millrace::md_log {
@@ -63,6 +63,11 @@ class Keeper {
     static constexpr int kSaveNice = 5;
     static constexpr unsigned kSwapTriesMax = 5;
 
+    /// Since when the oplog has been on, and from which number on without a gap (Root::oplog_started, oplog_gap).
+    struct OplogPeriod {
+        uint64_t started = 0, gap = 0;
+        bool operator==(const OplogPeriod&) const = default;
+    };
     enum class Policy : int64_t { always = 0, everysec = 1, no = 2 };
 
     // start
@@ -76,6 +81,7 @@ class Keeper {
     void turn();
     void follow_options();
     void follow_switch();
+    OplogPeriod present_period() const;
     bool was_switched() const;
     bool take_records();
     bool add_records(uint64_t tail);
@@ -114,6 +120,7 @@ class Keeper {
     void end_save(bool good);
     void finish_save(uint64_t now_s);
     void end_child();
+    void forget_child();
     void remove_old_files();
     void remove_partial_files();
     void last_save();
@@ -153,7 +160,7 @@ class Keeper {
     bool wanted_ = false;         ///< records are to go to the file
     bool logging_ = false;        ///< they do
     bool based_ = false;          ///< a snapshot and the log are a way back (L4)
-    uint64_t started_ = 0, gap_ = 0;  ///< Root::oplog_started and oplog_gap when the log was opened
+    OplogPeriod period_;          ///< when the log was opened
     uint64_t position_ = 0;       ///< of the next record in the ring
     uint64_t written_to_ = 0;     ///< position up to which the file has it
     uint64_t synced_to_ = 0;      ///< and the disk
@@ -179,7 +186,7 @@ class Keeper {
     uint64_t started_s_ = 0;
 
     pid_t child_ = 0;
-    uint64_t child_started_ = 0, child_gap_ = 0;  ///< started_ and gap_ when it began
+    OplogPeriod child_period_;    ///< when it began
     uint64_t child_stream_ = 0;   ///< stream number before it began
     uint64_t child_changes_ = 0;  ///< changes() when it began
     bool child_by_rule_ = false;

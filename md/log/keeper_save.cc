@@ -104,8 +104,7 @@ void Keeper::give_up_save(const char* why) {
 void Keeper::begin_save() {
     save_pending_ = false;
     take_tickets();
-    child_started_ = store_.root(offsetof(st::Root, oplog_started));
-    child_gap_ = store_.root(offsetof(st::Root, oplog_gap));
+    child_period_ = present_period();
     std::string ignored;
     child_by_rule_ = !any_ticket() && rule_is_met(ignored);
     child_changes_ = changes();
@@ -181,8 +180,7 @@ void Keeper::help_walk() {
     if (ended == words_->walk_synced.load(std::memory_order_relaxed)) return;
     for (const uint64_t tail = oplog_.tail(); position_ < tail && !disk_fails_;) take_records();
     if (disk::kSeededLogBug != disk::SeededLogBug::log_behind_snapshot && !quiet_sync()) return;  // asked again in the next turn
-    if (child_started_ != store_.root(offsetof(st::Root, oplog_started)) || child_gap_ != store_.root(offsetof(st::Root, oplog_gap)))
-        return give_up_save("the log was off meanwhile");  // L4: what it needs of the log is not there
+    if (child_period_ != present_period()) return give_up_save("the log was off meanwhile");  // L4: what it needs of the log is not there
     words_->walk_number.store(writer_->written_number());
     words_->walk_synced.store(ended, std::memory_order_release);
 }
@@ -191,9 +189,7 @@ void Keeper::reap_save() {
     int status = 0;
     const pid_t reaped = waitpid(child_, &status, WNOHANG);
     if (reaped == 0) return;
-    child_ = 0;
-    words_->walk_reading.store(0);
-    words_->walk_synced.store(words_->walk_ended.load());
+    forget_child();
     if (reaped > 0 && WIFSIGNALED(status)) log::warning("the process that wrote the snapshot was ended by signal {}", WTERMSIG(status));
     end_save(reaped > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
@@ -201,9 +197,15 @@ void Keeper::reap_save() {
 void Keeper::end_child() {
     kill(child_, SIGKILL);
     waitpid(child_, nullptr, 0);
+    forget_child();
+    words_->saving.store(0);
+}
+
+/// It is no more, and reads the store no more; nor does it wait for the log (agree_on_end()).
+void Keeper::forget_child() {
     child_ = 0;
     words_->walk_reading.store(0);
-    words_->saving.store(0);
+    words_->walk_synced.store(words_->walk_ended.load());
 }
 
 void Keeper::end_save(bool good) {

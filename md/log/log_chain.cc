@@ -39,13 +39,7 @@ bool chain_is_whole(const std::string& folder) {
         start = snapshot.start();
         break;
     }
-    const auto files = disk::log_files(folder);
-    // The first that is needed: the last that begins at the start or before.
-    auto needed = std::find_if(files.rbegin(), files.rend(), [start](const disk::LogFileInfo& file) { return file.after <= start; });
-    if (needed == files.rend()) return false;
-    for (auto file = needed.base(); file != files.end(); ++file)
-        if (!file->fault.empty() || (file->header.flags & 1) == 0) return false;
-    return true;
+    return disk::log_reaches_back(folder, start);
 }
 
 }  // namespace millrace::md_log

@@ -1,8 +1,6 @@
 // See log_cursor.h. Runs in md_repl.
 #include "md/repl/log_cursor.h"
 
-#include <algorithm>
-
 #include "common/effects.h"
 
 namespace millrace::md_repl {
@@ -19,13 +17,6 @@ uint64_t stream_of(uint64_t number, std::string_view effects, bool following) {
 
 }  // namespace
 
-bool log_reaches_back(const std::string& folder, uint64_t number) {
-    const auto files = disk::log_files(folder);
-    const auto first = std::find_if(files.rbegin(), files.rend(), [number](const disk::LogFileInfo& file) { return file.after <= number; });
-    if (first == files.rend() || !first->fault.empty()) return false;
-    return std::all_of(first.base(), files.end(), [](const disk::LogFileInfo& file) { return file.fault.empty() && (file.header.flags & disk::kLogContinues) != 0; });
-}
-
 std::unique_ptr<LogCursor> LogCursor::behind_number(const std::string& folder, uint64_t number, uint64_t stream, bool following) {
     return std::unique_ptr<LogCursor>(new LogCursor(folder, number, stream, following));
 }
@@ -34,7 +25,7 @@ std::unique_ptr<LogCursor> LogCursor::behind_number(const std::string& folder, u
 std::unique_ptr<LogCursor> LogCursor::behind_stream(const std::string& folder, uint64_t stream, bool following) {
     const auto files = disk::numbered_logs(folder);
     for (auto file = files.rbegin(); file != files.rend(); ++file) {
-        if (!log_reaches_back(folder, file->number)) return nullptr;
+        if (!disk::log_reaches_back(folder, file->number)) return nullptr;
         auto cursor = behind_number(folder, file->number, 0, following);
         Record record;
         Outcome outcome = cursor->next(record);

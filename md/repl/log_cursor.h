@@ -43,7 +43,4 @@ class LogCursor {
     Record record_;
 };
 
-/// Whether the log has every record behind this number, from one of its files on, without a hole.
-bool log_reaches_back(const std::string& folder, uint64_t number);
-
 }  // namespace millrace::md_repl

@@ -128,7 +128,7 @@ bool Receiver::turn(const Own& own, uint64_t now_ms) {
 
 /// Names are looked up here and now; addresses cost nothing.
 void Receiver::dial(uint64_t now_ms) {
-    const std::string host = settings_.master.substr(0, settings_.master.find(' ')), port = settings_.master.substr(settings_.master.find(' ') + 1);
+    const auto [host, port] = master_address(settings_.master);
     addrinfo hints{};
     hints.ai_socktype = SOCK_STREAM;
     addrinfo* found = nullptr;
@@ -140,16 +140,19 @@ void Receiver::dial(uint64_t now_ms) {
     if (!fd.open() || (connect(fd.get(), found->ai_addr, found->ai_addrlen) != 0 && errno != EINPROGRESS)) return fail(errno_text(errno));
     socket_ = StreamSocket(std::move(fd));
     stage_ = Stage::dialing;
-    heard_ms_ = began_ms_ = now_ms;
+    heard_ms_ = now_ms;
     enter(LinkState::connecting);
 }
 
-bool Receiver::say_hello() {
-    stage_ = settings_.password.empty() ? Stage::registering : Stage::password;
-    if (stage_ == Stage::password) socket_.out() += command({"AUTH", settings_.password});
-    else
-        socket_.out() += command({"MS_REGISTER_SLAVE", std::to_string(kProtocol), std::to_string(settings_.port), fmt::format("{:016x}", instance_), std::to_string(settings_.priority)});
-    return true;
+void Receiver::say_hello() {
+    if (settings_.password.empty()) return ask_to_follow();
+    stage_ = Stage::password;
+    socket_.out() += command({"AUTH", settings_.password});
+}
+
+void Receiver::ask_to_follow() {
+    stage_ = Stage::registering;
+    socket_.out() += command({"MS_REGISTER_SLAVE", std::to_string(kProtocol), std::to_string(settings_.port), fmt::format("{:016x}", instance_), std::to_string(settings_.priority)});
 }
 
 /// An answer to a command, before frames begin. False: the link is at its end.
@@ -163,8 +166,7 @@ bool Receiver::hear_line() {
         return false;
     }
     socket_.drop(end + 2);
-    socket_.out() += command({"MS_REGISTER_SLAVE", std::to_string(kProtocol), std::to_string(settings_.port), fmt::format("{:016x}", instance_), std::to_string(settings_.priority)});
-    stage_ = Stage::registering;
+    ask_to_follow();
     return true;
 }
 
@@ -232,7 +234,7 @@ bool Receiver::take_frame(const Frame& frame, const Own& own) {
             break;
         case FrameKind::records:
         case FrameKind::part:
-            if (state_ == LinkState::following || (state_ == LinkState::receiving && !snapshot_.open())) return take_records(frame, own);
+            if (state_ == LinkState::following || (state_ == LinkState::receiving && !snapshot_.open())) return take_records(frame);
             break;
         case FrameKind::ping: words_.master_number.store(frame.head.number, std::memory_order_relaxed); return true;
         case FrameKind::refused:
@@ -313,7 +315,7 @@ bool Receiver::take_snapshot(const Frame& frame) {
     return end_ > start_ || finish_receiving();
 }
 
-bool Receiver::take_records(const Frame& frame, const Own&) {
+bool Receiver::take_records(const Frame& frame) {
     if (frame.head.kind == FrameKind::part || !long_record_.empty()) {
         if (long_record_.size() + frame.body.size() > kRecordBytesMax) return fail("a record is longer than any can be"), false;
         long_record_ += frame.body;

@@ -55,7 +55,7 @@ class Receiver {
     bool turn(const Own& own, uint64_t now_ms);
     /// -1: none. `writes`: whether there is something to be sent.
     int descriptor() const { return socket_.descriptor(); }
-    bool writes() const { return state_ == LinkState::connecting && stage_ == Stage::dialing ? true : socket_.unsent() > 0; }
+    bool writes() const { return (state_ == LinkState::connecting && stage_ == Stage::dialing) || socket_.unsent() > 0; }
     /// Whether what comes is wanted now.
     bool reads() const;
     bool wants_way_in() const { return !settings_.master.empty(); }
@@ -79,7 +79,8 @@ class Receiver {
     void enter(LinkState state);
     void dial(uint64_t now_ms);
     bool talk(const Own& own, uint64_t now_ms);
-    bool say_hello();
+    void say_hello();
+    void ask_to_follow();
     bool hear_line();
     bool take_frame(const Frame& frame, const Own& own);
     bool begin_partial(const Frame& frame, const Own& own);
@@ -87,7 +88,7 @@ class Receiver {
     std::string loss(uint64_t stream, const Own& own) const;
     void drop_link();
     bool take_snapshot(const Frame& frame);
-    bool take_records(const Frame& frame, const Own& own);
+    bool take_records(const Frame& frame);
     bool take_record(const RecordHead& head, std::string_view effects);
     bool end_loading(const Own& own);
     bool receive_record(const RecordHead& head, std::string_view effects);
@@ -106,7 +107,7 @@ class Receiver {
     Stage stage_ = Stage::dialing;
     StreamSocket socket_;
     uint32_t nonce_ = 0;
-    uint64_t next_try_ms_ = 0, heard_ms_ = 0, began_ms_ = 0;
+    uint64_t next_try_ms_ = 0, heard_ms_ = 0;
     std::string last_fault_;
     bool followed_ = false;  ///< this master, since it was named
     bool known_ = false;     ///< follow() was called

@@ -93,12 +93,7 @@ void Replicator::run() {
 }
 
 std::string Replicator::history(size_t field) const {
-    std::string text(kHistoryBytes, '\0');
-    for (size_t i = 0; i < kHistoryBytes / 8; ++i) {
-        const uint64_t word = root(field + 8 * i);
-        std::memcpy(text.data() + 8 * i, &word, sizeof word);
-    }
-    return text[0] == '\0' ? std::string() : text;
+    return history_text([&](size_t i) { return root(field + 8 * i); });
 }
 
 /// P2.
@@ -215,7 +210,7 @@ bool Replicator::choose_snapshot(SnapshotToSend& snapshot) const {
         disk::SnapshotReader reader(path);
         if (!reader.open()) continue;
         snapshot = {path, reader.start(), reader.stream_number(), reader.end(), reader.file_bytes()};
-        return log_reaches_back(folder_, reader.start());
+        return disk::log_reaches_back(folder_, reader.start());
     }
     return false;
 }

@@ -21,14 +21,13 @@ bool StreamSocket::flush() {
 
 bool StreamSocket::read(size_t limit) {
     if (in_.size() - looked_at_ >= limit) return true;
+    static char bytes[kReadBytes];  // of the one thread that there is; mostly a few bytes come
+    const ssize_t count = recv(fd_.get(), bytes, sizeof bytes, MSG_DONTWAIT);
+    if (count <= 0) return count < 0 && (errno == EAGAIN || errno == EINTR);
     in_.erase(0, looked_at_);
     looked_at_ = 0;
-    const size_t before = in_.size();
-    in_.resize(before + kReadBytes);
-    const ssize_t count = recv(fd_.get(), in_.data() + before, kReadBytes, MSG_DONTWAIT);
-    const int error = errno;
-    in_.resize(before + (count > 0 ? static_cast<size_t>(count) : 0));
-    return count > 0 || (count < 0 && (error == EAGAIN || error == EINTR));
+    in_.append(bytes, static_cast<size_t>(count));
+    return true;
 }
 
 void StreamSocket::drop(size_t bytes) {

@@ -11,9 +11,6 @@
 
 namespace millrace::md_repl {
 
-/// Of two readings of a clock, of which the second may be a little older.
-constexpr uint64_t elapsed(uint64_t now, uint64_t since) { return now > since ? now - since : 0; }
-
 class StreamSocket {
   public:
     StreamSocket() = default;

@@ -54,16 +54,12 @@ def has_begun(instance):
     return b"rdb_bgsave_in_progress:0" in info and not (waits and b"log_durable_number:all" in info)
 
 
-class FakeMdLog:
-    """The words of an instance's md_log, as attributes; the real one is stopped until end()."""
+class Words:
+    """A struct of words in a segment of an instance, as attributes."""
 
-    def __init__(self, instance):
-        wait_for(lambda: has_begun(instance), 20, "the beginning of the log to be on disk")
-        self.__dict__.update(instance=instance, places=places(), stopped=instance.pids("md_log"))
-        for pid in self.stopped:
-            os.kill(pid, signal.SIGSTOP)
-        descriptor = os.open(instance.shm_folder() / "log", os.O_RDWR)
-        self.__dict__["memory"] = mmap.mmap(descriptor, 0)
+    def __init__(self, instance, segment, places_of):
+        descriptor = os.open(instance.shm_folder() / segment, os.O_RDWR)
+        self.__dict__.update(instance=instance, places=places_of, memory=mmap.mmap(descriptor, 0))
         os.close(descriptor)
 
     def __getattr__(self, name):
@@ -73,6 +69,17 @@ class FakeMdLog:
     def __setattr__(self, name, value):
         at, kind = self.places[name]
         struct.pack_into(kind, self.memory, at, value)
+
+
+class FakeMdLog(Words):
+    """The words of an instance's md_log, as attributes; the real one is stopped until end()."""
+
+    def __init__(self, instance):
+        wait_for(lambda: has_begun(instance), 20, "the beginning of the log to be on disk")
+        self.__dict__["stopped"] = instance.pids("md_log")
+        for pid in self.stopped:
+            os.kill(pid, signal.SIGSTOP)
+        super().__init__(instance, "log", places())
 
     def tail(self):
         """(the oplog's tail, the number of the last commit)."""

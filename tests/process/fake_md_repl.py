@@ -1,7 +1,6 @@
 """Stands in for md_repl in tests of those who listen to it: the group runs with a stub in its place, and the test writes the words of
 common/repl_words.h and listens at md_repl's door by itself."""
 
-import mmap
 import os
 import shutil
 import socket
@@ -9,7 +8,7 @@ import struct
 import tempfile
 from pathlib import Path
 
-from fake_md_log import places
+from fake_md_log import Words, places
 from harness import PROGRAMS, Failed
 
 STUB = Path(__file__).resolve().parent / "stub_daemon.py"
@@ -36,21 +35,11 @@ class Programs:
         shutil.rmtree(self.folder)
 
 
-class ReplWords:
+class ReplWords(Words):
     """The words of an instance, as attributes."""
 
     def __init__(self, instance):
-        descriptor = os.open(instance.shm_folder() / "repl", os.O_RDWR)
-        self.__dict__.update(instance=instance, places=places("repl_words.h", "ReplWords"), memory=mmap.mmap(descriptor, 0))
-        os.close(descriptor)
-
-    def __getattr__(self, name):
-        at, kind = self.places[name]
-        return struct.unpack_from(kind, self.memory, at)[0]
-
-    def __setattr__(self, name, value):
-        at, kind = self.places[name]
-        struct.pack_into(kind, self.memory, at, value)
+        super().__init__(instance, "repl", places("repl_words.h", "ReplWords"))
 
     def link(self, state):
         self.link_state = LINK_STATES.index(state)
