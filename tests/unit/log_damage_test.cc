@@ -2,8 +2,8 @@
 // written, and damage or a tail as L5 has it.
 #include <cstring>
 
-#include "common/disk/data_folder.h"
 #include "common/clock.h"
+#include "common/disk/data_folder.h"
 #include "tests/unit/log_fixture.h"
 #include "tests/unit/unit.h"
 
