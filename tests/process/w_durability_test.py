@@ -147,17 +147,23 @@ class Kept(FreshInstanceCase):
 
     def test_the_log_off_and_on_while_a_snapshot_is_written(self):
         """The snapshot under way needs the log of all that time: it is begun again, and takes the place of none that is good."""
+        keys, pick = 40_000, random.Random(SEED)
         instance = self.durable(appendonly="yes", appendfsync="always", save="", snapshot_rate=1_000_000)
         wire = self.connect(instance)
-        wire.command("DEBUG", "POPULATE", 40_000)
-        pick = random.Random(SEED)
-        for turn in range(5):
-            self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "no"), b"+OK\r\n")
-            wire.command("SET", "off:%d" % turn, turn)
-            time.sleep(pick.random() * 0.3)
-            self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "yes"), b"+OK\r\n")
-            wire.command("SET", "on:%d" % turn, turn)
-            time.sleep(pick.random() * 0.6)
+        wire.command("DEBUG", "POPULATE", keys)
+        for pause in (0.3, 0.6, 1.0):
+            for turn in range(6):
+                self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "no"), b"+OK\r\n")
+                wire.command("SET", "off:%d" % turn, pause)
+                self.assertEqual(wire.command("CONFIG", "SET", "appendonly", "yes"), b"+OK\r\n")
+                wire.command("SET", "on:%d" % turn, pause)
+                time.sleep(pause * (0.8 + pick.random() * 0.4))
+            lose_memory(instance)       # perhaps before there is a snapshot again: what was there before the log was off is there in any case
+            wire = self.again(instance)
+            self.assertGreaterEqual(decode(wire.command("DBSIZE")), keys, "SEED=%d" % SEED)
+        wire.command("CONFIG", "SET", "appendonly", "no")
+        wire.command("SET", "off", 1)
+        wire.command("CONFIG", "SET", "appendonly", "yes")
         wait_for(lambda: b"log_durable_number:all" not in wire.command("INFO", "everything"), 30, "the log, with what is before it, to give all back")
         wire.command("SET", "last", 1)
         before = digest(wire)
@@ -170,7 +176,8 @@ class Kept(FreshInstanceCase):
         for turn in range(2):
             wire.command("SET", "key:%d" % turn, turn)
             self.assertEqual(wire.command("SAVE"), b"+OK\r\n")
-        wire.command("SET", "behind", "the hole")
+        for number in range(300):
+            wire.command("SET", "behind", "the hole: %d" % number)
         self.assertEqual(instance.control("stop").returncode, 0)
         data_files(instance, "snapshot")[-1].unlink()
         data_files(instance, "log")[-2].unlink()
