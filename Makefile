@@ -44,6 +44,7 @@ MD_REPL := $(call objects,$(wildcard md/repl/*.cc))
 IO_CONN := $(call objects,$(wildcard io_conn/*.cc))
 VIEWSTATS := $(call objects,$(wildcard tools/viewstats/*.cc))
 OPLOGDUMP := $(call objects,$(wildcard tools/oplogdump/*.cc))
+VERIFY := $(call objects,$(wildcard tools/verify/*.cc))
 CONVERT := $(call objects,$(wildcard tools/convert/*.cc))
 EPOLL_FLOOR := $(call objects,$(wildcard tools/bench/epoll_floor*.cc))
 BENCH := $(filter-out $(EPOLL_FLOOR),$(call objects,$(wildcard tools/bench/*.cc)))
@@ -59,14 +60,14 @@ HOT_KEYS := $(TESTS)/hot_keys
 INJECT := $(TESTS)/inject_syscall
 CRASH := $(TESTS)/store_steps_stress
 CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o $(OBJ)/common/effects.o \
-    $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog marks store store_oplog store_options store_replication store_check))
+    $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog marks store store_oplog store_checksum store_options store_replication store_check))
 # For LD_PRELOAD into programs that are not built with sanitizers.
 DISK_SHIM := $(TESTS)/disk_shim.so
 DISK_SHIM_OBJECTS := $(call objects,$(wildcard tests/disk/*.cc))
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
 DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
 
-PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/md_repl $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-convert $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
+PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/md_repl $(BIN)/io_conn $(BIN)/store-check $(BIN)/verify-replicas $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-convert $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
 .PHONY: all deps deps-test deps-bench deps-deb deps-fuzz deps-model run test tests bench bench-ring bench-slices soak model fuzz fuzzers install deb clean
 .DEFAULT_GOAL := all
@@ -80,6 +81,7 @@ $(BIN)/md_log: $(MD_LOG) $(COMMON)
 $(BIN)/md_repl: $(MD_REPL) $(COMMON)
 $(BIN)/io_conn: $(IO_CONN) $(COMMON)
 $(BIN)/store-check: $(OBJ)/md/check_main.o $(filter-out %/main.o,$(MD)) $(COMMON)
+$(BIN)/verify-replicas: $(VERIFY) $(COMMON)
 $(BIN)/viewstats: $(VIEWSTATS) $(COMMON)
 $(BIN)/oplogdump: $(OPLOGDUMP) $(COMMON)
 $(BIN)/millrace-convert: $(CONVERT) $(filter-out %/main.o,$(OPLOGDUMP)) $(COMMON)
@@ -119,7 +121,7 @@ $(OBJ)/tests/unit/%_threads_test.o: OPTIMISE := -O2 -g1 -fno-omit-frame-pointer
 PREPARED := $(if $(SAN)$(findstring clang,$(CXX)),,yes)
 ifneq ($(PREPARED),)
 WITH_QUICK := $(COMMAND_LINES) $(filter-out %_threads_test.o,$(filter $(OBJ)/tests/unit/%,$(UNIT)))
-WITH_USUAL := $(filter-out $(COMMAND_LINES),$(COMMON) $(MD) $(OBJ)/md/check_main.o $(IO_CONN) $(MD_LOG) $(MD_REPL) $(VIEWSTATS) $(OPLOGDUMP) $(CONVERT) $(BENCH) $(EPOLL_FLOOR))
+WITH_USUAL := $(filter-out $(COMMAND_LINES),$(COMMON) $(MD) $(OBJ)/md/check_main.o $(IO_CONN) $(MD_LOG) $(MD_REPL) $(VIEWSTATS) $(OPLOGDUMP) $(CONVERT) $(VERIFY) $(BENCH) $(EPOLL_FLOOR))
 $(WITH_QUICK): $(OBJ)/quick/outside.h.gch
 $(WITH_QUICK): private CPPFLAGS += -include $(OBJ)/quick/outside.h
 $(WITH_USUAL): $(OBJ)/usual/outside.h.gch
@@ -198,7 +200,7 @@ install: all
 	    "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" "$(DESTDIR)$(EXAMPLEDIR)" \
 	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
 	install tools/millrace $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-bench "$(DESTDIR)$(BINDIR)"
-	install $(BIN)/md $(BIN)/md_log $(BIN)/md_repl $(BIN)/io_conn $(BIN)/store-check $(BIN)/millrace-conf $(BIN)/millrace-convert "$(DESTDIR)$(LIBEXECDIR)"
+	install $(BIN)/md $(BIN)/md_log $(BIN)/md_repl $(BIN)/io_conn $(BIN)/store-check $(BIN)/verify-replicas $(BIN)/millrace-conf $(BIN)/millrace-convert "$(DESTDIR)$(LIBEXECDIR)"
 	install -m 644 tools/supervisor/*.py "$(DESTDIR)$(LIBDIR)/supervisor"
 	install -m 644 tools/man/*.1 "$(DESTDIR)$(MANDIR)/man1"
 	install -m 644 tools/man/*.8 "$(DESTDIR)$(MANDIR)/man8"

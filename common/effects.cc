@@ -18,6 +18,7 @@ bool lengths_fit_the_kind(const EffectHeader& header) {
         case EffectKind::set_expiry: return header.expire_at_ms >= -1 && header.value_length == 0;
         case EffectKind::erase: return header.value_length == 0;
         case EffectKind::origin: return header.key_length == 0 && header.value_length == 0;
+        case EffectKind::checksum: return header.key_length == 0 && header.value_length == 0 && header.other <= 1;
         case EffectKind::clear_database: return header.key_length == 0 && header.value_length == 0;
         case EffectKind::swap_databases: return header.key_length == 0 && header.value_length == 0 && header.other < kEffectDatabases;
         case EffectKind::write_range:

@@ -21,18 +21,20 @@ enum class EffectKind : uint8_t {
     swap_databases = 5,  ///< `database` and `other` have each other's keys
     set_expiry = 7,      ///< the key has this expiry; the value stays
     origin = 8,          ///< no change: the record has this stream number (repl_words.h), in place of an expiry
+    checksum = 9,        ///< no change: that of all data before this record is this one, in place of an expiry. `other` is 1 if it is to be taken anew from the data
     write_range = 6,     ///< bytes [offset, offset + value_length) of the key's value are these; the value grows if they end behind it; the expiry stays
 };
 
 struct EffectHeader {
     EffectKind kind;
     uint8_t database;
-    uint16_t other;  ///< of swap_databases, the second one; else 0
+    uint16_t other;  ///< of swap_databases, the second one; of checksum, whether it is to be taken anew; else 0
     uint32_t key_length;
     uint64_t value_length;
-    int64_t expire_at_ms;  ///< ms since the Unix epoch, -1: none; of write_range the offset, which is at most the length that the value had; of origin the number
+    int64_t expire_at_ms;  ///< ms since the Unix epoch, -1: none; of write_range the offset, which is at most the length that the value had; of origin the number, of checksum that
 
     uint64_t stream_number() const { return static_cast<uint64_t>(expire_at_ms); }
+    uint64_t checksum() const { return static_cast<uint64_t>(expire_at_ms); }
     uint64_t offset() const { return static_cast<uint64_t>(expire_at_ms); }
 };
 static_assert(sizeof(EffectHeader) == 24);

@@ -13,6 +13,11 @@
 //       because md_repl sends from the log's files, and who comes back, or to a promoted follower, is to find there what it has missed.
 //   R4  `replicated_number` is a stream number that replication-acks followers have reached; it rises. Under `replication-mode sync` md_log lets the durable
 //       marks (log_words.h, D2) not pass it, so that replies and reads wait for followers as they wait for the disk.
+//   R5  While the log is needed (R2) md keeps checksums (T10 of store_layout.h). At the end of each sync, and every kCheckMs, it says the checksum in a record:
+//       all that follow compare it with theirs at that very place (EffectKind::checksum). A follower whose data is another syncs fully.
+//   R6  `verify_asked` rises: md says its checksum in a record by which all take theirs anew from the data, itself too. Its number is `verify_wanted`, at a
+//       follower the stream number; `verify_done` and `verify_damaged` are the last that has come to its end, and the last that has found other data than was
+//       written. A follower tells its master both with what it acknowledges.
 //   R3  No log file with a record above `keep_from` is removed.
 #pragma once
 
@@ -29,6 +34,7 @@ namespace millrace {
 
 inline constexpr unsigned kReplicasMax = 16;
 inline constexpr size_t kHistoryBytes = 40;
+inline constexpr uint64_t kCheckMs = 30'000;
 inline constexpr uint64_t kKeepNothing = ~uint64_t{0};
 
 /// Whom a server follows, as the option replicaof says it: "host port". Both are empty if it follows nobody.
@@ -77,6 +83,9 @@ struct Replica {
     uint64_t acknowledged;    ///< stream number up to which it has everything
     uint64_t acknowledged_ms; ///< when it said so, CLOCK_MONOTONIC
     uint64_t to_send;         ///< bytes of the snapshot that are still to go
+    uint64_t checked;         ///< stream number at which its checksum was the same last, these three: R5, R6
+    uint64_t verified;
+    uint64_t damaged;
     ReplicaState state;
     uint16_t port;            ///< where it serves
     uint16_t padding;
@@ -105,12 +114,19 @@ struct ReplWords {
     std::atomic<uint64_t> master_number;   ///< stream number that the master has told last
     std::atomic<uint64_t> sync_bytes, sync_bytes_done;
     std::atomic<uint32_t> link_refused;    ///< 1: the master was refused, or refuses; see the log file
+    std::atomic<uint64_t> check_wanted;    ///< rises when a follower has come to the end of its sync
+    std::atomic<uint64_t> damage_mended;   ///< value of verify_damaged after which all data has come anew
     std::atomic<uint32_t> door_wanted;     ///< rises when md_repl wants a connection to an io_conn of its group, made by that
     alignas(kCacheLineDistance) std::array<ReplicaRow, kReplicasMax> replicas;
     alignas(kCacheLineDistance) std::atomic<uint32_t> door_taken;  ///< by io_conn: the value of door_wanted that it makes a connection for
     std::atomic<uint64_t> save_seen, save_failed;                  ///< by md_log: value of save_wanted of whom a finished save has served, or failed
+    std::atomic<uint64_t> verify_asked;                            ///< R6, by whoever asks
+    alignas(kCacheLineDistance) std::atomic<uint64_t> verify_seen;  ///< these by md: value of verify_asked that was followed
+    std::atomic<uint64_t> verify_wanted, verify_done, verify_damaged;  ///< R6
+    std::atomic<uint64_t> verify_keys;                             ///< looked at so far
+    std::atomic<uint64_t> checked;                                 ///< stream number at which the checksum was that of the master last; a master: at which it was said
 };
 inline constexpr uint64_t kReplWordsLayout =
-    layout_hash("repl-1", {sizeof(ReplWords), offsetof(ReplWords, link_state), offsetof(ReplWords, replicas), offsetof(ReplWords, door_taken), sizeof(Replica)});
+    layout_hash("repl-2", {sizeof(ReplWords), offsetof(ReplWords, verify_seen), offsetof(ReplWords, link_state), offsetof(ReplWords, replicas), offsetof(ReplWords, door_taken), sizeof(Replica)});
 
 }  // namespace millrace

@@ -43,6 +43,7 @@
 //   T9  A reader says in the roster since which commit it reads. Memory that was reachable then is not given back to the system,
 //       and a page of index segments stays one, until it has ended: first the commit that makes it unreachable, then a fence,
 //       then the look at the roster; the reader publishes, then a fence, then it looks for what is reachable.
+//   T10 While `checksums_kept` is 1, `checksum` of a database is that of its keys (data_checksum.h): a commit that changes one changes the other. Else 0.
 #pragma once
 
 #ifdef __SSE2__
@@ -378,8 +379,8 @@ static_assert(kWorst <= 28);
 struct DatabaseWords {
     uint64_t route;
     uint64_t keys;
-    uint64_t expires;  ///< keys that have an expiry
-    uint64_t reserved;
+    uint64_t expires;   ///< keys that have an expiry
+    uint64_t checksum;  ///< data_checksum.h (T10)
 };
 
 /// What is committed of a channel (T5).
@@ -458,6 +459,7 @@ struct Root {
     uint64_t second_history_end; ///< stream number up to which the second history is this one, too
     std::array<uint64_t, 5> history;         ///< 40 hexadecimal digits
     std::array<uint64_t, 5> second_history;  ///< the one before; zeros: there is none
+    uint64_t checksums_kept;  ///< T10
     uint64_t expiry_is_off;  ///< 1: keys whose time is over lie until somebody meets them (DEBUG SET-ACTIVE-EXPIRE)
 };
 inline constexpr uint64_t kPauseAt = kRootAt + offsetof(Root, pause);
@@ -487,7 +489,7 @@ inline constexpr uint64_t kJournalEntries = (kPageBytes - sizeof(JournalHeader))
 inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
-    layout_hash("store-9", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
+    layout_hash("store-10", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
                             offsetof(Root, partial), offsetof(Root, channels), offsetof(Root, live), offsetof(Root, live_texts), sizeof(LargeItem), sizeof(ReplyRecord),
                             sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt,
                             kDirectoryChunkDepthMax, DirectoryPage::kPageBits});

@@ -95,6 +95,16 @@ std::string master_text(const Server& server) {
                               server.live_number(OptionId::replica_read_only));
 }
 
+/// What is known of the data's checksum (R5, R6 of repl_words.h). Numbers are stream numbers, 0: never.
+std::string checksum_text(const Server& server, const std::vector<Replica>& replicas) {
+    const ReplWords& words = server.link().repl_words();
+    std::string text = fmt::format("data_checksum_kept:{}\r\ndata_checked_number:{}\r\ndata_verified_number:{}\r\ndata_damaged_number:{}\r\n",
+                                   store_word(server, offsetof(store::Root, checksums_kept)), read(words.checked), read(words.verify_done), read(words.verify_damaged));
+    for (size_t i = 0; i < replicas.size(); ++i)
+        text += fmt::format("replica{}_data:checked={},verified={},damaged={}\r\n", i, replicas[i].checked, replicas[i].verified, replicas[i].damaged);
+    return text;
+}
+
 /// What is sure to be kept for those who come back: records of the log behind `keep_from` (R3 of repl_words.h). Offsets are numbers of records.
 std::string backlog_text(const Server& server) {
     const ReplWords& words = server.link().repl_words();
@@ -139,8 +149,9 @@ std::string replication_text(const ServerFacts& facts) {
                         history_at(server, offsetof(store::Root, history)), second, stream_number(server),
                         has_second ? static_cast<int64_t>(store_word(server, offsetof(store::Root, second_history_end))) : -1);
     text += backlog_text(server);
-    if (server.is_following()) text += fmt::format("link_state:{}\r\nlink_refused:{}\r\n", name_of(link_state(words)), read(words.link_refused));  // Redis has no such fields
-    return text;
+    // Redis has no such fields.
+    if (server.is_following()) text += fmt::format("link_state:{}\r\nlink_refused:{}\r\n", name_of(link_state(words)), read(words.link_refused));
+    return text + checksum_text(server, replicas);
 }
 
 std::string syncs_text(const ServerFacts& facts) {

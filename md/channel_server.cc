@@ -365,6 +365,8 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
         refuse(connection, "OOM the system has no shared memory left for this command");
     } else if (engine_.plan.reloads()) {
         engine_.reload_wanted = true;
+    } else if (engine_.plan.logged_checksum()) {
+        engine_.checksums.note(engine_.repl, engine_.store.stream_number(), *engine_.plan.logged_checksum());
     }
     engine_.poison.end();
     if (row.is(command_flag::admin) || row.id == CommandId::exec) {

@@ -23,6 +23,7 @@
 #include "common/message.h"
 #include "common/wakeup.h"
 #include "md/assembly.h"
+#include "md/checksum_keeper.h"
 #include "md/evictor.h"
 #include "md/log_link.h"
 #include "md/plan.h"
@@ -45,6 +46,7 @@ struct Engine {
     Evictor evictor;
     LogLink log;
     ReplLink repl;
+    ChecksumKeeper checksums;
     bool reload_wanted = false;  ///< the store is to be thrown away, and what lies ready on disk loaded
     AssemblyBudget assembly_budget;
     Counters<MdCounter> counters;

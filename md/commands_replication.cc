@@ -34,14 +34,23 @@ void apply(Plan& plan, const Effect& effect) {
             if (const auto value = plan.find(effect.key)) plan.set_expiry(effect.key, *value, effect.header.expire_at_ms);
             return;
         case EffectKind::write_range: return write_range(plan, effect);
-        case EffectKind::origin: return;
+        case EffectKind::origin:
+        case EffectKind::checksum: return;
     }
+}
+
+/// Whether this server's data is what the master's was at this place of its records. A server that takes writes of its own has other data by intention.
+bool check(Plan& plan, const Effect& effect) {
+    const auto own = plan.checksum();
+    const bool compares = own.has_value() && plan.is_read_only();
+    plan.log_checksum({effect.header.checksum(), effect.header.other != 0, compares});
+    return !compares || *own == effect.header.checksum();
 }
 
 }  // namespace
 
-/// MS_APPLY from to effects [effects ...]: what the master did behind stream number `from`, up to `to`. An effect that clears or swaps databases, or writes
-/// into a value, stands alone.
+/// MS_APPLY from to effects [effects ...]: what the master did behind stream number `from`, up to `to`. An effect that clears or swaps databases, writes
+/// into a value, or has the checksum of all data before it stands alone.
 void handle_ms_apply(Plan& plan, Arguments arguments) {
     int64_t from = 0, to = 0;
     if (!parse_integer(arguments[0], from) || !parse_integer(arguments[1], to) || from < 0 || to <= from) return plan.reply().error(error_text::kNotAnInteger);
@@ -50,7 +59,11 @@ void handle_ms_apply(Plan& plan, Arguments arguments) {
     plan.set_stream_number(static_cast<uint64_t>(to));
     for (const std::string_view bytes : arguments.subspan(2)) {
         EffectReader effects(bytes);
-        for (Effect effect; effects.next(effect);) apply(plan, effect);
+        for (Effect effect; effects.next(effect);) {
+            if (effect.header.kind == EffectKind::checksum && !check(plan, effect))
+                return plan.give_up(), plan.reply().error(fmt::format("DIFFERENT the checksum of the data at number {} is {:016x}, and the master's {:016x}", from, *plan.checksum(), effect.header.checksum()));
+            apply(plan, effect);
+        }
         if (effects.faulty()) throw Error("effects from the master do not parse; a newer millrace may have made them");
     }
     plan.reply().ok();

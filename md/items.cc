@@ -292,6 +292,42 @@ std::string Items::key_of(uint64_t reference) const {
     return key;
 }
 
+std::string_view Items::key_view(uint64_t reference, std::string& storage) const {
+    const st::ItemHeader header = header_of(reference);
+    if ((header.flags & st::kLarge) == 0) return {memory_.as<char>(reference + key_offset(header)), header.key_length};
+    return storage = key_of(reference);
+}
+
+void Items::copy_value(const Value& value, uint64_t from, uint64_t count, char* out) const {
+    const uint64_t stored = from >= value.stored_length ? 0 : std::min(count, value.stored_length - from);
+    if (stored != 0 && value.large == 0) {
+        std::memcpy(out, value.small + from, stored);
+    } else if (stored != 0) {
+        read_large_value(value.large, from, stored, out);
+        value.apply_patch(from, stored, out);
+    }
+    const uint64_t behind = from + stored - value.stored_length;
+    if (stored < count) value.rest.copy(out + stored, count - stored, behind);
+}
+
+std::string_view Items::piece_of(const Value& value, uint64_t from, uint64_t count, char* buffer) const {
+    if (value.stored_length == 0) return value.rest.substr(from, count);
+    const bool small = value.large == 0 && from + count <= value.stored_length;
+    if (small && set_.empty()) return {value.small + from, count};
+    if (!small) {
+        copy_value(value, from, count, buffer);
+        return {buffer, count};
+    }
+    const uint64_t begin = memory_.offset_of(value.small) + from;
+    for (uint64_t done = 0; done < count;) {
+        const uint64_t skip = (begin + done) % 8, piece = std::min<uint64_t>(8 - skip, count - done);
+        const uint64_t word = set_.read(begin + done - skip);
+        std::memcpy(buffer + done, reinterpret_cast<const char*>(&word) + skip, piece);
+        done += piece;
+    }
+    return {buffer, count};
+}
+
 uint64_t Items::hash_of(uint64_t reference, uint64_t seed) const {
     const st::ItemHeader header = header_of(reference);
     if ((header.flags & st::kLarge) == 0) {

@@ -58,6 +58,13 @@ class Items {
         read_large(reference, word_of(reference, offsetof(st::LargeItem, key_length)) + from, length, out);
     }
 
+    /// Copies bytes [from, from + count) of a value, wherever they lie.
+    void copy_value(const Value& value, uint64_t from, uint64_t count, char* out) const;
+    /// The same as the operation under way has left them, in `buffer` unless they lie together. `count`: at most the buffer's size.
+    std::string_view piece_of(const Value& value, uint64_t from, uint64_t count, char* buffer) const;
+    /// The key of an item, copied into `storage` if it lies in extents.
+    std::string_view key_view(uint64_t reference, std::string& storage) const;
+
     void pin(uint64_t reference) { set_.add(&memory_.as<st::LargeItem>(reference)->pins, 1); }
     /// Takes a pin back; the item goes to the garbage if that was what kept it.
     void unpin(uint64_t reference);

@@ -232,6 +232,7 @@ void Loader::apply_one(uint64_t number, const Effect& effect, bool within) {
         stream_ = std::max(stream_, header.stream_number());
         return;
     }
+    if (header.kind == EffectKind::checksum) return;  // followers compare it, at their md
     if (header.kind == EffectKind::clear_database) return clear(number, header.database, within);
     if (header.kind == EffectKind::swap_databases) {
         flush();

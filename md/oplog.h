@@ -41,6 +41,8 @@ class Oplog {
         origin_ = number;
         add({EffectKind::origin, 0, 0, 0, 0, static_cast<int64_t>(number)}, {}, {});
     }
+    /// What follows the record before has this checksum (Store::log_checksum).
+    void add_checksum(uint64_t checksum, bool walks) { add({EffectKind::checksum, 0, walks, 0, 0, static_cast<int64_t>(checksum)}, {}, {}); }
     void add_clear(unsigned database) { add({EffectKind::clear_database, narrow(database), 0, 0, 0, kNoExpiry}, {}, {}); }
     void add_swap(unsigned database, unsigned other) { add({EffectKind::swap_databases, narrow(database), static_cast<uint16_t>(other), 0, 0, kNoExpiry}, {}, {}); }
 

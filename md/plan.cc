@@ -21,6 +21,7 @@ void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     stream_number_ = 0;
     history_.clear();
     adopted_.reset();
+    logged_checksum_.reset();
     if (!by_key_.empty()) by_key_.clear();
     if (!copied_.empty()) copied_.clear();
     cleared_ = 0;
@@ -99,17 +100,7 @@ std::string_view Plan::part(const Value& value, ByteRange range) {
     return bytes;
 }
 
-void Plan::copy(const Value& value, ByteRange range, char* out) const {
-    const uint64_t stored = range.from >= value.stored_length ? 0 : std::min(range.count, value.stored_length - range.from);
-    if (stored != 0 && value.large == 0) {
-        std::memcpy(out, value.small + range.from, stored);
-    } else if (stored != 0) {
-        store_.read_large_value(value.large, range.from, stored, out);
-        value.apply_patch(range.from, stored, out);
-    }
-    const uint64_t behind = range.from + stored - value.stored_length;
-    if (stored < range.count) value.rest.copy(out + stored, range.count - stored, behind);
-}
+void Plan::copy(const Value& value, ByteRange range, char* out) const { store_.copy_value(value, range.from, range.count, out); }
 
 void Plan::set_in(unsigned database, std::string_view key, std::string_view bytes, int64_t expire_at_ms) {
     add({ChangeKind::put, database, key, store_.place_of(key), Value::of(bytes, expire_at_ms)});
@@ -256,6 +247,7 @@ Store::Put Plan::build_once(const Change*& full) {
     if (adopted_) store_.adopt_history(adopted_->history, adopted_->second, adopted_->second_end, store_.stream_number());
     if (stream_number_ != 0) store_.set_stream_number(stream_number_);
     store_.begin_record();
+    if (logged_checksum_) store_.log_checksum(logged_checksum_->checksum, logged_checksum_->anew);
     for (const Change& change : changes_) {
         if (in_transaction_ && is_superseded(change)) continue;
         const Store::Put outcome = build_change(change);

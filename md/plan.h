@@ -157,6 +157,20 @@ class Plan {
     /// The data has this name already, and had the second one up to `second_end`.
     void adopt_history(std::string history, std::string second, uint64_t second_end) { adopted_ = {std::move(history), std::move(second), second_end}; }
     std::string master() const { return store_.live_text(OptionId::replicaof); }
+    /// The checksum of all data as it is before this operation; empty if none is kept.
+    std::optional<uint64_t> checksum() const { return store_.keeps_checksums() ? std::optional(store_.checksum()) : std::nullopt; }
+    /// What the master says of the checksum of its data at this place of its records.
+    struct MasterChecksum {
+        uint64_t checksum;
+        bool anew;          ///< it is to be taken anew from the data, here too
+        bool same = false;  ///< it was compared with this server's
+    };
+    /// The record of the operation says it to those who follow this server. Not together with changes.
+    void log_checksum(const MasterChecksum& said) { logged_checksum_ = said; }
+    const std::optional<MasterChecksum>& logged_checksum() const { return logged_checksum_; }
+    /// The command does nothing after all.
+    void give_up() { begin(database_, now_ms_, touches_); }
+    bool is_read_only() const { return store_.live_number(OptionId::replica_read_only) != 0; }
     /// After the commit md lets go of all data and loads what lies ready on disk (loader.h).
     void reload() { reloads_ = true; }
     bool reloads() const { return reloads_; }
@@ -177,7 +191,7 @@ class Plan {
     /// the store is as before.
     bool build();
     /// Whether the operation changes nothing.
-    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_ && !expiry_on_ && stream_number_ == 0 && !adopted_; }
+    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_ && !expiry_on_ && stream_number_ == 0 && !adopted_ && !logged_checksum_; }
 
   private:
     enum class ChangeKind : uint8_t { put, erase, clear, swap };
@@ -235,6 +249,7 @@ class Plan {
         uint64_t second_end;
     };
     std::optional<AdoptedHistory> adopted_;
+    std::optional<MasterChecksum> logged_checksum_;
     Observer observer_;
     bool in_transaction_ = false;
     bool may_leave_out_ = false;

@@ -19,6 +19,7 @@ class ReplLink {
     bool needs_log() const { return words_ != nullptr && words_->needs_log.load(std::memory_order_relaxed) != 0; }
     /// Why writes are not executed now; empty: they are. `applies`: it is the master's doing.
     std::string_view refusal(bool follows, bool applies) const;
+    ReplWords* words() { return words_; }
     /// Takes over what the options say; whenever they have changed.
     void use(int64_t min_replicas, bool waits_for_replicas, int64_t acks, bool read_only);
 

@@ -141,6 +141,14 @@ bool Store::make_room(unsigned database, std::span<const st::KeyPlace> places) {
 
 Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace place, const Value& value) {
     const auto found = find_slot(database, key, place);
+    if (!counts_checksums()) [[likely]] return put_found(database, key, place, value, found);
+    const uint64_t difference = difference_of(key, found, value);
+    const Put outcome = put_found(database, key, place, value, found);
+    if (outcome == Put::done) count_change(database, place.hash, difference);
+    return outcome;
+}
+
+Store::Put Store::put_found(unsigned database, std::string_view key, st::KeyPlace place, const Value& value, const std::optional<FoundSlot>& found) {
     const bool expires = value.expire_at_ms != kNoExpiry;
     const bool expired_before = found && found->content.expires;
     if (found) marks_.use(found->bucket_at, found->slot);
@@ -195,6 +203,11 @@ Store::Put Store::put(unsigned database, std::string_view key, st::KeyPlace plac
 }
 
 void Store::erase_slot(unsigned database, const FoundSlot& found) {
+    if (counts_checksums()) {
+        std::string storage;
+        const std::string_view key = items_.key_view(found.content.reference, storage);
+        count_change(database, place_of(key).hash, 0 - checksum_of(KeyChecksum(key), items_.value_of(found.content.reference)));
+    }
     index_.erase(found);
     items_.release(found.content.reference);
     set_.add(&root().databases[database].keys, 0 - uint64_t{1});
@@ -224,6 +237,8 @@ bool Store::clear(unsigned database) {
     set_.write(&words.route, route.next(0, 0).word());
     set_.write(&words.keys, 0);
     set_.write(&words.expires, 0);
+    if (keeps_checksums()) set_.write(&words.checksum, 0);
+    if (walk_.active) walk_.changes.push_back({ChecksumWalk::Change::Kind::clear, database, 0, 0});
     set_.write(&root().routed_at, committer_.next_number());
     oplog_.add_clear(database);
     return true;
@@ -246,7 +261,8 @@ void Store::swap_databases(unsigned one, unsigned other) {
     // Both words change, whatever they name: readers see that they have to look again (T8).
     set_.write(&first.route, routes[0].next(routes[1].directory, routes[1].depth).word());
     set_.write(&second.route, routes[1].next(routes[0].directory, routes[0].depth).word());
-    for (const auto field : {&st::DatabaseWords::keys, &st::DatabaseWords::expires}) {
+    if (walk_.active) walk_.changes.push_back({ChecksumWalk::Change::Kind::swap, one, 0, 0});
+    for (const auto field : {&st::DatabaseWords::keys, &st::DatabaseWords::expires, &st::DatabaseWords::checksum}) {
         const uint64_t before = set_.read(&(first.*field));
         set_.write(&(first.*field), set_.read(&(second.*field)));
         set_.write(&(second.*field), before);
@@ -343,12 +359,14 @@ bool Store::commit() {
     }
     committer_.commit(set_);
     stream_number_ = 0;
+    if (walk_.active) walk_.settle();
     return true;
 }
 
 void Store::abandon() {
     set_.clear();
     stream_number_ = 0;
+    walk_.changes.clear();
     allocator_.abandon();
 }
 

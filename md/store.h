@@ -13,7 +13,9 @@
 #include <string_view>
 #include <vector>
 
+#include "common/data_checksum.h"
 #include "common/live_options.h"
+#include "md/checksum_walk.h"
 #include "md/index.h"
 #include "md/items.h"
 #include "md/oplog.h"
@@ -130,6 +132,8 @@ class Store {
 
     /// Copies bytes [from, from + length) of a large item's value.
     void read_large_value(uint64_t item, uint64_t from, uint64_t length, char* out) const { items_.read_large_value(item, from, length, out); }
+    /// Copies bytes [from, from + count) of a value.
+    void copy_value(const Value& value, uint64_t from, uint64_t count, char* out) const { items_.copy_value(value, from, count, out); }
     /// Builds a reply record of a channel; 0: no memory.
     uint64_t add_record(unsigned channel, std::span<const ReplyPart> parts);
     /// False if the channel has no such record.
@@ -200,6 +204,27 @@ class Store {
     std::string key_of(uint64_t item) const { return items_.key_of(item); }
     Marks& marks() { return marks_; }
     const Marks& marks() const { return marks_; }
+
+    // --- checksums (T10 of common/store_layout.h) ---
+    bool keeps_checksums() const { return root().checksums_kept != 0; }
+    /// That of all databases together. REQUIRES: they are kept.
+    uint64_t checksum() const;
+    /// Says the checksum in the oplog, so that followers compare it with theirs at the same place. `walks`: they are to take theirs anew as well. Within an
+    /// operation, after begin_record().
+    void log_checksum(uint64_t checksum, bool walks) { oplog_.add_checksum(checksum, walks); }
+    /// The checksums are kept no more: a commit of its own.
+    void forget_checksums();
+    /// Takes the checksums anew, in slices, from the beginning on. Another store, or another md, begins again.
+    void begin_checksum_walk() { walk_.begin(); }
+    void end_checksum_walk() { walk_ = {}; }
+    const ChecksumWalk& checksum_walk() const { return walk_; }
+    /// A slice; true when all keys are summed up. REQUIRES: a walk is under way, and no operation.
+    bool walk_checksums(uint64_t until_us);
+    /// From here on the checksums are kept, as the walk that has come to its end has found them: a commit of its own.
+    void keep_checksums();
+    /// Whether the walk that has come to its end has found what the checksums say.
+    bool walk_agrees() const;
+
     /// Around loading data from disk into a fresh store. Numbers of commits go on behind `number`, the last one that the files know.
     void begin_loading() { memory_.store(memory_.offset_of(&root().loading), 1); }
     void end_loading(uint64_t number);
@@ -227,6 +252,14 @@ class Store {
     void write_history(const std::array<uint64_t, 5>& place, std::string_view history);
     bool is_record(uint64_t owner, uint64_t reference) const;
     void erase_slot(unsigned database, const FoundSlot& found);
+    Put put_found(unsigned database, std::string_view key, st::KeyPlace place, const Value& value, const std::optional<FoundSlot>& found);
+    bool counts_checksums() const { return keeps_checksums() || walk_.active; }
+    void count_change(unsigned database, uint64_t hash, uint64_t difference);
+    uint64_t blocks_of(const KeyChecksum& checksum, const Value& value, uint64_t first, uint64_t end) const;
+    uint64_t checksum_of(const KeyChecksum& checksum, const Value& value) const;
+    uint64_t difference_of(std::string_view key, const std::optional<FoundSlot>& found, const Value& value) const;
+    void begin_walk_part();
+    bool read_long_values(uint64_t until_us);
     void log_put(unsigned database, std::string_view key, const Value& value, uint64_t item);
     void prefetch_expiring(uint64_t bucket_at) const;
     bool free_database_slice(uint64_t garbage, unsigned limit);
@@ -247,6 +280,7 @@ class Store {
     Index index_;
     Items items_;
     Oplog oplog_;
+    ChecksumWalk walk_;
     // Where expire_some() goes on. Another md begins elsewhere, so that md dying often leaves no part of the index out.
     unsigned expire_database_ = 0;
     uint64_t expire_entry_;

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "common/data_checksum.h"
 #include "md/items.h"
 
 namespace millrace::md {
@@ -165,11 +166,24 @@ class Walk {
         return true;
     }
 
+    uint64_t checksum_of_item(const std::string& key, const Value& value) const {
+        constexpr uint64_t kBlock = KeyChecksum::kBlockBytes;
+        const KeyChecksum checksum(key);
+        uint64_t sum = checksum.of_frame(value.length(), value.expire_at_ms);
+        char buffer[kBlock];
+        for (uint64_t at = 0; at < value.length(); at += kBlock)
+            sum += checksum.of_block(at / kBlock, items_.piece_of(value, at, std::min(kBlock, value.length() - at), buffer));
+        return sum;
+    }
+
     void walk_database(unsigned database) {
         const st::DatabaseWords& words = root().databases[database];
         const st::Route route = st::Route::from(words.route);
         uint64_t keys = 0, expires = 0;
+        checksum_ = 0;
         if (route.directory != 0) walk_directory(route, 0, 0, &keys, &expires, database);
+        if (root().checksums_kept != 0 && checksum_ != words.checksum)
+            fault("database {} has the checksum {:016x} and says {:016x}: a key or a value is not what was written", database, checksum_, words.checksum);
         if (keys != words.keys) fault("database {} has {} keys and says {}", database, keys, words.keys);
         if (expires != words.expires) fault("database {} has {} keys with an expiry and says {}", database, expires, words.expires);
         report_.keys += keys;
@@ -248,6 +262,7 @@ class Walk {
             ++*keys;
             *expires += content.expires;
             const std::string key = items_.key_of(content.reference);
+            if (root().checksums_kept != 0) checksum_ += checksum_of_item(key, items_.value_of(content.reference));
             const st::KeyPlace place{XXH3_64bits_withSeed(key.data(), key.size(), root().hash_seed)};
             if (place.tag() != content.tag || (place.first() != number && place.second() != number) ||
                 place.entry(route.depth) / span != entry / span)
@@ -361,7 +376,7 @@ class Walk {
     std::unordered_set<uint64_t> reached_;
     std::unordered_set<std::string> keys_;
     std::unordered_map<uint64_t, uint64_t> expected_pins_, found_pins_;
-    uint64_t used_bytes_ = 0, index_pages_ = 0;
+    uint64_t used_bytes_ = 0, index_pages_ = 0, checksum_ = 0;
 };
 
 }  // namespace

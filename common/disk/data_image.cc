@@ -118,7 +118,8 @@ bool DataImage::apply(uint64_t number, const Effect& effect) {
             if (applies(number, entry)) entry = {std::string(effect.value), effect.header.expire_at_ms, entry.stamp};
             return true;
         }
-        case EffectKind::origin: return true;
+        case EffectKind::origin:
+        case EffectKind::checksum: return true;
         case EffectKind::write_range: return write_range(number, effect);
         case EffectKind::clear_database: clear(number, database); return true;
         case EffectKind::swap_databases:

@@ -12,7 +12,7 @@
 //                       part           bytes of one record that is too long for a frame, RecordHead first; `records` with its rest ends it
 //                       ping           `number`: stream number of the master's data
 //                       refused        text: why not
-//   follower -> master  acknowledged   `number`: stream number up to which it has everything
+//   follower -> master  acknowledged   `number`: stream number up to which it has everything; Checked
 // Invariants:
 //   F1  Every frame but `registered` has a checksum that begins with its nonce: what was not made for this link does not pass for it.
 //   F2  Lengths are input: a body is at most kFrameBodyMax, and a record at most kRecordBytesMax.
@@ -25,7 +25,7 @@
 
 namespace millrace::md_repl {
 
-inline constexpr uint32_t kProtocol = 1;
+inline constexpr uint32_t kProtocol = 2;
 inline constexpr uint64_t kFrameBodyMax = 4 * 1024 * 1024;
 inline constexpr uint64_t kRecordBytesMax = 3ull * 1024 * 1024 * 1024;
 
@@ -47,6 +47,14 @@ struct RecordHead {
     uint64_t bytes;   ///< of the effects, a multiple of 8
 };
 static_assert(sizeof(RecordHead) == 24);
+
+/// What a follower says of its checksums (R5, R6 of common/repl_words.h).
+struct Checked {
+    uint64_t checked;   ///< stream number at which its checksum was the master's last
+    uint64_t verified;  ///< number of the last look at all of its data
+    uint64_t damaged;   ///< of the last that has found something else than what was written
+};
+static_assert(sizeof(Checked) == 24);
 
 struct Frame {
     FrameHead head{};

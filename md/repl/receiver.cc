@@ -42,8 +42,10 @@ std::string command(std::initializer_list<std::string_view> words) {
 /// Whether effects of a record have to be the only ones that md is given at once (handle_ms_apply).
 bool stands_alone(std::string_view effects) {
     EffectReader reader(effects);
-    for (Effect effect; reader.next(effect);)
-        if (effect.header.kind == EffectKind::clear_database || effect.header.kind == EffectKind::swap_databases || effect.header.kind == EffectKind::write_range) return true;
+    for (Effect effect; reader.next(effect);) {
+        const EffectKind kind = effect.header.kind;
+        if (kind == EffectKind::clear_database || kind == EffectKind::swap_databases || kind == EffectKind::write_range || kind == EffectKind::checksum) return true;
+    }
     return false;
 }
 
@@ -122,8 +124,23 @@ bool Receiver::turn(const Own& own, uint64_t now_ms) {
     }
     if (elapsed(now_ms, heard_ms_) > settings_.timeout_ms) return fail(fmt::format("nothing was heard of it for {} s", settings_.timeout_ms / 1000)), true;
     const bool worked = talk(own, now_ms);
+    if (state_ == LinkState::following && is_damaged()) {
+        say_damage("its memory is damaged: not all of it is what was written");
+        return true;
+    }
     if (state_ == LinkState::following) acknowledge(now_ms, worked);
     return worked;
+}
+
+bool Receiver::is_damaged() const { return words_.verify_damaged.load(std::memory_order_relaxed) != words_.damage_mended.load(std::memory_order_relaxed); }
+
+/// V5. The master hears of it first.
+void Receiver::say_damage(std::string_view what) {
+    log::warning("THE DATA OF THIS SERVER IS NOT THAT OF ITS MASTER {}: {}; all of it is fetched anew", settings_.master, what);
+    acknowledged_ms_ = 0;
+    acknowledge(monotonic_us() / 1000, false);
+    if (state_ == LinkState::following) fail("this server's data is fetched anew");
+    next_try_ms_ = 0;
 }
 
 /// Names are looked up here and now; addresses cost nothing.
@@ -219,7 +236,8 @@ bool Receiver::take_frame(const Frame& frame, const Own& own) {
             if (stage_ != Stage::registering || frame.body.size() < sizeof nonce_) break;
             std::memcpy(&nonce_, frame.body.data(), sizeof nonce_);
             stage_ = Stage::framed;
-            append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", own.history, own.stream));
+            if (is_different_ || is_damaged()) append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", std::string(kHistoryBytes, '0'), 0));
+            else append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", own.history, own.stream));
             position_ = own.stream;
             enter(LinkState::waiting);
             return true;
@@ -390,6 +408,8 @@ bool Receiver::end_loading(const Own& own) {
     if (!socket_.flush()) return fail("it has closed the connection"), true;
     if (!own.loaded || own.generation == reloading_from_) return false;
     disk::remove_sync(folder_);
+    is_different_ = false;
+    words_.damage_mended.store(words_.verify_damaged.load(std::memory_order_relaxed), std::memory_order_relaxed);
     if (own.history != new_history_) return fail("what md has loaded is not what came"), true;
     position_ = applied_ = batch_from_ = batch_to_ = own.stream;
     heard_ms_ = monotonic_us() / 1000;
@@ -430,6 +450,10 @@ bool Receiver::hear_md() {
     bool heard = false;
     while (const auto answer = way_in_.next()) {
         heard = true;
+        if (answer->error.starts_with("DIFFERENT ")) {
+            is_different_ = true;
+            return say_damage(answer->error.substr(answer->error.find(' ') + 1)), true;
+        }
         if (!answer->error.empty()) return fail("md does not take what comes: " + answer->error), true;
         if (under_way_.empty()) return fail("md answers what nobody has asked"), true;
         applied_ = under_way_.front().to;
@@ -440,10 +464,14 @@ bool Receiver::hear_md() {
 }
 
 void Receiver::acknowledge(uint64_t now_ms, bool at_once) {
-    if (!(at_once && applied_ > acknowledged_) && elapsed(now_ms, acknowledged_ms_) < kAcknowledgeMs) return;
+    const Checked checked{words_.checked.load(std::memory_order_relaxed), words_.verify_done.load(std::memory_order_acquire), words_.verify_damaged.load(std::memory_order_relaxed)};
+    const bool news = (at_once && applied_ > acknowledged_) || checked.verified != verified_ || checked.checked != checked_;
+    if (!news && elapsed(now_ms, acknowledged_ms_) < kAcknowledgeMs) return;
+    verified_ = checked.verified;
+    checked_ = checked.checked;
     acknowledged_ = applied_;
     acknowledged_ms_ = now_ms;
-    append_frame(socket_.out(), nonce_, FrameKind::acknowledged, {}, state_ == LinkState::loading ? 0 : applied_);
+    append_frame(socket_.out(), nonce_, FrameKind::acknowledged, {reinterpret_cast<const char*>(&checked), sizeof checked}, state_ == LinkState::loading ? 0 : applied_);
     if (!socket_.flush()) fail("it has closed the connection");
 }
 

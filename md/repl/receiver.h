@@ -13,6 +13,7 @@
 //   V2  At most kBatchesMax batches are unanswered, and nothing more is read meanwhile. An acknowledgement says what md has committed.
 //   V4  The data of a master that has lost what this server has from it is not taken over, unless somebody has just named it (REPLICAOF), or the option says so: one that comes back without its last
 //       records, or without any, would take them from the only server that has them.
+//   V5  Data that is not the master's, or not what was written, is not gone on with: a full sync follows (R5, R6 of common/repl_words.h).
 //   V3  Of the data in data/sync nothing counts before all of it is durable.
 #pragma once
 
@@ -97,6 +98,8 @@ class Receiver {
     void send_batch();
     bool hear_md();
     void acknowledge(uint64_t now_ms, bool at_once);
+    bool is_damaged() const;
+    void say_damage(std::string_view what);
 
     const std::string folder_;
     const uint64_t instance_;
@@ -125,6 +128,8 @@ class Receiver {
     uint64_t position_ = 0;      ///< stream number of what md was given
     uint64_t applied_ = 0;       ///< of what it has committed
     uint64_t acknowledged_ = 0, acknowledged_ms_ = 0;
+    uint64_t verified_ = 0, checked_ = 0;  ///< as acknowledged
+    bool is_different_ = false;            ///< V5: md has found its data to be another than the master's
     std::string batch_;
     uint64_t batch_from_ = 0, batch_to_ = 0, batch_records_ = 0;
     std::deque<Batch> under_way_;

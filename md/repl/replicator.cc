@@ -257,6 +257,15 @@ void Replicator::count_acknowledged() {
     log_bell_.ring();
 }
 
+/// R5. A follower that keeps no checksum yet lets the first ones pass, and gets others.
+void Replicator::want_checks() {
+    if (standing_.following || now_ms_ < next_check_ms_) return;
+    next_check_ms_ = now_ms_ + kCheckAgainMs;
+    if (std::ranges::none_of(senders_, [](const auto& sender) { return sender->state() == ReplicaState::online && !sender->has_checked(); })) return;
+    words_->check_wanted.fetch_add(1, std::memory_order_release);
+    md_bell_.ring_always();
+}
+
 /// Whether all that md does from now on gets into the log's files (common/oplog_ring.h, O2). Only then can be said what a follower lacks.
 bool Replicator::log_is_there() const {
     if (root(offsetof(st::Root, oplog_on)) == 0) return false;
@@ -367,6 +376,7 @@ void Replicator::turn() {
     want_log();
     bool worked = loaded_ && serve_senders();
     count_acknowledged();
+    want_checks();
     worked |= follow();
     uint64_t acknowledged = 0;
     for (const auto& sender : senders_) acknowledged += sender->acknowledged();

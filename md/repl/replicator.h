@@ -70,6 +70,7 @@ class Replicator {
     void want_log();
     bool log_is_there() const;
     void count_acknowledged();
+    void want_checks();
     void want_way_in();
     bool follow();
     void publish();
@@ -99,7 +100,8 @@ class Replicator {
 
     Standing standing_;
     bool loaded_ = false;
-    uint64_t now_ms_ = 0, next_publish_ms_ = 0, next_ping_ms_ = 0, door_asked_ms_ = 0, next_id_ = 1;
+    static constexpr uint64_t kCheckAgainMs = 1000;
+    uint64_t now_ms_ = 0, next_publish_ms_ = 0, next_check_ms_ = 0, next_ping_ms_ = 0, door_asked_ms_ = 0, next_id_ = 1;
     uint64_t bytes_sent_ = 0, records_sent_ = 0;  ///< over links that have ended
     uint64_t published_ms_ = 0, acknowledged_ = 0;  ///< sum over all followers, as published
     uint64_t needed_log_ms_ = 0;  ///< when anybody followed last

@@ -12,6 +12,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/disk/file_io.h"
+#include "common/log.h"
 
 namespace millrace::md_repl {
 
@@ -42,6 +43,9 @@ Replica Sender::row() const {
     row.acknowledged = acknowledged_;
     row.acknowledged_ms = heard_ms_;
     row.to_send = state_ == ReplicaState::sending ? sending_.bytes - snapshot_at_ : 0;
+    row.checked = checked_.checked;
+    row.verified = checked_.verified;
+    row.damaged = checked_.damaged;
     row.state = state_;
     row.port = peer_.port;
     peer_.address.copy(row.address, sizeof row.address - 1);
@@ -56,21 +60,31 @@ void Sender::welcome(const std::string& list) {
 void Sender::refuse(std::string_view why) { append_frame(socket_.out(), nonce_, FrameKind::refused, why); }
 
 bool Sender::hear(const Standing& standing, uint64_t now_ms) {
-    if (!socket_.read(kHeardMax)) return end("it has closed the connection");
+    const bool open = socket_.read(kHeardMax);  // what has come with the end counts
     for (;;) {
         Frame frame;
         size_t taken = 0;
         switch (read_frame(socket_.in(), nonce_, frame, taken)) {
-            case FrameOutcome::incomplete: return true;
+            case FrameOutcome::incomplete: return open || end("it has closed the connection");
             case FrameOutcome::bad: return end("what it sends does not check");
             case FrameOutcome::frame: break;
         }
         heard_ms_ = now_ms;
-        if (frame.head.kind == FrameKind::acknowledged) acknowledged_ = std::max(acknowledged_, frame.head.number);
-        else if (frame.head.kind != FrameKind::sync || state_ != ReplicaState::registered) return end("it says what it should not");
+        if (frame.head.kind == FrameKind::acknowledged) {
+            acknowledged_ = std::max(acknowledged_, frame.head.number);
+            note_checked(frame.body);
+            if (online_from_ == 0 && state_ == ReplicaState::online) online_from_ = standing.stream;
+        } else if (frame.head.kind != FrameKind::sync || state_ != ReplicaState::registered) return end("it says what it should not");
         else if (!decide(frame.body, standing)) return false;
         socket_.drop(taken);
     }
+}
+
+void Sender::note_checked(std::string_view body) {
+    if (body.size() != sizeof checked_) return;
+    const uint64_t damaged = checked_.damaged;
+    std::memcpy(&checked_, body.data(), sizeof checked_);
+    if (checked_.damaged > damaged) log::warning("{} says that its memory was damaged: its data is not what this server has sent; it syncs fully", name());
 }
 
 /// What it gets, by what it has.

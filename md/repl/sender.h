@@ -73,6 +73,8 @@ class Sender {
     bool has_unsent() const { return socket_.unsent() > 0; }
     uint64_t heard_ms() const { return heard_ms_; }
     uint64_t acknowledged() const { return acknowledged_; }
+    /// Whether it has compared checksums since it has come (R5).
+    bool has_checked() const { return checked_.checked >= online_from_ && online_from_ != 0; }
     /// The lowest number of a record that it will still need from the log; kKeepNothing: the log may go.
     uint64_t keep_from(uint64_t now_ms) const;
     uint64_t bytes_sent() const { return socket_.bytes_sent(); }
@@ -86,6 +88,7 @@ class Sender {
     static constexpr size_t kHeardMax = 64 * 1024;
 
     bool end(std::string reason);
+    void note_checked(std::string_view body);
     bool decide(std::string_view text, const Standing& standing);
     bool send_snapshot();
     bool send_records(bool& moved);
@@ -98,6 +101,8 @@ class Sender {
     ReplicaState state_ = ReplicaState::registered;
     uint64_t heard_ms_ = 0, full_since_ms_ = 0, acknowledged_ = 0, records_sent_ = 0;
     bool partial_ = false;
+    Checked checked_{};
+    uint64_t online_from_ = 0;  ///< stream number of this server when it got its first records
     Descriptor snapshot_;
     SnapshotToSend sending_;
     uint64_t snapshot_at_ = 0;

@@ -221,7 +221,8 @@ std::string apply_effect(const Effect& effect, ReplayedKeys& keys) {
         case EffectKind::erase:
             if (keys.erase(key) == 0) return "a key is erased that is not there: " + key.second;
             break;
-        case EffectKind::origin: break;
+        case EffectKind::origin:
+        case EffectKind::checksum: break;
         case EffectKind::clear_database: std::erase_if(keys, [&](const auto& each) { return each.first.first == header.database; }); break;
         case EffectKind::swap_databases: {
             ReplayedKeys swapped;

@@ -48,6 +48,9 @@ void prepare(const Scenario& scenario, const Arena& arena) {
     base(store);
     scenario.prepare(store);
     store.set_oplog_on(true);
+    store.begin_checksum_walk();
+    while (!store.walk_checksums(0)) {}
+    store.keep_checksums();  // T10 is looked at with the rest of every image
 }
 
 /// What the store holds before and after each operation, from a run without steps.

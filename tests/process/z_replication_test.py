@@ -10,69 +10,22 @@ import time
 import unittest
 
 from cutting_proxy import CuttingProxy
-from harness import FreshInstanceCase, needs_millrace, wait_for
-from leftovers import end_processes_of, remove_shared_memory
 from changing_writer import Writer
+from harness import needs_millrace, wait_for
+from leftovers import end_processes_of, remove_shared_memory
+from replicas import LINK_SECONDS, ReplicaCase, digest, info, lose_memory, said
 from wire import WireClosed, decode, encode
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
 SCHEDULES = int(os.environ.get("ROUNDS") or (100 if os.environ.get("MILLRACE_LONG") else 1))
-LINK_SECONDS = 30
-
-
-def info(wire, section="replication"):
-    text = decode(wire.command("INFO", section)).decode()
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-
-
-def digest(wire):
-    return decode(wire.command("DEBUG", "DIGEST"))
-
-
-def said(instance):
-    """What its md_repl has logged."""
-    return "".join(path.read_text(errors="replace") for path in (instance.folder / "log").glob("md_repl*"))
-
-
-def lose_memory(instance):
-    folder = instance.shm_folder()
-    end_processes_of(instance.folder)
-    remove_shared_memory(folder)
 
 
 @needs_millrace
-class Replication(FreshInstanceCase):
-    def server(self, **settings):
-        return self.start(io=1, **{"enable_debug_command": "yes", "proto_max_bulk_len": "512mb", "repl_timeout": 5, "repl_ping_replica_period": 1, **settings})
-
-    def follower(self, master, port=None, **settings):
-        return self.server(replicaof="127.0.0.1 %d" % (port or master.port), **settings)
-
+class Replication(ReplicaCase):
     def proxy(self, master):
         proxy = CuttingProxy(master.address)
         self.addCleanup(proxy.close)
         return proxy
-
-    def wait_linked(self, instance):
-        def linked():
-            try:
-                with instance.wire() as wire:
-                    return info(wire)["master_link_status"] == "up"
-            except (WireClosed, ConnectionError, AttributeError, KeyError):     # md is loading, or another one begins
-                return False
-        wait_for(linked, LINK_SECONDS, "the follower to be linked")
-
-    def wait_same(self, master, *followers):
-        """Until all have what the master has; the data is to hold still meanwhile."""
-        with master.wire(timeout=30) as wire:
-            position, wanted = info(wire)["master_repl_offset"], digest(wire)
-        for follower in followers:
-            def caught_up(follower=follower):
-                with follower.wire(timeout=30) as wire:
-                    return info(wire).get("slave_repl_offset") == position
-            wait_for(caught_up, LINK_SECONDS, "the follower to have everything")
-            with follower.wire(timeout=30) as wire:
-                self.assertEqual(digest(wire), wanted, "follower %d, %s, SEED=%d" % (followers.index(follower), follower.folder, SEED))
 
     def syncs(self, instance):
         with instance.wire() as wire:

@@ -14,7 +14,7 @@ _millrace_keys() {
 
 _millrace() {
     local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} words
-    local -r commands="start stop restart status scale check import export backup restore"
+    local -r commands="start stop restart status scale check verify-replicas import export backup restore"
     COMPREPLY=()
     case $previous in
         --dir)
@@ -29,7 +29,7 @@ _millrace() {
             compopt -o nospace
             mapfile -t COMPREPLY < <(compgen -W "$(_millrace_keys "${COMP_WORDS[0]}")" -- "$word")
             return ;;
-        --port | --io | --to-number | --to-time)
+        --port | --io | --to-number | --to-time | --timeout)
             return ;;
     esac
     if [[ $COMP_CWORD -eq 1 ]]; then
@@ -40,6 +40,7 @@ _millrace() {
             check) words="--dir --config --port --io --set --help" ;;
             status) words="--dir --json --help" ;;
             stop) words="--dir --force --help" ;;
+            verify-replicas) words="--dir --timeout --help" ;;
             restart | scale) words="--dir --help" ;;
             import) words="--dir --replace --help" ;;
             export | backup) words="--dir --help" ;;

@@ -24,12 +24,17 @@ const char* name_of(EffectKind kind) {
         case EffectKind::set: return "set";
         case EffectKind::erase: return "erase";
         case EffectKind::origin: return "origin";
+        case EffectKind::checksum: return "checksum";
         case EffectKind::clear_database: return "clear";
         case EffectKind::swap_databases: return "swap";
         case EffectKind::set_expiry: return "expire";
         case EffectKind::write_range: return "write";
     }
     return "?";
+}
+
+bool has_key(EffectKind kind) {
+    return kind == EffectKind::set || kind == EffectKind::erase || kind == EffectKind::set_expiry || kind == EffectKind::write_range;
 }
 
 std::string expiry_text(int64_t expire_at_ms) { return expire_at_ms < 0 ? std::string() : fmt::format(" expires {}", expire_at_ms); }
@@ -43,8 +48,9 @@ std::string json_line(const Origin& origin, const Effect& effect, const Style& s
     std::string line = fmt::format(R"({{"file": {}, "offset": {}, "number": {}, "time": "{}", "effect": "{}", "database": {})", json_of(origin.file), origin.offset,
                                    origin.number, time_text(origin.wall_ms), name_of(header.kind), header.database);
     if (header.kind == EffectKind::swap_databases) line += fmt::format(R"(, "other": {})", header.other);
-    if (header.kind == EffectKind::origin) line += fmt::format(R"(, "number": {})", header.stream_number());
-    if (header.kind != EffectKind::swap_databases && header.kind != EffectKind::clear_database && header.kind != EffectKind::origin) line += fmt::format(R"(, "key": {})", json_of(effect.key));
+    if (header.kind == EffectKind::origin) line += fmt::format(R"(, "stream_number": {})", header.stream_number());
+    if (header.kind == EffectKind::checksum) line += fmt::format(R"(, "checksum": "{:016x}", "anew": {})", header.checksum(), header.other != 0);
+    if (has_key(header.kind)) line += fmt::format(R"(, "key": {})", json_of(effect.key));
     if (header.kind == EffectKind::set) line += fmt::format(R"(, {}, "expire_at_ms": {})", value_json(effect.value, style), header.expire_at_ms);
     if (header.kind == EffectKind::set_expiry) line += fmt::format(R"(, "expire_at_ms": {})", header.expire_at_ms);
     if (header.kind == EffectKind::write_range) line += fmt::format(R"(, "at": {}, {})", header.expire_at_ms, value_json(effect.value, style));
@@ -94,6 +100,7 @@ std::string line_of(const Origin& origin, const Effect& effect, const Style& sty
         case EffectKind::erase: return line + " " + shown(effect.key, style);
         case EffectKind::clear_database: return line;
         case EffectKind::origin: return line + fmt::format(" {}", header.stream_number());
+        case EffectKind::checksum: return line + fmt::format(" {:016x}{}", header.checksum(), header.other != 0 ? ", to be taken anew" : "");
         case EffectKind::swap_databases: return line + fmt::format(" db{}", header.other);
         case EffectKind::set_expiry: return line + fmt::format(" {} {}", shown(effect.key, style), header.expire_at_ms < 0 ? "never" : fmt::format("at {}", header.expire_at_ms));
         case EffectKind::write_range: return line + fmt::format(" {} at {} {}", shown(effect.key, style), header.expire_at_ms, shown(effect.value, style));

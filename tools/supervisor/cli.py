@@ -19,6 +19,7 @@ from .limits import IO_CONN_MAX
 # How a name leads to its function; imported late, because `status` should not pay for the event loop of `start`.
 _COMMANDS = {"start": ("start", "run"), "stop": ("commands", "stop"), "restart": ("commands", "restart"),
              "status": ("commands", "status"), "scale": ("commands", "scale"), "check": ("check", "run"),
+             "verify-replicas": ("commands", "verify_replicas"),
              "import": ("migrate", "run_import"), "export": ("migrate", "export"), "backup": ("migrate", "backup"), "restore": ("migrate", "restore")}
 
 
@@ -78,6 +79,13 @@ def _count(word):
     return number
 
 
+def _seconds(word):
+    """The S of --timeout."""
+    if not (word.isascii() and word.isdigit() and 0 < int(word) < 1 << 31):
+        raise argparse.ArgumentTypeError(f"'{word}' is not a number of seconds")
+    return int(word)
+
+
 def _record(word):
     """The N of --to-number."""
     if not (word.isascii() and word.isdigit() and int(word) < 1 << 63):
@@ -131,6 +139,8 @@ def _parser():
     add("status", "say what runs").add_argument("--json", action="store_true", help="for programs")
     add("scale", "change the number of io_conn processes").add_argument(
         "count", type=_count, metavar="N", help=f"1 to {IO_CONN_MAX}")
+    add("verify-replicas", "have this server and all that follow it read their data anew, and compare it").add_argument(
+        "--timeout", metavar="S", type=_seconds, default=600, help="give up after so many seconds (default: 600)")
     _add_settings(add("check", "examine configuration and folders; start nothing"))
     _add_copies(add)
     return parser

@@ -4,10 +4,11 @@ import json
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 
-from . import control, leftovers, privileges, procfs, state
+from . import config, control, leftovers, privileges, procfs, state
 from .errors import Failure, not_saved
 from .eventlog import EventLog, InPlace, say
 from .instance import Instance, is_locked, take_lock
@@ -43,6 +44,12 @@ def scale(args):
     draining = f", {answer['draining']} draining" if answer["draining"] else ""
     say(f"millrace: {answer['serving']} io_conn serving{draining}")
     return 0
+
+
+def verify_replicas(args):
+    """Has the server and its followers compare their data; a program of its own asks, and tells what was found."""
+    instance = _running(args)
+    return subprocess.run([config.program("verify-replicas"), instance.dir, str(args.timeout)], stdin=subprocess.DEVNULL, check=False).returncode and 1
 
 
 def _instance(args):
