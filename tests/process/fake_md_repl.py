@@ -14,7 +14,7 @@ from harness import PROGRAMS, Failed
 STUB = Path(__file__).resolve().parent / "stub_daemon.py"
 LINK_STATES = ("none", "connect", "connecting", "waiting", "receiving", "loading", "following")
 REPLICA_STATES = ("none", "registered", "saving", "sending", "online")
-REPLICA = "<QQQQIHH48s"             # struct Replica
+REPLICA = "<QQQQQQQIHH48s"             # struct Replica
 
 
 class Programs:
@@ -45,12 +45,12 @@ class ReplWords(Words):
         self.link_state = LINK_STATES.index(state)
         self.wake()
 
-    def replica(self, row, state, *, id=0, acknowledged=0, acknowledged_ms=0, to_send=0, port=0, address=""):
+    def replica(self, row, state, *, id=0, acknowledged=0, acknowledged_ms=0, to_send=0, checked=0, verified=0, damaged=0, port=0, address=""):
         """Writes a row of the followers (versioned_words.h)."""
         at = self.places["replicas"][0] + row * (8 + struct.calcsize(REPLICA))
         version = struct.unpack_from("<Q", self.memory, at)[0]
         struct.pack_into("<Q", self.memory, at, version + 1)
-        struct.pack_into(REPLICA, self.memory, at + 8, id, acknowledged, acknowledged_ms, to_send, REPLICA_STATES.index(state), port, 0, address.encode())
+        struct.pack_into(REPLICA, self.memory, at + 8, id, acknowledged, acknowledged_ms, to_send, checked, verified, damaged, REPLICA_STATES.index(state), port, 0, address.encode())
         struct.pack_into("<Q", self.memory, at, version + 2)
 
     def wake(self, only="*"):

@@ -16,6 +16,7 @@ from leftovers import end_processes_of, remove_shared_memory
 from replicas import LINK_SECONDS, ReplicaCase, digest, info, lose_memory, said
 from wire import WireClosed, decode, encode
 
+PROTOCOL = 2        # md/repl/frames.h
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
 SCHEDULES = int(os.environ.get("ROUNDS") or (100 if os.environ.get("MILLRACE_LONG") else 1))
 
@@ -251,7 +252,7 @@ class Replication(ReplicaCase):
             self.assertEqual(stranger.command("MS_REGISTER_SLAVE", 1, 1, "0" * 16, 100)[:7], b"-NOAUTH")
             stranger.command("AUTH", "secret")
             self.assertIn(b"unknown command", stranger.command("MS_APPLY", 0, 1, "x"))
-            stranger.send(encode("MS_REGISTER_SLAVE", 1, 1, "0" * 16, 100))
+            stranger.send(encode("MS_REGISTER_SLAVE", PROTOCOL, 1, "0" * 16, 100))
             wait_for(lambda: said(master).count("has registered") == 2, LINK_SECONDS, "the stranger to be heard")
             stranger.send(b"nonsense" * 1000)
             wait_for(lambda: "does not check" in said(master), LINK_SECONDS, "the stranger to be turned out")
