@@ -77,6 +77,13 @@ enum class ReplicaState : uint32_t {
     online = 4,      ///< it gets records
 };
 
+/// How far FAILOVER is (md/repl/failover.h).
+enum class FailoverState : uint32_t {
+    none = 0,
+    waiting = 1,  ///< writes wait until a follower has everything
+    handing = 2,  ///< this server follows it, and it is about to be promoted
+};
+
 /// A follower. What belongs together is written in one go (versioned_words.h).
 struct Replica {
     uint64_t id;              ///< never used twice
@@ -114,6 +121,7 @@ struct ReplWords {
     std::atomic<uint64_t> master_number;   ///< stream number that the master has told last
     std::atomic<uint64_t> sync_bytes, sync_bytes_done;
     std::atomic<uint32_t> link_refused;    ///< 1: the master was refused, or refuses; see the log file
+    std::atomic<uint32_t> failover_state;  ///< FailoverState; from none to waiting by the io_conn that was asked, all else by md_repl
     std::atomic<uint64_t> check_wanted;    ///< rises when a follower has come to the end of its sync
     std::atomic<uint64_t> damage_mended;   ///< value of verify_damaged after which all data has come anew
     std::atomic<uint32_t> door_wanted;     ///< rises when md_repl wants a connection to an io_conn of its group, made by that

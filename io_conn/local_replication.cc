@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <limits>
 
 #include "common/clock.h"
 #include "common/text.h"
@@ -58,6 +59,13 @@ std::string_view name_of(ReplicaState state) {
     return state == ReplicaState::sending ? "send_bulk" : "wait_bgsave";
 }
 
+FailoverState failover_state(const ReplWords& words) { return static_cast<FailoverState>(read(words.failover_state)); }
+
+std::string_view name_of(FailoverState state) {
+    if (state == FailoverState::none) return "no-failover";
+    return state == FailoverState::waiting ? "waiting-for-sync" : "failover-in-progress";
+}
+
 uint64_t store_word(const Server& server, uint64_t offset) { return server.link().store().load(store::kRootAt + offset); }
 int64_t stream_number(const Server& server) { return static_cast<int64_t>(store_word(server, offsetof(store::Root, stream_number))); }
 
@@ -98,10 +106,10 @@ std::string master_text(const Server& server) {
 /// What is known of the data's checksum (R5, R6 of repl_words.h). Numbers are stream numbers, 0: never.
 std::string checksum_text(const Server& server, const std::vector<Replica>& replicas) {
     const ReplWords& words = server.link().repl_words();
-    std::string text = fmt::format("data_checksum_kept:{}\r\ndata_checked_number:{}\r\ndata_verified_number:{}\r\ndata_damaged_number:{}\r\n",
+    std::string text = fmt::format("millrace_checksum_kept:{}\r\nmillrace_checked_number:{}\r\nmillrace_verified_number:{}\r\nmillrace_damaged_number:{}\r\n",
                                    store_word(server, offsetof(store::Root, checksums_kept)), read(words.checked), read(words.verify_done), read(words.verify_damaged));
     for (size_t i = 0; i < replicas.size(); ++i)
-        text += fmt::format("replica{}_data:checked={},verified={},damaged={}\r\n", i, replicas[i].checked, replicas[i].verified, replicas[i].damaged);
+        text += fmt::format("millrace_replica{}:checked={},verified={},damaged={}\r\n", i, replicas[i].checked, replicas[i].verified, replicas[i].damaged);
     return text;
 }
 
@@ -120,11 +128,44 @@ bool is_instance(std::string_view word) {
     return word.size() == kInstanceDigits && std::ranges::all_of(word, [](char c) { return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'f'); });
 }
 
+bool is_history(std::string_view word) {
+    return word.size() == kHistoryBytes && word.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
 /// An integer from 0 to `highest`.
 bool is_number(std::string_view word, int64_t highest) {
     int64_t number;
     return parse_integer(word, number) && number >= 0 && number <= highest;
 }
+
+/// What FAILOVER is asked for.
+struct FailoverWords {
+    std::string_view host;
+    int64_t port = 0, timeout_ms = 0;
+    bool force = false, abort = false;
+
+    /// Why it is not understood; empty: it is.
+    std::string_view parse(Arguments words) {
+        for (size_t i = 1; i < words.size(); ++i) {
+            const size_t left = words.size() - i - 1;
+            if (equals_ignoring_case(words[i], "abort") && words.size() == 2) {
+                abort = true;
+            } else if (equals_ignoring_case(words[i], "timeout") && left >= 1 && timeout_ms == 0) {
+                if (!parse_integer(words[++i], timeout_ms)) return "ERR value is not an integer or out of range";
+                if (timeout_ms <= 0) return "ERR FAILOVER timeout must be greater than 0";
+            } else if (equals_ignoring_case(words[i], "to") && left >= 2 && host.empty()) {
+                host = words[i + 1];
+                if (!parse_integer(words[i + 2], port)) return "ERR value is not an integer or out of range";
+                i += 2;
+            } else if (equals_ignoring_case(words[i], "force") && !force) {
+                force = true;
+            } else {
+                return "ERR syntax error";
+            }
+        }
+        return {};
+    }
+};
 
 }  // namespace
 
@@ -145,8 +186,8 @@ std::string replication_text(const ServerFacts& facts) {
     }
     const std::string second = history_at(server, offsetof(store::Root, second_history));
     const bool has_second = second.find_first_not_of('0') != std::string::npos;
-    text += fmt::format("master_failover_state:no-failover\r\nmaster_replid:{}\r\nmaster_replid2:{}\r\nmaster_repl_offset:{}\r\nsecond_repl_offset:{}\r\n",
-                        history_at(server, offsetof(store::Root, history)), second, stream_number(server),
+    text += fmt::format("master_failover_state:{}\r\nmaster_replid:{}\r\nmaster_replid2:{}\r\nmaster_repl_offset:{}\r\nsecond_repl_offset:{}\r\n",
+                        name_of(failover_state(words)), history_at(server, offsetof(store::Root, history)), second, stream_number(server),
                         has_second ? static_cast<int64_t>(store_word(server, offsetof(store::Root, second_history_end))) : -1);
     text += backlog_text(server);
     // Redis has no such fields.
@@ -195,7 +236,36 @@ void local_role(const LocalCall& call) {
     }
 }
 
-/// MS_REGISTER_SLAVE protocol port instance priority: the connection goes to md_repl, or stays here with an error (Server::register_replica).
+/// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]: md_repl does it (md/repl/failover.h), once this has answered.
+void local_failover(const LocalCall& call) {
+    const Server& server = call.server;
+    const ReplWords& words = server.link().repl_words();
+    FailoverWords wanted;
+    if (const std::string_view error = wanted.parse(call.words); !error.empty()) return call.out.error(error);
+    const FailoverState state = failover_state(words);
+    if (wanted.abort) {
+        if (state == FailoverState::none) return call.out.error("ERR No failover in progress.");
+        if (!call.server.tell_md_repl("failover abort\n")) return call.out.error("ERR md_repl is not there; try again");
+        return call.out.ok();
+    }
+    if (state != FailoverState::none) return call.out.error("ERR FAILOVER already in progress.");
+    if (server.is_following()) return call.out.error("ERR FAILOVER is not valid when server is a replica.");
+    const std::vector<Replica> replicas = replicas_of(words);
+    if (replicas.empty()) return call.out.error("ERR FAILOVER requires connected replicas.");
+    if (wanted.force && (wanted.host.empty() || wanted.timeout_ms == 0))
+        return call.out.error("ERR FAILOVER with force option requires both a timeout and target HOST and IP.");
+    if (!wanted.host.empty()) {
+        const auto target = std::ranges::find_if(replicas, [&](const Replica& replica) { return wanted.host == replica.address && wanted.port == replica.port; });
+        if (target == replicas.end()) return call.out.error("ERR FAILOVER target HOST and PORT is not a replica.");
+        if (target->state != ReplicaState::online) return call.out.error("ERR FAILOVER target replica is not online.");
+    }
+    const std::string line = fmt::format("failover {} {} {:d} {}\n", wanted.host.empty() ? "-" : wanted.host, wanted.port, wanted.force, wanted.timeout_ms);
+    const std::string_view refusal = call.server.begin_failover(line);
+    if (!refusal.empty()) return call.out.error(refusal);
+    call.out.ok();
+}
+
+/// MS_REGISTER_SLAVE protocol port instance priority [stream-number history]: the connection goes to md_repl, or stays here with an error (Server::register_replica).
 void local_ms_register_slave(const LocalCall& call) {
     constexpr int64_t kPortMax = 65535, kNumberMax = 0x7fffffff;
     const Arguments words = call.words;
@@ -206,7 +276,9 @@ void local_ms_register_slave(const LocalCall& call) {
     const auto info = call.server.info_of(connection);
     if (!info || info->address.family == 0) return call.out.error("ERR a server that wants to follow this one has to come over TCP");
     if (call.server.is_in_between(connection)) return call.out.error("ERR nothing else may be under way on a connection with MS_REGISTER_SLAVE");
-    const std::string line = fmt::format("replica {} {} {} {} {}\n", info->address.host_text(), words[1], words[2], words[3], words[4]);
+    const bool offers = words.size() == 7;
+    if (words.size() > 5 && !(offers && is_number(words[5], std::numeric_limits<int64_t>::max()) && is_history(words[6]))) return call.out.error("ERR syntax error");
+    const std::string line = fmt::format("replica {} {} {} {} {}{}\n", info->address.host_text(), words[1], words[2], words[3], words[4], offers ? fmt::format(" {} {}", words[5], words[6]) : "");
     if (!call.server.hand_to_md_repl(connection, line)) call.out.error("ERR md_repl is not there; try again");
 }
 

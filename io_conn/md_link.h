@@ -90,6 +90,13 @@ class MdLink {
     /// Takes it over to connect to md_repl's door. False: another io_conn has.
     bool claim_door(uint32_t taken, uint32_t wanted) { return repl_words_->door_taken.compare_exchange_strong(taken, wanted, std::memory_order_acq_rel); }
 
+    /// Says that a failover begins, before md_repl knows. False: one is under way.
+    bool claim_failover() {
+        auto none = static_cast<uint32_t>(FailoverState::none);
+        return repl_words_->failover_state.compare_exchange_strong(none, static_cast<uint32_t>(FailoverState::waiting), std::memory_order_acq_rel);
+    }
+    void give_failover_up() { repl_words_->failover_state.store(static_cast<uint32_t>(FailoverState::none), std::memory_order_release); }
+
     Fifo& fifo() { return fifo_; }
     RosterLine& line() { return *line_; }
     Roster& roster() { return *roster_; }

@@ -96,6 +96,10 @@ class Server {
     bool is_in_between(const Connection& connection) const { return bytes_behind_ != 0 || !connection.output.empty() || connection.replies_owed(); }
     /// Gives a client's connection to md_repl, with a line that says what it is. False: md_repl does not take it.
     bool hand_to_md_repl(Connection& connection, const std::string& line);
+    /// Says a line at md_repl's door. False: it is not there.
+    bool tell_md_repl(const std::string& line);
+    /// The same for one that begins a failover. Of several only the first does. Why it does not; empty: it does.
+    std::string_view begin_failover(const std::string& line);
     ClientRows& rows() { return rows_; }
     /// Closes these clients' connections, if they are of this process. The connection `except` gets its replies before.
     void close_clients(std::span<const uint64_t> clients, const Connection* except);

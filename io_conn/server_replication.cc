@@ -72,6 +72,21 @@ bool Server::hand_to_md_repl(Connection& connection, const std::string& line) {
     return connection.handed_over;
 }
 
+bool Server::tell_md_repl(const std::string& line) {
+    const int fd = doors_.reach(Door::md_repl);
+    if (fd < 0) return false;
+    const bool sent = send_message(fd, line, {});
+    close(fd);
+    return sent;
+}
+
+std::string_view Server::begin_failover(const std::string& line) {
+    if (!link_.claim_failover()) return "ERR FAILOVER already in progress.";
+    if (tell_md_repl(line)) return {};
+    link_.give_failover_up();
+    return "ERR md_repl is not there; try again";
+}
+
 /// The connection of a server that wants to follow this one is md_repl's from here on, which answers. Closing our own descriptor of it ends nothing.
 Server::Executed Server::register_replica(Connection& connection, const CommandRow& row, Arguments words) {
     counters_.add(IoCounter::commands);

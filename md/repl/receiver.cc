@@ -98,7 +98,7 @@ void Receiver::fail(std::string what) {
     if (what != last_fault_) log::warning("the link to the master {} is broken: {}; it is tried again every {} s", settings_.master, what, kPauseMs / 1000);
     last_fault_ = std::move(what);
     drop_link();
-    next_try_ms_ = monotonic_us() / 1000 + kPauseMs;
+    next_try_ms_ = monotonic_us() / 1000 + (settings_.offer.empty() ? kPauseMs : kOfferPauseMs);
     enter(LinkState::connect);
 }
 
@@ -112,7 +112,37 @@ bool Receiver::reads() const {
     }
 }
 
+void Receiver::promote() {
+    drop_link();
+    promoting_ = Promoting::wanted;
+    enter(LinkState::connect);
+}
+
+/// Asked again over another connection if the first has ended, until md follows nobody.
+bool Receiver::ask_for_promotion() {
+    if (settings_.master.empty()) {
+        promoting_ = Promoting::no;
+        return true;
+    }
+    if (!way_in_.open()) {
+        promoting_ = Promoting::wanted;
+        return false;
+    }
+    if (promoting_ == Promoting::wanted) {
+        const std::array<std::string_view, 3> call{"REPLICAOF", "NO", "ONE"};
+        way_in_.send(call);
+        way_in_.flush();
+        promoting_ = Promoting::asked;
+        return true;
+    }
+    if (!way_in_.read()) way_in_.close();
+    if (!way_in_.next()) return false;
+    promoting_ = Promoting::no;
+    return true;
+}
+
 bool Receiver::turn(const Own& own, uint64_t now_ms) {
+    if (promoting_ != Promoting::no) return ask_for_promotion();
     switch (state_) {
         case LinkState::none: return false;
         case LinkState::connect:
@@ -169,7 +199,11 @@ void Receiver::say_hello() {
 
 void Receiver::ask_to_follow() {
     stage_ = Stage::registering;
-    socket_.out() += command({"MS_REGISTER_SLAVE", std::to_string(kProtocol), std::to_string(settings_.port), fmt::format("{:016x}", instance_), std::to_string(settings_.priority)});
+    const std::string protocol = std::to_string(kProtocol), port = std::to_string(settings_.port), instance = fmt::format("{:016x}", instance_), priority = std::to_string(settings_.priority);
+    if (const size_t space = settings_.offer.find(' '); space != std::string::npos)
+        socket_.out() += command({"MS_REGISTER_SLAVE", protocol, port, instance, priority, std::string_view(settings_.offer).substr(0, space), std::string_view(settings_.offer).substr(space + 1)});
+    else
+        socket_.out() += command({"MS_REGISTER_SLAVE", protocol, port, instance, priority});
 }
 
 /// An answer to a command, before frames begin. False: the link is at its end.

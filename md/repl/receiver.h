@@ -46,6 +46,7 @@ class Receiver {
         int64_t priority = 0;
         bool refuses_older = true;
         uint64_t timeout_ms = 0;
+        std::string offer;   ///< what this server hands over when it registers (failover.h); empty: nothing
     };
 
     Receiver(std::string folder, uint64_t instance, ReplWords& words, WayIn& way_in) : folder_(std::move(folder)), instance_(instance), words_(words), way_in_(way_in) {}
@@ -59,7 +60,10 @@ class Receiver {
     bool writes() const { return (state_ == LinkState::connecting && stage_ == Stage::dialing) || socket_.unsent() > 0; }
     /// Whether what comes is wanted now.
     bool reads() const;
-    bool wants_way_in() const { return !settings_.master.empty(); }
+    bool wants_way_in() const { return !settings_.master.empty() || promoting_ != Promoting::no; }
+    /// Has md follow nobody. Until that is so nothing else is done.
+    void promote();
+    bool is_promoting() const { return promoting_ != Promoting::no; }
     LinkState state() const { return state_; }
     uint64_t records_applied() const { return records_applied_; }
 
@@ -68,6 +72,7 @@ class Receiver {
     static constexpr size_t kBatchesMax = 4;
     static constexpr size_t kBatchBytes = 512 * 1024;
     static constexpr uint64_t kPauseMs = 1000;
+    static constexpr uint64_t kOfferPauseMs = 50;  ///< between tries when this server has something to hand over: nobody takes writes meanwhile
     static constexpr uint64_t kAcknowledgeMs = 1000;
 
     enum class Stage { dialing, password, registering, framed };
@@ -88,6 +93,7 @@ class Receiver {
     bool begin_full(const Frame& frame, const Own& own);
     std::string loss(uint64_t stream, const Own& own) const;
     void drop_link();
+    bool ask_for_promotion();
     bool take_snapshot(const Frame& frame);
     bool take_records(const Frame& frame);
     bool take_record(const RecordHead& head, std::string_view effects);
@@ -112,6 +118,7 @@ class Receiver {
     uint32_t nonce_ = 0;
     uint64_t next_try_ms_ = 0, heard_ms_ = 0;
     std::string last_fault_;
+    enum class Promoting { no, wanted, asked } promoting_ = Promoting::no;
     bool followed_ = false;  ///< this master, since it was named
     bool known_ = false;     ///< follow() was called
     bool told_ = false;      ///< somebody has named this master while the server ran, and wants its data

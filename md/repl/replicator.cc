@@ -40,7 +40,8 @@ Replicator::Replicator(Daemon& daemon)
       parker_(words_->park),
       md_bell_(control_->md_park, Fifo(paths::md_fifo(daemon.dir()))),
       log_bell_(log_words_->park, Fifo(paths::md_log_fifo(daemon.dir()))),
-      receiver_(folder_, daemon.arguments().instance, *words_, way_in_) {
+      receiver_(folder_, daemon.arguments().instance, *words_, way_in_),
+      failover_(*words_, way_in_, receiver_) {
     fifo_.prepare_to_wait(paths::md_repl_fifo(daemon.dir()));
     counters_.set(ReplCounter::start_time, static_cast<uint64_t>(std::time(nullptr)));
     counters_.set(ReplCounter::restarts, daemon.arguments().restarts);
@@ -163,10 +164,23 @@ bool Replicator::hear(Visitor& visitor) {
 
 void Replicator::admit(Visitor& visitor) {
     if (visitor.line == "link\n" && !way_in_.open()) way_in_.use(std::move(visitor.socket));
+    else if (visitor.line.starts_with("failover ")) failover_.ask(visitor.line.substr(9), now_ms_);
     else if (visitor.line.starts_with("replica ") && visitor.passed.open()) register_follower(visitor.line.substr(8), std::move(visitor.passed));
 }
 
-/// "address protocol port instance priority"
+/// A master offers its part (failover.h, step 4). Why it is not taken; empty: it is, or was before.
+std::string Replicator::take_offer(uint64_t stream, const std::string& history) {
+    if (!standing_.following) return {};
+    if (history != standing_.history || (stream != 0 && stream != standing_.stream))
+        return fmt::format("it hands over its part at number {}, and this server follows another history, or is at number {}", stream, standing_.stream);
+    if (!receiver_.is_promoting()) {
+        log::notice("the master hands its part over at number {}: this server is promoted", standing_.stream);
+        receiver_.promote();
+    }
+    return "this server is about to be promoted; try again";
+}
+
+/// "address protocol port instance priority [stream-number history]"
 void Replicator::register_follower(const std::string& line, Descriptor fd) {
     std::istringstream words(line);
     Sender::Peer peer;
@@ -175,13 +189,18 @@ void Replicator::register_follower(const std::string& line, Descriptor fd) {
     int64_t priority = 0;
     words >> peer.address >> protocol >> peer.port >> instance >> priority;
     peer.instance = std::strtoull(instance.c_str(), nullptr, 16);
+    uint64_t offered = 0;
+    std::string offered_history;
+    const bool complete = !words.fail();
+    const bool offers = complete && (words >> offered >> offered_history);
     auto sender = std::make_unique<Sender>(next_id_++, std::move(fd), peer);
     std::string why;
-    if (!words) why = "the registration is not understood";
+    if (!complete) why = "the registration is not understood";
     else if (protocol != kProtocol) why = fmt::format("it speaks version {} of this protocol, this server version {}", protocol, kProtocol);
     else if (peer.instance == daemon_.arguments().instance) why = "a server cannot follow itself";
     else if (senders_.size() == kReplicasMax) why = fmt::format("there are {} followers already", kReplicasMax);
     else if (!loaded_) why = "this server is loading its data";
+    else if (offers) why = take_offer(offered, offered_history);
     // One that comes again has lost its link, whether this server knows that yet or not.
     senders_.remove_if([&](const auto& other) { return other->peer().instance == peer.instance; });
     sender->welcome(list_of_followers());
@@ -317,7 +336,7 @@ bool Replicator::serve_senders() {
 
 /// An io_conn makes the connection when it sees that one is wanted; one that has died meanwhile does not, so it is asked for again.
 void Replicator::want_way_in() {
-    if (way_in_.open() || !receiver_.wants_way_in() || elapsed(now_ms_, door_asked_ms_) < kDoorPatienceMs) return;
+    if (way_in_.open() || !(receiver_.wants_way_in() || failover_.wants_way_in()) || elapsed(now_ms_, door_asked_ms_) < kDoorPatienceMs) return;
     door_asked_ms_ = now_ms_;
     words_->door_wanted.fetch_add(1, std::memory_order_release);
     for (unsigned index = 0; index < kMaxIoConns; ++index) {
@@ -338,9 +357,12 @@ bool Replicator::follow() {
     settings.refuses_older = live_.number(OptionId::replica_refuse_older) != 0;
     settings.priority = live_.number(OptionId::replica_priority);
     settings.timeout_ms = static_cast<uint64_t>(live_.number(OptionId::repl_timeout)) * 1000;
+    failover_.turn(standing_, senders_, settings.timeout_ms, now_ms_);
+    want_way_in();
+    if (failover_.uses_way_in()) return false;
+    settings.offer = failover_.offer();
     if (loaded_) receiver_.follow(settings);
     if (way_in_.open() && way_in_.unanswered() == 0 && !way_in_.read()) way_in_.close();
-    want_way_in();
     const uint64_t before = receiver_.records_applied();
     const bool worked = receiver_.turn({standing_.history, standing_.stream, store_->generation(), loaded_}, now_ms_);
     counters_.add(ReplCounter::records_applied, receiver_.records_applied() - before);

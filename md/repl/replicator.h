@@ -23,6 +23,7 @@
 #include "common/roster.h"
 #include "common/store_reader.h"
 #include "common/wakeup.h"
+#include "md/repl/failover.h"
 #include "md/repl/receiver.h"
 #include "md/repl/sender.h"
 #include "md/repl/way_in.h"
@@ -62,6 +63,7 @@ class Replicator {
     bool hear(Visitor& visitor);
     void admit(Visitor& visitor);
     void register_follower(const std::string& line, Descriptor fd);
+    std::string take_offer(uint64_t stream, const std::string& history);
     std::string list_of_followers() const;
     bool serve_senders();
     bool feed(Sender& sender);
@@ -97,6 +99,7 @@ class Replicator {
     std::list<std::unique_ptr<Sender>> senders_;
     WayIn way_in_;
     Receiver receiver_;
+    Failover failover_;
 
     Standing standing_;
     bool loaded_ = false;

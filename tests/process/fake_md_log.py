@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAYLOAD = 4096                      # what stands before it is the segment's header
 LINE = 128                          # kCacheLineDistance
 IO_CONNS = 64                       # kMaxIoConns
-REPLICA_ROWS, REPLICA_ROW = 16, 96  # kReplicasMax, sizeof(ReplicaRow)
+REPLICA_ROWS, REPLICA_ROW = 16, 120  # kReplicasMax, sizeof(ReplicaRow)
 ALL_DURABLE = 2**64 - 1
 
 

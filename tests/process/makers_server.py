@@ -219,6 +219,13 @@ def _replicaof(words, name):
     return [name.upper().encode(), *words.one_of([b"NO", b"ONE"], [b"no", b"one"], [b"127.0.0.1", b"x"], [b"127.0.0.1", b"70000"], [b"127.0.0.1", b"-1"])]
 
 
+@makes("failover", weight=0.5)
+def _failover(words, _name):
+    """z_failover_test.py has the rest."""
+    return [b"FAILOVER", *words.one_of([], [b"ABORT"], [b"abort", b"x"], [b"TO"], [b"TO", b"127.0.0.1", b"x"], [b"TO", b"127.0.0.1", b"1"], [b"TIMEOUT", b"0"], [b"TIMEOUT", b"x"],
+                                      [b"TIMEOUT", b"5", b"TIMEOUT", b"5"], [b"TO", b"127.0.0.1", b"1", b"FORCE"], [b"FORCE"])]
+
+
 @makes("wait", weight=0.5)
 def _wait(words, _name):
     return [b"WAIT", *words.one_of([b"0", b"0"], [b"1", b"3"], [b"x", b"0"], [b"0", b"x"], [b"0", b"-1"], [b"-1", b"0"])]

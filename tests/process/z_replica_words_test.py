@@ -333,17 +333,17 @@ class OracleCase(GroupCase):
 
 @needs_millrace
 class Told(OracleCase):
-    DATA = ["data_checksum_kept", "data_checked_number", "data_verified_number", "data_damaged_number"]
+    DATA = ["millrace_checksum_kept", "millrace_checked_number", "millrace_verified_number", "millrace_damaged_number"]
     OURS = ["link_state", "link_refused", *DATA]
 
     def test_info_of_a_master(self):
         self.words.replica(0, "online", id=9, acknowledged=77, acknowledged_ms=int(time.monotonic() * 1000) - 3500, checked=70, verified=60, damaged=50, port=7000, address="10.0.0.5")
         self.words.replica(2, "sending", id=5, to_send=10, port=7001, address="::1")
         ours, theirs = info(self.instance), info(self.master)
-        self.assertEqual([name for name in ours if name != "slave1"], [*theirs, *self.DATA, "replica0_data", "replica1_data"])
+        self.assertEqual([name for name in ours if name != "slave1"], [*theirs, *self.DATA, "millrace_replica0", "millrace_replica1"])
         self.assertEqual(ours["slave0"], "ip=::1,port=7001,state=send_bulk,offset=0,lag=0")
         self.assertEqual(ours["slave1"], "ip=10.0.0.5,port=7000,state=online,offset=77,lag=3")
-        self.assertEqual((ours["replica0_data"], ours["replica1_data"]), ("checked=0,verified=0,damaged=0", "checked=70,verified=60,damaged=50"))
+        self.assertEqual((ours["millrace_replica0"], ours["millrace_replica1"]), ("checked=0,verified=0,damaged=0", "checked=70,verified=60,damaged=50"))
         self.assertEqual(re.sub("=[^,]*", "", theirs["slave0"]), "ip,port,state,offset,lag")
         self.assertEqual((ours["role"], ours["connected_slaves"]), ("master", "2"))
         self.assertRegex(ours["master_replid"], r"^[0-9a-f]{40}$")
@@ -381,7 +381,7 @@ class Told(OracleCase):
         for server in (self.instance, self.master):
             with server.wire() as wire:
                 wire.command("CONFIG", "SET", "min-replicas-to-write", "0")
-        self.assertEqual(list(ours), [*theirs, *self.DATA, "replica0_data"])
+        self.assertEqual(list(ours), [*theirs, *self.DATA, "millrace_replica0"])
         self.assertEqual(ours["min_slaves_good_slaves"], "0")
 
     def test_info_of_a_follower(self):

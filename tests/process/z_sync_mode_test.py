@@ -58,6 +58,8 @@ class SyncMode(unittest.TestCase):
         for number in range(ROUNDS):
             self.assertEqual(self.destroyed(number), [], "SEED=%d round %d" % (SEED, number))
         self.assertGreater(self.writes, 0, "nothing was written")
+        if ROUNDS > 2:
+            print("%d rounds, %d answers, none missing; SEED=%d" % (ROUNDS, self.answers, SEED))
         print("%d rounds, %d answers, none missing; SEED=%d" % (ROUNDS, self.answers, SEED))
 
     def test_without_waiting_answers_are_missing(self):

@@ -52,7 +52,7 @@ class VerifyReplicas(ReplicaCase):
 
     def checked(self, instance):
         with instance.wire(timeout=30) as wire:
-            return int(info(wire)["data_checked_number"])
+            return int(info(wire)["millrace_checked_number"])
 
     def verify(self, instance, seconds=60):
         return instance.control("verify-replicas", "--timeout", str(seconds))
@@ -61,8 +61,8 @@ class VerifyReplicas(ReplicaCase):
         master, replica = self.pair()
         wait_for(lambda: self.checked(replica) > 0, LINK_SECONDS, "the checksums to be compared")
         with master.wire() as wire:
-            wait_for(lambda: "checked=%d," % self.checked(replica) in info(wire).get("replica0_data", ""), LINK_SECONDS, "the master to hear of it")
-            self.assertEqual(info(wire)["data_checksum_kept"], "1")
+            wait_for(lambda: "checked=%d," % self.checked(replica) in info(wire).get("millrace_replica0", ""), LINK_SECONDS, "the master to hear of it")
+            self.assertEqual(info(wire)["millrace_checksum_kept"], "1")
 
     def test_equal(self):
         master, one, other = self.pair(2)
