@@ -175,10 +175,11 @@ AMNESIA := --and "the same with an md that forgets everything 50 times a second:
     tests/run.py --build "$(BUILD)" process/b_commands process/b_transactions_test/Transactions process/c_random process/d_protocol process/e_clients_test/Contention process/b_clients_test/AsRedisAnswers process/b_diagnostics
 MUTANTS := --beside "bugs put in on purpose, each of which has to be seen:" \
     env MILLRACE_TEST_PORTS=26000-32000 tests/crash/mutants.py --jobs $(shell nproc) --build "$(BUILD)/crash-mutants" --unit "$(UNIT_LIBRARY) $(UNIT)" --io-conn "$(IO_CONN) $(COMMON)" --md-log "$(MD_LOG) $(COMMON)" --programs "$(BIN)"
-# Three at a time, each with ports of its own and about as long as the others: most tests wait for something most of the time.
-TOGETHER := tests/run.py --build "$(BUILD)" 'process/[a-f]*' 'process/r*' 'process/z*' \
+# Four at a time, each with ports of its own and about as long as the others: most tests wait for something most of the time.
+TOGETHER := tests/run.py --build "$(BUILD)" 'process/[a-f]*' 'process/r*' \
     --beside env MILLRACE_TEST_PORTS=26000-32000 tests/run.py --build "$(BUILD)" style/ unit/ stress/ 'process/[g-q]*' 'process/[t-v]*' \
-    --beside env MILLRACE_TEST_PORTS=14000-20000 tests/run.py --build "$(BUILD)" 'process/s*' 'process/[w-y]*'
+    --beside env MILLRACE_TEST_PORTS=14000-17000 tests/run.py --build "$(BUILD)" 'process/s*' \
+    --beside env MILLRACE_TEST_PORTS=17000-20000 tests/run.py --build "$(BUILD)" 'process/[w-z]*'
 test: deps-test
 	@$(MAKE) --no-print-directory $(JOBS) tests
 	@MILLRACE_BIN="$(CURDIR)/$(BIN)" tests/all.py $(if $(PATTERN),tests/run.py --build "$(BUILD)" $(PATTERN),$(TOGETHER) $(AMNESIA) $(if $(SAN),,$(MUTANTS)))

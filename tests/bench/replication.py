@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """millrace and redis-server with replicas, side by side.
 
-    replication.py [--rounds N] [--rate N] [--seconds S] [--gigabytes G] [--folder DIR] [PART...]
+    replication.py [--rounds N] [--rate N] [--clients N] [--seconds S] [--gigabytes G] [--folder DIR] [PART...]
 
 Parts: cpu (processor time of the master for a million SETs at a fixed rate with one replica), sync (latency of writes at a fixed rate at a master with
 three replicas, and while one of them gets all data anew). Without any: both. Masters are pinned to core 0, replicas and the client to core 1; ratios
@@ -53,7 +53,7 @@ def cpu():
         for kind in (base.Redis, base.Millrace)[::1 if number % 2 else -1]:
             master, replicas = with_replicas(kind, 1)
             try:
-                load = ["--mix", "set", "-c", 50, "--rate", ARGS.rate]
+                load = ["--mix", "set", "-c", ARGS.clients, "--rate", ARGS.rate]
                 base.bench(master, *load, "--seconds", 2)
                 before = master.cpu_seconds()
                 done = base.bench(master, *load, "--seconds", ARGS.seconds)["replies"]
@@ -61,7 +61,7 @@ def cpu():
             finally:
                 end([master] + replicas)
     redis, millrace = (statistics.median(figures[name]) for name in ("redis", "millrace"))
-    print("master with one replica, %d SETs a second: redis %.2f CPU seconds a million, millrace %.2f, ratio %.2f" % (ARGS.rate, redis, millrace, redis / millrace), flush=True)
+    print("master with one replica, %d SETs a second from %d clients: redis %.2f CPU seconds a million, millrace %.2f, ratio %.2f" % (ARGS.rate, ARGS.clients, redis, millrace, redis / millrace), flush=True)
 
 
 def sync():
@@ -103,6 +103,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="millrace and redis-server with replicas")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rate", type=int, default=50_000)
+    parser.add_argument("--clients", type=int, default=50, help="of the part cpu")
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--folder", default=tempfile.gettempdir())
