@@ -28,7 +28,7 @@ inline constexpr std::array kLiveOptions{OptionId::maxmemory, OptionId::maxmemor
                                          OptionId::latency_tracking, OptionId::latency_monitor_threshold, OptionId::appendonly, OptionId::appendfsync,
                                          OptionId::rdbcompression, OptionId::stop_writes, OptionId::auto_aof_rewrite_percentage,
                                          OptionId::auto_aof_rewrite_min_size, OptionId::log_compression, OptionId::snapshot_rate,
-                                         OptionId::replica_read_only, OptionId::replica_serve_stale_data, OptionId::replica_refuse_older, OptionId::replica_priority,
+                                         OptionId::replica_read_only, OptionId::replica_serve_stale_data, OptionId::replica_refuse_older, OptionId::replica_full_sync, OptionId::replica_priority,
                                          OptionId::repl_timeout, OptionId::repl_ping_period, OptionId::min_replicas, OptionId::min_replicas_lag,
                                          OptionId::replication_mode, OptionId::replication_acks};
 static_assert(kLiveOptions.size() <= store::kLiveWords);

@@ -270,7 +270,7 @@ bool Receiver::take_frame(const Frame& frame, const Own& own) {
             if (stage_ != Stage::registering || frame.body.size() < sizeof nonce_) break;
             std::memcpy(&nonce_, frame.body.data(), sizeof nonce_);
             stage_ = Stage::framed;
-            if (is_different_ || is_damaged()) append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", std::string(kHistoryBytes, '0'), 0));
+            if (is_different_ || is_damaged() || settings_.always_fully) append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", std::string(kHistoryBytes, '0'), 0));
             else append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", own.history, own.stream));
             position_ = own.stream;
             enter(LinkState::waiting);

@@ -45,6 +45,7 @@ class Receiver {
         uint16_t port = 0;   ///< where this server serves
         int64_t priority = 0;
         bool refuses_older = true;
+        bool always_fully = false;
         uint64_t timeout_ms = 0;
         std::string offer;   ///< what this server hands over when it registers (failover.h); empty: nothing
     };

@@ -46,6 +46,7 @@ Replicator::Replicator(Daemon& daemon)
     counters_.set(ReplCounter::start_time, static_cast<uint64_t>(std::time(nullptr)));
     counters_.set(ReplCounter::restarts, daemon.arguments().restarts);
     daemon.wake_on_signal(fifo_.descriptor());
+    if (words_->needs_log.load() != 0) needed_log_ms_ = monotonic_us() / 1000;  // one that has died meanwhile had followers
     words_->pid.store(static_cast<uint32_t>(getpid()));
     words_->link_state.store(static_cast<uint32_t>(LinkState::none));
     words_->keep_from.store(kKeepNothing);
@@ -355,6 +356,7 @@ bool Replicator::follow() {
     settings.password = live_.text(OptionId::masterauth);
     settings.port = static_cast<uint16_t>(daemon_.options().number(OptionId::port));
     settings.refuses_older = live_.number(OptionId::replica_refuse_older) != 0;
+    settings.always_fully = live_.number(OptionId::replica_full_sync) != 0;
     settings.priority = live_.number(OptionId::replica_priority);
     settings.timeout_ms = static_cast<uint64_t>(live_.number(OptionId::repl_timeout)) * 1000;
     failover_.turn(standing_, senders_, settings.timeout_ms, now_ms_);

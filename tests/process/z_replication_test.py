@@ -80,6 +80,23 @@ class Replication(ReplicaCase):
         self.assertEqual(full, 1)
         self.assertGreaterEqual(partial, 1)
 
+    def test_always_fully(self):
+        master = self.server()
+        proxy = self.proxy(master)
+        follower = self.follower(master, proxy.port, replica_always_full_sync="yes")
+        self.wait_linked(follower)
+        with master.wire() as wire:
+            wire.command("SET", "key", "value")
+        self.wait_same(master, follower)
+        proxy.cut()
+        wait_for(lambda: self.syncs(master) == (2, 0), LINK_SECONDS, "all to be sent again")
+        self.wait_linked(follower)
+        self.wait_same(master, follower)
+        with follower.wire() as wire:
+            self.assertEqual(wire.command("CONFIG", "SET", "replica-always-full-sync", "no"), b"+OK\r\n")
+        proxy.cut()
+        wait_for(lambda: self.syncs(master) == (2, 1), LINK_SECONDS, "what was missed to be sent")
+
     def test_beyond_the_log_all_is_sent_again(self):
         master = self.server(auto_aof_rewrite_percentage=0)
         proxy = self.proxy(master)
