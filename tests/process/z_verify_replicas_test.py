@@ -1,16 +1,20 @@
 """Checksums of the data: master and replicas compare them at the end of each sync; `millrace verify-replicas` has all read their data anew, and finds what is not
-what was written."""
+what was written. MILLRACE_LONG=1: replicas are cut off for 10 s."""
 
 import os
+import random
 import signal
 import threading
 import time
 import unittest
 
 from changing_writer import Writer
+from cutting_proxy import CuttingProxy
 from harness import needs_millrace, wait_for
 from replicas import LINK_SECONDS, ReplicaCase, info, said
 
+SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
+CUT_SECONDS = 10 if os.environ.get("MILLRACE_LONG") else 1
 MARK = b"<a value that is looked for in memory>"
 
 
@@ -63,6 +67,51 @@ class VerifyReplicas(ReplicaCase):
         with master.wire() as wire:
             wait_for(lambda: "checked=%d," % self.checked(replica) in info(wire).get("millrace_replica0", ""), LINK_SECONDS, "the master to hear of it")
             self.assertEqual(info(wire)["millrace_checksum_kept"], "1")
+
+    def test_three_replicas_cut_under_writes(self):
+        """Cut for a while they get what they missed; beyond the log, everything; and all have the same then."""
+        master = self.server(auto_aof_rewrite_percentage=0)
+        proxies = [CuttingProxy(master.address) for _ in range(3)]
+        replicas = [self.follower(master, proxy.port) for proxy in proxies]
+        for proxy, replica in zip(proxies, replicas):
+            self.addCleanup(proxy.close)
+            self.wait_linked(replica)
+        writers = [Writer(master, seed=SEED + number) for number in range(2)]
+        for writer in writers:
+            writer.start()
+            self.addCleanup(writer.stop)
+        time.sleep(0.5)
+        for proxy in proxies:
+            proxy.block()
+        time.sleep(CUT_SECONDS)
+        for proxy in proxies:
+            proxy.unblock()
+        for replica in replicas:
+            self.wait_linked(replica)
+        self.assertEqual(self.syncs(master), (3, 3), "full and partial syncs, SEED=%d" % SEED)
+        ended = self.verify(master)
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+        for proxy in proxies:
+            proxy.block()
+        with master.wire(timeout=60) as wire:
+            for _ in range(4):       # the last two snapshots and the log behind the older one are kept
+                time.sleep(0.1)
+                self.assertEqual(wire.command("SAVE"), b"+OK\r\n")
+        for proxy in proxies:
+            proxy.unblock()
+        for replica in replicas:
+            self.wait_linked(replica)
+        self.assertEqual(self.syncs(master), (6, 3), "full and partial syncs, SEED=%d" % SEED)
+        for writer in writers:
+            writer.end()
+        self.wait_same(master, *replicas)
+        ended = self.verify(master)
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+
+    def syncs(self, instance):
+        with instance.wire() as wire:
+            found = info(wire, "stats")
+            return int(found["sync_full"]), int(found["sync_partial_ok"])
 
     def test_equal(self):
         master, one, other = self.pair(2)
