@@ -37,7 +37,7 @@ PACKAGES_MODEL := g++ spin
 sources = $(filter-out $(2),$(wildcard $(1)/*.cc))
 objects = $(patsubst %.cc,$(OBJ)/%.o,$(1))
 
-COMMON := $(call objects,$(wildcard common/*.cc common/disk/*.cc))
+COMMON := $(call objects,$(wildcard common/*.cc common/disk/*.cc common/redis/*.cc))
 MD := $(call objects,$(call sources,md,md/check_main.cc))
 MD_LOG := $(call objects,$(wildcard md/log/*.cc))
 MD_REPL := $(call objects,$(wildcard md/repl/*.cc))

@@ -10,7 +10,7 @@ namespace millrace::md {
 void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     database_ = database;
     touches_ = touches;
-    now_ms_ = now_ms;
+    now_ms_ = clock_ms_ = now_ms;
     changes_.clear();
     options_.clear();
     pause_.reset();
@@ -143,19 +143,32 @@ void Plan::patch(std::string_view key, const Value& value, uint64_t offset, std:
 void Plan::erase(std::string_view key) { add({ChangeKind::erase, database_, key, store_.place_of(key), {}}); }
 
 bool Plan::clear() {
-    if (in_transaction_) return erase_all(database_);
-    // What was stated before of this database would be cleared as well.
-    std::erase_if(changes_, [this](const Change& change) { return change.database == database_; });
+    if (in_transaction_) return clear_in_transaction(database_);
+    clear_at_once(database_);
+    return true;
+}
+
+/// What was stated before of this database would be cleared as well.
+void Plan::clear_at_once(unsigned database) {
+    std::erase_if(changes_, [database](const Change& change) { return change.database == database; });
     by_key_.clear();
-    cleared_ |= 1u << database_;
-    add({ChangeKind::clear, database_, {}, {}, {}});
+    cleared_ |= 1u << database;
+    add({ChangeKind::clear, database, {}, {}, {}});
+}
+
+/// A master's transaction has to be possible whatever it clears, and no reply refers to what is there. One that goes on with more keys than fit an index
+/// that is not split fails.
+bool Plan::clear_in_transaction(unsigned database) {
+    const bool is_cleared = (cleared_ >> database & 1) != 0;
+    if (!is_cleared && (stream_number_ == 0 || store_.keys(database) <= kKeysClearedMax)) return erase_all(database);
+    clear_at_once(database);
     return true;
 }
 
 bool Plan::clear_all() {
     if (in_transaction_) {
         for (unsigned database = 0; database < kDatabases; ++database)
-            if (!erase_all(database)) return false;
+            if (!clear_in_transaction(database)) return false;
         return true;
     }
     changes_.clear();
@@ -253,8 +266,8 @@ Store::Put Plan::build_once(const Change*& full) {
     if (resets_statistics_) store_.count_statistics_reset();
     if (expiry_on_) store_.set_expiry_on(*expiry_on_);
     if (!history_.empty()) store_.begin_history(history_);
-    if (adopted_) store_.adopt_history(adopted_->history, adopted_->second, adopted_->second_end, store_.stream_number());
-    if (stream_number_ != 0) store_.set_stream_number(stream_number_);
+    if (adopted_) store_.adopt_history(adopted_->history, adopted_->second, adopted_->second_end, store_.stream_number(), store_.stream_database());
+    if (stream_number_ != 0) store_.set_stream_number(stream_number_, stream_database_);
     store_.begin_record();
     for (const Change& change : changes_) {
         if (in_transaction_ && is_superseded(change)) continue;
@@ -274,7 +287,7 @@ bool Plan::build() {
     if (build_changes()) return true;
     if (!may_leave_out_) return false;
     changes_.clear();
-    return true;
+    return build_changes();
 }
 
 bool Plan::build_changes() {

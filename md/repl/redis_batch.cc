@@ -1,0 +1,132 @@
+// See redis_batch.h. Runs in md_repl.
+#include "md/repl/redis_batch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <utility>
+
+#include "common/effects.h"
+#include "common/text.h"
+
+namespace millrace::md_repl {
+
+namespace {
+
+constexpr std::array<std::string_view, 4> kPassedOver{"ping", "publish", "spublish", "script"};
+
+/// Commands of which many may be one piece (B3).
+bool is_brief(CommandId id) {
+    switch (id) {
+        case CommandId::set:
+        case CommandId::setex:
+        case CommandId::psetex:
+        case CommandId::setnx:
+        case CommandId::getset:
+        case CommandId::getdel:
+        case CommandId::getex:
+        case CommandId::mset:
+        case CommandId::msetnx:
+        case CommandId::append:
+        case CommandId::incr:
+        case CommandId::incrby:
+        case CommandId::decr:
+        case CommandId::decrby:
+        case CommandId::incrbyfloat:
+        case CommandId::del:
+        case CommandId::unlink:
+        case CommandId::expire:
+        case CommandId::expireat:
+        case CommandId::pexpire:
+        case CommandId::pexpireat:
+        case CommandId::persist:
+        case CommandId::pfadd:
+        case CommandId::pfcount: return true;
+        default: return false;
+    }
+}
+
+}  // namespace
+
+void RedisBatch::begin(Place place) {
+    *this = RedisBatch();
+    place_ = given_ = place;
+}
+
+void RedisBatch::encode(std::string_view word) {
+    fmt::format_to(std::back_inserter(encoded_), "${}\r\n", word.size());
+    encoded_.append(word).append("\r\n");
+    ++words_;
+}
+
+RedisBatch::Taken RedisBatch::refuse(const CommandRow* row, std::span<const std::string_view> words, std::string_view why) {
+    sentence_ = fmt::format("at offset {} of its stream '{}' of key '{}' came, {}", place_.offset, printable(words[0]), printable(first_key(row, words)), why);
+    if (std::exchange(in_transaction_, false)) {
+        const Mark& mark = before_transaction_;
+        place_ = mark.place;
+        encoded_.resize(mark.bytes);
+        words_ = mark.words;
+        ends_.resize(mark.commands);
+    }
+    return Taken::refused;
+}
+
+/// What is no data. `followed`: it is.
+RedisBatch::Taken RedisBatch::follow(const CommandRow* row, std::string_view name, std::span<const std::string_view> words, bool& followed) {
+    followed = true;
+    if (std::ranges::find(kPassedOver, name) != kPassedOver.end()) return Taken::yes;
+    if (name == "replconf") return words.size() > 1 && equals_ignoring_case(words[1], "getack") ? Taken::asks : Taken::yes;
+    if (name == "multi" || name == "exec") {
+        if (in_transaction_ == (name == "multi")) return refuse(nullptr, words.first(1), "which does not fit what came before; the master's stream is damaged");
+        if (!in_transaction_) before_transaction_ = {place_, encoded_.size(), words_, ends_.size()};
+        in_transaction_ = !in_transaction_;
+        return Taken::yes;
+    }
+    if (name == "select") {
+        int64_t number = 0;
+        if (words.size() != 2 || !parse_integer(words[1], number) || number < 0) return refuse(nullptr, words, "which is no database");
+        if (number >= kEffectDatabases) return refuse(nullptr, words, fmt::format("and there are {} databases here", kEffectDatabases));
+        place_.database = static_cast<unsigned>(number);
+        return Taken::yes;
+    }
+    followed = false;
+    if (row == nullptr || !row->replicable()) return refuse(row, words, "which this server cannot do: it has strings only");
+    if (!row->accepts(words.size())) return refuse(row, words, "with a number of words that does not fit");
+    return Taken::yes;
+}
+
+RedisBatch::Taken RedisBatch::take(std::span<const std::string_view> words, size_t bytes) {
+    if (closed_) return Taken::full;
+    const CommandRow* const row = find_command(words[0]);
+    bool followed = false;
+    const Taken taken = follow(row, lowered(words[0]), words, followed);
+    if (taken == Taken::refused) return taken;
+    if (!followed) {
+        const bool alone = !in_transaction_ && !is_brief(row->id);
+        if (!in_transaction_ && !ends_.empty() && (alone || full() || encoded_.size() + bytes > kBytesMax)) return Taken::full;
+        if (encoded_.size() + bytes > kTransactionBytesMax) return refuse(row, words, fmt::format("in a transaction of more than {} MB", kTransactionBytesMax >> 20));
+        encode(std::to_string(place_.database));
+        encode(std::to_string(words.size()));
+        for (const std::string_view word : words) encode(word);
+        ends_.push_back(place_.offset);
+        closed_ = alone;
+    }
+    place_.offset += bytes;
+    return taken;
+}
+
+RedisBatch::Request RedisBatch::request() const {
+    return {std::to_string(given_.offset), std::to_string(given_.database), std::to_string(place_.offset), std::to_string(place_.database), encoded_, words_};
+}
+
+std::vector<uint64_t> RedisBatch::given() {
+    given_ = place_;
+    closed_ = false;
+    encoded_.clear();
+    words_ = 0;
+    return std::exchange(ends_, {});
+}
+
+}  // namespace millrace::md_repl
