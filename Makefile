@@ -48,7 +48,7 @@ CONVERT := $(call objects,$(wildcard tools/convert/*.cc))
 EPOLL_FLOOR := $(call objects,$(wildcard tools/bench/epoll_floor*.cc))
 BENCH := $(filter-out $(EPOLL_FLOOR),$(call objects,$(wildcard tools/bench/*.cc)))
 # What unit tests link: everything but the files that hold a main().
-UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(OPLOGDUMP) $(CONVERT) $(BENCH))
+UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(MD_REPL) $(IO_CONN) $(VIEWSTATS) $(OPLOGDUMP) $(CONVERT) $(BENCH))
 UNIT := $(call objects,$(wildcard tests/unit/*.cc) tests/linear/history.cc tests/crash/contents.cc)
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
 RING_BENCH := $(TESTS)/ring_bench
@@ -64,7 +64,7 @@ CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/chec
 DISK_SHIM := $(TESTS)/disk_shim.so
 DISK_SHIM_OBJECTS := $(call objects,$(wildcard tests/disk/*.cc))
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
-DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
+DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(MD_REPL) $(IO_CONN))
 
 PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/md_repl $(BIN)/io_conn $(BIN)/store-check $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-convert $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 

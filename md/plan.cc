@@ -143,32 +143,19 @@ void Plan::patch(std::string_view key, const Value& value, uint64_t offset, std:
 void Plan::erase(std::string_view key) { add({ChangeKind::erase, database_, key, store_.place_of(key), {}}); }
 
 bool Plan::clear() {
-    if (in_transaction_) return clear_in_transaction(database_);
-    clear_at_once(database_);
-    return true;
-}
-
-/// What was stated before of this database would be cleared as well.
-void Plan::clear_at_once(unsigned database) {
-    std::erase_if(changes_, [database](const Change& change) { return change.database == database; });
+    if (in_transaction_) return erase_all(database_);
+    // What was stated before of this database would be cleared as well.
+    std::erase_if(changes_, [this](const Change& change) { return change.database == database_; });
     by_key_.clear();
-    cleared_ |= 1u << database;
-    add({ChangeKind::clear, database, {}, {}, {}});
-}
-
-/// A master's transaction has to be possible whatever it clears, and no reply refers to what is there. One that goes on with more keys than fit an index
-/// that is not split fails.
-bool Plan::clear_in_transaction(unsigned database) {
-    const bool is_cleared = (cleared_ >> database & 1) != 0;
-    if (!is_cleared && (stream_number_ == 0 || store_.keys(database) <= kKeysClearedMax)) return erase_all(database);
-    clear_at_once(database);
+    cleared_ |= 1u << database_;
+    add({ChangeKind::clear, database_, {}, {}, {}});
     return true;
 }
 
 bool Plan::clear_all() {
     if (in_transaction_) {
         for (unsigned database = 0; database < kDatabases; ++database)
-            if (!clear_in_transaction(database)) return false;
+            if (!erase_all(database)) return false;
         return true;
     }
     changes_.clear();

@@ -131,7 +131,7 @@ class Plan {
     void erase(std::string_view key);
     /// The changes may be left out if there is no memory for them: the reply is right without them. Of no effect in a transaction.
     void allow_leaving_out() { may_leave_out_ = !in_transaction_; }
-    /// The selected database is empty, or all are. False in a transaction of a client's, which states it key by key, for more than kKeysClearedMax keys.
+    /// The selected database is empty, or all are. False in a transaction, which states it key by key, for more than kKeysClearedMax keys.
     bool clear();
     bool clear_all();
     static constexpr uint64_t kKeysClearedMax = 100'000;
@@ -216,8 +216,6 @@ class Plan {
     const Change* latest_change(unsigned database, std::string_view key);
     std::optional<Value> look_up(unsigned database, std::string_view key, Use use);
     bool is_superseded(const Change& change);
-    bool clear_in_transaction(unsigned database);
-    void clear_at_once(unsigned database);
     bool erase_all(unsigned database);
     bool make_room();
     bool build_changes();

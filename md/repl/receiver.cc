@@ -134,6 +134,8 @@ bool Receiver::turn(const Own& own, uint64_t now_ms) {
         default: break;
     }
     if (elapsed(now_ms, heard_ms_) > settings_.timeout_ms) return fail(fmt::format("nothing was heard of it for {} s", settings_.timeout_ms / 1000)), true;
+    // Promoted, and a follower of the same master again, before anybody has looked.
+    if (state_ == LinkState::following && own.loaded && own.history != called_ && own.history != called_before_) return fail("this server's data has gone its own way meanwhile"), true;
     const bool worked = talk(own, now_ms);
     if (state_ == LinkState::following) acknowledge(now_ms, worked);
     return worked;
@@ -280,6 +282,7 @@ bool Receiver::begin_partial(const Frame& frame, const Own& own) {
     if (frame.head.number != own.stream || history.size() != kHistoryBytes) return fail("it does not go on where this server is"), false;
     position_ = applied_ = batch_from_ = batch_to_ = own.stream;
     acknowledged_ = 0;
+    called_ = called_before_ = own.history;
     if (history != own.history) {
         if (!way_in_.open()) return fail("there is no way to md"), false;
         rename_history(history, undashed(second), std::strtoull(end.c_str(), nullptr, 10));
@@ -294,6 +297,7 @@ bool Receiver::begin_partial(const Frame& frame, const Own& own) {
 /// md is told what the data is called from now on, and then the file.
 void Receiver::rename_history(const std::string& history, const std::string& second, uint64_t second_end) {
     name_ = {history, second, second_end, true};
+    called_ = history;
     const std::string end = std::to_string(second_end);
     const std::string at = std::to_string(position_);
     const std::array<std::string_view, 5> call{"MS_HISTORY", history, second.empty() ? std::string_view("-") : std::string_view(second), end, at};
@@ -426,6 +430,7 @@ bool Receiver::end_loading(const Own& own) {
     disk::remove_sync(folder_);
     if (own.history != new_history_) return fail("what md has loaded is not what came"), true;
     position_ = applied_ = batch_from_ = batch_to_ = own.stream;
+    called_ = called_before_ = own.history;
     if (stage_ == Stage::redis) begin_commands({own.stream, own.database});
     heard_ms_ = monotonic_us() / 1000;
     last_fault_.clear();
@@ -470,6 +475,7 @@ bool Receiver::hear_md() {
         if (under_way_.empty()) return fail("md answers what nobody has asked"), true;
         applied_ = under_way_.front().to;
         records_applied_ += under_way_.front().records;
+        if (under_way_.front().names) called_before_ = called_;
         if (under_way_.front().names && !disk::write_history(folder_, name_))
             log::warning("the file history cannot be written in {}: {}; after a start from disk all data comes anew", folder_, errno_text(errno));
         under_way_.pop_front();

@@ -171,6 +171,7 @@ class Receiver {
     std::deque<Batch> under_way_;
     std::string long_record_;
     disk::History name_;         ///< that MS_HISTORY gives
+    std::string called_, called_before_;  ///< history that md's data has while the link goes on, and until MS_HISTORY is answered
 
     // a redis-server
     Asked asked_ = Asked::nothing;

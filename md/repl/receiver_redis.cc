@@ -26,6 +26,8 @@ namespace millrace::md_repl {
 namespace {
 
 constexpr size_t kQuotedMax = 200;
+/// With fewer a transaction may clear databases: well below what md does in one (Plan::kKeysClearedMax), because what is under way may make more.
+constexpr uint64_t kFewKeys = 50'000;
 
 std::string command(std::initializer_list<std::string_view> words) {
     std::string text = fmt::format("*{}\r\n", words.size());
@@ -62,8 +64,9 @@ bool Receiver::talk_to_redis(const Own& own, uint64_t now_ms) {
     }
     if (state_ == LinkState::connect) return true;
     if (incoming_ != nullptr) return (converting_ ? convert_redis_snapshot(own, now_ms) : take_redis_snapshot()) || worked;
-    if (state_ == LinkState::following) worked |= take_commands(now_ms);
-    return worked;
+    if (state_ != LinkState::following) return worked;
+    commands_.set_clears_together(own.keys < kFewKeys);
+    return take_commands(now_ms) || worked;
 }
 
 /// False: nothing that is whole has come.
@@ -99,6 +102,7 @@ bool Receiver::hear_psync(const std::string& line, const Own& own) {
         if (!way_in_.open()) return fail("there is no way to md yet"), true;
         // What was under way over the link before may have been done since: md looks that it was not (NOTNEXT).
         position_ = applied_ = asked_for_.offset;
+        called_ = called_before_ = own.history;
         if (!history.empty() && history != own.history) rename_history(history, own.history, position_);
         log::notice("partial sync with the redis-server {} from offset {} on", settings_.master, position_);
         begin_commands(asked_for_);
@@ -200,7 +204,8 @@ bool Receiver::take_commands(uint64_t now_ms) {
     if (keeps_up()) {
         // Offsets of what changes nothing are given to md now and then: a promoted server is to say how far it was.
         const bool is_idle = commands_.behind() && under_way_.empty() && elapsed(now_ms, given_ms_) >= kAcknowledgeMs;
-        if (commands_.ready() || is_idle) send_commands(now_ms);
+        if (is_idle) send_commands(now_ms);
+        while (commands_.ready() && keeps_up()) send_commands(now_ms);
     }
     words_.master_number.store(commands_.place().offset, std::memory_order_relaxed);
     if (!halt_.empty() && under_way_.empty() && !commands_.ready()) return refuse(std::string(halt_)), true;
@@ -208,11 +213,11 @@ bool Receiver::take_commands(uint64_t now_ms) {
 }
 
 void Receiver::send_commands(uint64_t now_ms) {
-    const uint64_t count = commands_.commands();
     const RedisBatch::Request request = commands_.request();
     const std::array<std::string_view, 5> call{"MS_EXECUTE", request.from, request.from_database, request.to, request.to_database};
     way_in_.send(call, request.encoded, request.words);
-    under_way_.push_back({commands_.place().offset, count, commands_.given(), false});
+    RedisBatch::Given given = commands_.given();
+    under_way_.push_back({given.to, given.begins.size(), std::move(given.begins), false});
     given_ms_ = now_ms;
 }
 

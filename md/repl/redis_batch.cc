@@ -68,7 +68,8 @@ RedisBatch::Taken RedisBatch::refuse(const CommandRow* row, std::span<const std:
         place_ = mark.place;
         encoded_.resize(mark.bytes);
         words_ = mark.words;
-        ends_.resize(mark.commands);
+        begins_.resize(mark.commands);
+        cuts_.clear();
     }
     return Taken::refused;
 }
@@ -79,9 +80,12 @@ RedisBatch::Taken RedisBatch::follow(const CommandRow* row, std::string_view nam
     if (std::ranges::find(kPassedOver, name) != kPassedOver.end()) return Taken::yes;
     if (name == "replconf") return words.size() > 1 && equals_ignoring_case(words[1], "getack") ? Taken::asks : Taken::yes;
     if (name == "multi" || name == "exec") {
+        const bool ends_one_before = name == "exec" && !in_transaction_ && std::exchange(may_end_, false);
+        if (ends_one_before) return Taken::yes;
         if (in_transaction_ == (name == "multi")) return refuse(nullptr, words.first(1), "which does not fit what came before; the master's stream is damaged");
-        if (!in_transaction_) before_transaction_ = {place_, encoded_.size(), words_, ends_.size()};
+        if (!in_transaction_) before_transaction_ = here();
         in_transaction_ = !in_transaction_;
+        may_end_ = false;
         return Taken::yes;
     }
     if (name == "select") {
@@ -98,35 +102,54 @@ RedisBatch::Taken RedisBatch::follow(const CommandRow* row, std::string_view nam
 }
 
 RedisBatch::Taken RedisBatch::take(std::span<const std::string_view> words, size_t bytes) {
-    if (closed_) return Taken::full;
+    if (!in_transaction_ && (closed_ || !cuts_.empty())) return Taken::full;
     const CommandRow* const row = find_command(words[0]);
     bool followed = false;
     const Taken taken = follow(row, lowered(words[0]), words, followed);
     if (taken == Taken::refused) return taken;
     if (!followed) {
         const bool alone = !in_transaction_ && !is_brief(row->id);
-        if (!in_transaction_ && !ends_.empty() && (alone || full() || encoded_.size() + bytes > kBytesMax)) return Taken::full;
+        if (!in_transaction_ && !begins_.empty() && (alone || full() || encoded_.size() + bytes > kBytesMax)) return Taken::full;
         if (encoded_.size() + bytes > kTransactionBytesMax) return refuse(row, words, fmt::format("in a transaction of more than {} MB", kTransactionBytesMax >> 20));
+        const bool apart = in_transaction_ && stands_apart(row->id);
+        if (apart && !begins_.empty() && (cuts_.empty() || cuts_.back().commands < begins_.size())) cuts_.push_back(here());
         encode(std::to_string(place_.database));
         encode(std::to_string(words.size()));
         for (const std::string_view word : words) encode(word);
-        ends_.push_back(place_.offset);
+        begins_.push_back(place_.offset);
         closed_ = alone;
+        if (apart) {
+            cuts_.push_back(here());
+            cuts_.back().place.offset += bytes;
+        }
     }
     place_.offset += bytes;
     return taken;
 }
 
+/// B2.
+bool RedisBatch::stands_apart(CommandId id) const { return id == CommandId::swapdb || (!clears_together_ && (id == CommandId::flushdb || id == CommandId::flushall)); }
+
 RedisBatch::Request RedisBatch::request() const {
-    return {std::to_string(given_.offset), std::to_string(given_.database), std::to_string(place_.offset), std::to_string(place_.database), encoded_, words_};
+    const Mark end = cuts_.empty() ? here() : cuts_.front();
+    return {std::to_string(given_.offset), std::to_string(given_.database), std::to_string(end.place.offset), std::to_string(end.place.database), std::string_view(encoded_).substr(0, end.bytes), end.words};
 }
 
-std::vector<uint64_t> RedisBatch::given() {
-    given_ = place_;
+RedisBatch::Given RedisBatch::given() {
+    const Mark end = cuts_.empty() ? here() : cuts_.front();
+    Given given{end.place.offset, {begins_.begin(), begins_.begin() + static_cast<ptrdiff_t>(end.commands)}};
+    given_ = end.place;
     closed_ = false;
-    encoded_.clear();
-    words_ = 0;
-    return std::exchange(ends_, {});
+    encoded_.erase(0, end.bytes);
+    words_ -= end.words;
+    begins_.erase(begins_.begin(), begins_.begin() + static_cast<ptrdiff_t>(end.commands));
+    if (!cuts_.empty()) cuts_.erase(cuts_.begin());
+    for (Mark& cut : cuts_) {
+        cut.bytes -= end.bytes;
+        cut.words -= end.words;
+        cut.commands -= end.commands;
+    }
+    return given;
 }
 
 }  // namespace millrace::md_repl

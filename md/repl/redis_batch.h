@@ -9,8 +9,9 @@
 //   answered        REPLCONF GETACK
 //   refused         everything else: data would differ from the master's from there on
 // Invariants:
-//   B1  A piece begins and ends between commands and outside of MULTI, so md is never anywhere else, and the stream can be gone on with wherever md is.
-//   B2  What lies between MULTI and EXEC is in one piece.
+//   B1  A piece begins and ends between commands, so md is never anywhere else, and the stream can be gone on with wherever md is.
+//   B2  What lies between MULTI and EXEC is in one piece, but for commands that md cannot do together with others: SWAPDB, and clearing many keys. Such a
+//       transaction becomes several pieces when all of it is there. A stream that is gone on with in its middle shows an EXEC without a MULTI.
 //   B3  A command that may copy or clear a lot, or changes a part of a value, is a piece of its own, unless it is in a transaction: only then md does it
 //       as cheaply as a client's.
 //   B4  A piece is at most kBytesMax, or one command, or one transaction of at most kTransactionBytesMax.
@@ -41,6 +42,8 @@ class RedisBatch {
 
     /// Goes on behind this place.
     void begin(Place place);
+    /// Whether a transaction may clear databases (B2): they have few keys.
+    void set_clears_together(bool together) { clears_together_ = together; }
 
     /// `full`: what there is has to be given to md first. `asks`: taken, and the master wants to hear how far md is. `refused`: sentence() says why; nothing
     /// was taken, and a transaction that it stands in is given up.
@@ -50,11 +53,11 @@ class RedisBatch {
     const std::string& sentence() const { return sentence_; }
 
     /// Whether a piece can end here, and has a command.
-    bool ready() const { return !in_transaction_ && !ends_.empty(); }
+    bool ready() const { return !in_transaction_ && !begins_.empty(); }
     /// Whether nothing can be added any more.
-    bool full() const { return closed_ || encoded_.size() >= kBytesMax || ends_.size() >= kCommandsMax; }
+    bool full() const { return closed_ || !cuts_.empty() || encoded_.size() >= kBytesMax || begins_.size() >= kCommandsMax; }
     /// Whether all that was taken was given to md, but for bytes that change nothing.
-    bool idle() const { return !in_transaction_ && ends_.empty(); }
+    bool idle() const { return !in_transaction_ && begins_.empty(); }
     bool behind() const { return idle() && place_ != given_; }
 
     /// The piece: words of MS_EXECUTE that say from where to where, and the commands, encoded, as so many words.
@@ -65,19 +68,24 @@ class RedisBatch {
     };
     /// REQUIRES: ready(), or behind().
     Request request() const;
-    /// It was given to md. Gives where each of its commands began.
-    std::vector<uint64_t> given();
+    struct Given {
+        uint64_t to = 0;
+        std::vector<uint64_t> begins;  ///< of its commands
+    };
+    /// It was given to md.
+    Given given();
 
     /// Where the stream is.
     const Place& place() const { return place_; }
-    uint64_t commands() const { return ends_.size(); }
 
   private:
-    /// What of a piece was there before a transaction.
+    /// A point in what was taken.
     struct Mark {
         Place place;
         size_t bytes = 0, words = 0, commands = 0;
     };
+    Mark here() const { return {place_, encoded_.size(), words_, begins_.size()}; }
+    bool stands_apart(CommandId id) const;
     Taken follow(const CommandRow* row, std::string_view name, std::span<const std::string_view> words, bool& followed);
     Taken refuse(const CommandRow* row, std::span<const std::string_view> words, std::string_view why);
     void encode(std::string_view word);
@@ -88,7 +96,10 @@ class RedisBatch {
     Mark before_transaction_;
     std::string encoded_;
     size_t words_ = 0;
-    std::vector<uint64_t> ends_;  ///< where each command begins
+    std::vector<uint64_t> begins_;  ///< where each command begins
+    std::vector<Mark> cuts_;        ///< where a piece has to end (B2)
+    bool clears_together_ = true;
+    bool may_end_ = true;           ///< nothing was said of transactions yet: EXEC may be that of one before
     std::string sentence_;
 };
 

@@ -31,7 +31,7 @@ RedisStream::Outcome RedisStream::take_number(std::string_view bytes, char kind,
         return line.size() > 1 + kDigitsMax ? Outcome::bad : Outcome::incomplete;
     }
     const std::string_view end = line.substr(1 + digits, kLineEnd.size());
-    if (digits == 0 || (digits > 1 && line[1] == '0') || end != kLineEnd.substr(0, end.size())) return Outcome::bad;
+    if (digits == 0 || digits > kDigitsMax || (digits > 1 && line[1] == '0') || end != kLineEnd.substr(0, end.size())) return Outcome::bad;
     if (end.size() < kLineEnd.size()) {
         needed_ = bytes.size() + 1;
         return Outcome::incomplete;
