@@ -92,7 +92,7 @@ class Receiver {
 
     enum class Stage { dialing, password, registering, framed, redis };
     /// What a redis-server was asked last.
-    enum class Asked { ping, port, capabilities, psync, nothing };
+    enum class Asked { ping, port, capabilities, psync, nothing, nothing_yet };
     struct Batch {
         uint64_t to = 0;
         uint64_t records = 0;

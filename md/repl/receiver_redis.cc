@@ -51,18 +51,20 @@ void Receiver::ask_redis(Asked what, const Own& own) {
             if (is_history(own.history)) out += command({"PSYNC", own.history, std::to_string(own.stream + 1)});
             else out += command({"PSYNC", "?", "-1"});
             break;
-        case Asked::nothing: break;
+        case Asked::nothing:
+        case Asked::nothing_yet: break;
     }
 }
 
 /// True when something was done; the link may have ended by then.
 bool Receiver::talk_to_redis(const Own& own, uint64_t now_ms) {
     bool worked = false;
-    while (asked_ != Asked::nothing && !socket_.in().empty() && state_ != LinkState::connect) {
+    while (asked_ < Asked::nothing && !socket_.in().empty() && state_ != LinkState::connect) {
         if (!hear_redis(own)) break;
         worked = true;
     }
     if (state_ == LinkState::connect) return true;
+    if (asked_ == Asked::nothing_yet && way_in_.open()) ask_redis(Asked::psync, own);  // what comes then has to go somewhere
     if (incoming_ != nullptr) return (converting_ ? convert_redis_snapshot(own, now_ms) : take_redis_snapshot()) || worked;
     if (state_ != LinkState::following) return worked;
     commands_.set_clears_together(own.keys < kFewKeys);
@@ -87,7 +89,7 @@ bool Receiver::hear_redis(const Own& own) {
             else ask_redis(Asked::port, own);
             return true;
         case Asked::port: ask_redis(Asked::capabilities, own); return true;
-        case Asked::capabilities: ask_redis(Asked::psync, own); return true;
+        case Asked::capabilities: asked_ = Asked::nothing_yet; return true;
         default: return hear_psync(line, own);
     }
 }
@@ -99,7 +101,7 @@ bool Receiver::hear_psync(const std::string& line, const Own& own) {
     words >> kind >> history >> offset;
     asked_ = Asked::nothing;
     if (kind == "+CONTINUE" && (history.empty() || is_history(history))) {
-        if (!way_in_.open()) return fail("there is no way to md yet"), true;
+        if (!way_in_.open()) return fail("the io_conn that leads to md has ended"), true;
         // What was under way over the link before may have been done since: md looks that it was not (NOTNEXT).
         position_ = applied_ = asked_for_.offset;
         called_ = called_before_ = own.history;
