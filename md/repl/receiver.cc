@@ -135,7 +135,7 @@ bool Receiver::turn(const Own& own, uint64_t now_ms) {
     }
     if (elapsed(now_ms, heard_ms_) > settings_.timeout_ms) return fail(fmt::format("nothing was heard of it for {} s", settings_.timeout_ms / 1000)), true;
     // Promoted, and a follower of the same master again, before anybody has looked.
-    if (state_ == LinkState::following && own.loaded && own.history != called_ && own.history != called_before_) return fail("this server's data has gone its own way meanwhile"), true;
+    if (state_ == LinkState::following && own.loaded && own.history != called_ && own.history != called_before_) return fail(std::string(kOwnWay)), true;
     const bool worked = talk(own, now_ms);
     if (state_ == LinkState::following) acknowledge(now_ms, worked);
     return worked;

@@ -81,6 +81,7 @@ class Receiver {
     static constexpr size_t kBatchBytes = 512 * 1024;
     static constexpr uint64_t kPauseMs = 1000;
     static constexpr uint64_t kAcknowledgeMs = 1000;
+    static constexpr std::string_view kOwnWay = "this server's data has gone its own way meanwhile";
 
     // of a redis-server
     static constexpr size_t kPiecesMax = 64;              ///< that are unanswered

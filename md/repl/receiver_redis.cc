@@ -37,6 +37,12 @@ std::string command(std::initializer_list<std::string_view> words) {
 
 bool is_history(std::string_view text) { return text.size() == kHistoryBytes && text.find_first_not_of("0123456789abcdef") == std::string_view::npos; }
 
+/// What is wrong, by an answer that is an error.
+std::string answer_text(std::string_view otherwise, std::string_view line) {
+    const bool later = line.starts_with("-NOMASTERLINK") || line.starts_with("-LOADING");
+    return fmt::format("{}: {}", later ? "it is not ready yet" : otherwise, printable(line, kQuotedMax));
+}
+
 }  // namespace
 
 void Receiver::ask_redis(Asked what, const Own& own) {
@@ -48,6 +54,7 @@ void Receiver::ask_redis(Asked what, const Own& own) {
         case Asked::capabilities: out += command({"REPLCONF", "capa", "eof", "capa", "psync2"}); break;
         case Asked::psync:
             asked_for_ = {own.stream, own.database};
+            called_ = called_before_ = own.history;
             if (is_history(own.history)) out += command({"PSYNC", own.history, std::to_string(own.stream + 1)});
             else out += command({"PSYNC", "?", "-1"});
             break;
@@ -85,7 +92,7 @@ bool Receiver::hear_redis(const Own& own) {
     switch (asked_) {
         case Asked::ping:
             if (line.starts_with("-NOAUTH")) fail("it wants a password: set masterauth");
-            else if (line.starts_with("-")) fail("it answers: " + printable(line, kQuotedMax));
+            else if (line.starts_with("-")) fail(answer_text("it answers", line));
             else ask_redis(Asked::port, own);
             return true;
         case Asked::port: ask_redis(Asked::capabilities, own); return true;
@@ -102,9 +109,9 @@ bool Receiver::hear_psync(const std::string& line, const Own& own) {
     asked_ = Asked::nothing;
     if (kind == "+CONTINUE" && (history.empty() || is_history(history))) {
         if (!way_in_.open()) return fail("the io_conn that leads to md has ended"), true;
+        if (own.history != called_) return fail(std::string(kOwnWay)), true;
         // What was under way over the link before may have been done since: md looks that it was not (NOTNEXT).
         position_ = applied_ = asked_for_.offset;
-        called_ = called_before_ = own.history;
         if (!history.empty() && history != own.history) rename_history(history, own.history, position_);
         log::notice("partial sync with the redis-server {} from offset {} on", settings_.master, position_);
         begin_commands(asked_for_);
@@ -121,8 +128,7 @@ bool Receiver::hear_psync(const std::string& line, const Own& own) {
         enter(LinkState::waiting);
         return true;
     }
-    const bool later = line.starts_with("-NOMASTERLINK") || line.starts_with("-LOADING");
-    fail(fmt::format("{}: {}", later ? "it is not ready yet" : "it does not let this server follow", printable(line, kQuotedMax)));
+    fail(answer_text("it does not let this server follow", line));
     return true;
 }
 

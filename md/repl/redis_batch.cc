@@ -15,6 +15,7 @@ namespace millrace::md_repl {
 
 namespace {
 
+constexpr size_t kKeptBytesMax = 4 * RedisBatch::kBytesMax;  ///< of what a large command leaves behind
 constexpr std::array<std::string_view, 4> kPassedOver{"ping", "publish", "spublish", "script"};
 
 /// Commands of which many may be one piece (B3).
@@ -141,6 +142,7 @@ RedisBatch::Given RedisBatch::given() {
     given_ = end.place;
     closed_ = false;
     encoded_.erase(0, end.bytes);
+    if (encoded_.empty() && encoded_.capacity() > kKeptBytesMax) std::string().swap(encoded_);
     words_ -= end.words;
     begins_.erase(begins_.begin(), begins_.begin() + static_cast<ptrdiff_t>(end.commands));
     if (!cuts_.empty()) cuts_.erase(cuts_.begin());

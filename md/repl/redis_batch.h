@@ -31,7 +31,7 @@ class RedisBatch {
   public:
     static constexpr size_t kBytesMax = 256 * 1024;
     static constexpr size_t kCommandsMax = 256;
-    static constexpr size_t kTransactionBytesMax = 1024ull * 1024 * 1024;
+    static constexpr size_t kTransactionBytesMax = 640ull * 1024 * 1024;
 
     /// Where in the stream something is.
     struct Place {

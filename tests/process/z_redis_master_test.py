@@ -184,6 +184,11 @@ class RedisMaster(FreshInstanceCase):
         end_processes_of(instance.folder)
         remove_shared_memory(folder)
 
+    def resident(self, instance):
+        """Bytes of memory of its own that md_repl has."""
+        pid = instance.pids("md_repl")[0]
+        return int(next(line for line in open("/proc/%d/status" % pid) if line.startswith("RssAnon")).split()[1]) * 1024
+
     def fill(self, redis, keys=500):
         with redis.wire() as wire:
             for database in (0, 3, 15):
@@ -229,10 +234,11 @@ class RedisMaster(FreshInstanceCase):
         with redis.wire() as wire:      # a database with more keys than a client's transaction may clear
             wire.command("SELECT", 1)
             wire.command("DEBUG", "POPULATE", 120_000)
+        full = self.syncs(redis)[0]     # FLUSHALL ends a snapshot that Redis is writing
         with follower.wire() as wire:
             wire.command("REPLICAOF", "NO", "ONE")
             wire.command("REPLICAOF", "127.0.0.1", redis.port)
-        wait_for(lambda: self.syncs(redis)[0] == 2, LINK_SECONDS, "another full sync")
+        wait_for(lambda: self.syncs(redis)[0] > full, LINK_SECONDS, "another full sync")
         self.wait_linked(follower)
         self.wait_same(redis, follower)
         with redis.wire() as wire:
@@ -372,6 +378,63 @@ class RedisMaster(FreshInstanceCase):
             wire.command("CONFIG", "SET", "masterauth", "secret")
         self.wait_linked(follower)
 
+    def test_a_master_that_is_no_master_itself(self):
+        first = self.redis()
+        second = self.redis(replicaof="127.0.0.1 %d" % first.port)
+        with first.wire() as wire, second.wire() as other:
+            wait_for(lambda: info(other)["master_link_status"] == "up", LINK_SECONDS, "the other replica")
+            wire.command("SELECT", 5)
+            wire.command("SET", "in", "five")
+            wait_for(lambda: info(other)["slave_repl_offset"] == info(wire)["master_repl_offset"], LINK_SECONDS, "the other replica to have all")
+            follower = self.follower(second)
+            self.wait_linked(follower)
+            wire.command("APPEND", "in", ", too")       # only the RDB says which database is selected
+            wire.command("SET", "here", "as well")
+            wait_for(lambda: info(wire)["master_repl_offset"] == self.replication(follower)["slave_repl_offset"], LINK_SECONDS, "the follower to have everything")
+            self.assertEqual(contents(follower), contents(first))
+            wire.send(encode("SHUTDOWN", "NOSAVE"))
+            with follower.wire() as own:
+                own.command("REPLICAOF", "NO", "ONE")
+                own.command("REPLICAOF", "127.0.0.1", second.port)
+            wait_for(lambda: "it is not ready yet: -NOMASTERLINK" in said(follower), LINK_SECONDS, "the master's lack of a master to be said")
+
+    def test_a_master_that_hangs(self):
+        redis = self.redis()
+        follower = self.follower(redis, repl_timeout=2)
+        self.wait_linked(follower)
+        redis.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_for(lambda: self.replication(follower)["master_link_status"] == "down", LINK_SECONDS, "the silence to be noticed")
+        finally:
+            redis.process.send_signal(signal.SIGCONT)
+        with redis.wire() as wire:
+            wire.command("SET", "it", "lives")
+        wait_for(lambda: self.syncs(redis) == (1, 1), LINK_SECONDS, "the follower to come back")
+        self.wait_linked(follower)
+        self.wait_same(redis, follower)
+
+    def test_large_values_and_transactions_in_pieces(self):
+        redis = self.redis(repl_backlog_size="256mb")
+        proxy = self.proxy(redis)
+        follower = self.follower(redis, proxy.port, io=2)
+        self.wait_linked(follower)
+        large = os.urandom(1 << 20)
+        with redis.wire(timeout=60) as wire:
+            wire.command("SET", "large", large * 3)
+            wire.command("MULTI")
+            for number in range(10):
+                wire.command("SET", "part:%d" % number, large)
+            wire.command("RENAME", "large", "renamed")
+            wire.command("EXEC")
+            proxy.cut()
+            for number in range(50):
+                wire.command("SETRANGE", "renamed", number * 60_000, "here")
+                wire.command("SETBIT", "renamed", number * 400_000 + 7, number % 2)
+            proxy.cut()
+            wire.command("APPEND", "renamed", large * 5)
+        self.wait_same(redis, follower)
+        self.assertEqual(self.syncs(redis)[0], 1)
+
     def test_promoted_away_from(self):
         redis = self.redis()
         self.fill(redis, 50)
@@ -467,9 +530,11 @@ class RedisMaster(FreshInstanceCase):
         writers = self.writers(redis, 2, clears=False)
         began = time.monotonic()
         follower = self.follower(redis)
-        self.wait_linked(follower, 120)
+        resident = []
+        wait_for(lambda: resident.append(self.resident(follower)) or self.replication(follower).get("master_link_status") == "up", 120, "the follower to be linked")
         linked = time.monotonic() - began
         time.sleep(10)
+        resident.append(self.resident(follower))
         with redis.wire() as wire:
             reached = int(self.replication(follower)["slave_repl_offset"])
             lag = int(info(wire)["master_repl_offset"]) - reached
@@ -481,8 +546,9 @@ class RedisMaster(FreshInstanceCase):
         with follower.wire() as wire:
             self.assertEqual(wire.command("REPLICAOF", "NO", "ONE"), b"+OK\r\n")
         self.assertEqual(contents(follower), contents(redis))
-        print("%d strings: linked after %.1f s, %d commands meanwhile, %d bytes behind under load, all there %.2f s after the last write" % (
-            LONG_KEYS, linked, sum(writer.commands for writer in writers), lag, caught_up))
+        self.assertLess(max(resident), 64 << 20)
+        print("%d strings: linked after %.1f s, %d commands meanwhile, %d bytes behind under load, all there %.2f s after the last write; md_repl took %.1f MB" % (
+            LONG_KEYS, linked, sum(writer.commands for writer in writers), lag, caught_up, max(resident) / 1e6))
 
 
 if __name__ == "__main__":

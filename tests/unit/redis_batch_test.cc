@@ -145,7 +145,7 @@ TEST_CASE("redis batch B4: pieces have an end") {
     REQUIRE(fixture.take("MULTI") == Taken::yes);
     for (unsigned i = 0; i < 2000; ++i) REQUIRE(fixture.take("INCR a") == Taken::yes);
     CHECK(fixture.take("SET a huge", RedisBatch::kTransactionBytesMax) == Taken::refused);
-    CHECK(fixture.batch.sentence().find("in a transaction of more than 1024 MB") != std::string::npos);
+    CHECK(fixture.batch.sentence().find("in a transaction of more than 640 MB") != std::string::npos);
 }
 
 TEST_CASE("redis batch: what cannot be done is refused, with what it is, and what came before is there still") {
