@@ -37,7 +37,7 @@ PACKAGES_MODEL := g++ spin
 sources = $(filter-out $(2),$(wildcard $(1)/*.cc))
 objects = $(patsubst %.cc,$(OBJ)/%.o,$(1))
 
-COMMON := $(call objects,$(wildcard common/*.cc common/disk/*.cc))
+COMMON := $(call objects,$(wildcard common/*.cc common/disk/*.cc common/redis/*.cc))
 MD := $(call objects,$(call sources,md,md/check_main.cc))
 MD_LOG := $(call objects,$(wildcard md/log/*.cc))
 MD_REPL := $(call objects,$(wildcard md/repl/*.cc))
@@ -49,7 +49,7 @@ CONVERT := $(call objects,$(wildcard tools/convert/*.cc))
 EPOLL_FLOOR := $(call objects,$(wildcard tools/bench/epoll_floor*.cc))
 BENCH := $(filter-out $(EPOLL_FLOOR),$(call objects,$(wildcard tools/bench/*.cc)))
 # What unit tests link: everything but the files that hold a main().
-UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN) $(VIEWSTATS) $(OPLOGDUMP) $(CONVERT) $(BENCH))
+UNIT_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(MD_REPL) $(IO_CONN) $(VIEWSTATS) $(OPLOGDUMP) $(CONVERT) $(BENCH))
 UNIT := $(call objects,$(wildcard tests/unit/*.cc) tests/linear/history.cc tests/crash/contents.cc)
 STRESS := $(patsubst tests/stress/%.cc,$(TESTS)/%,$(wildcard tests/stress/*.cc))
 RING_BENCH := $(TESTS)/ring_bench
@@ -65,7 +65,7 @@ CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/chec
 DISK_SHIM := $(TESTS)/disk_shim.so
 DISK_SHIM_OBJECTS := $(call objects,$(wildcard tests/disk/*.cc))
 FUZZERS := $(patsubst tests/fuzz/%.cc,$(TESTS)/%,$(wildcard tests/fuzz/*.cc))
-DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(IO_CONN))
+DAEMON_LIBRARY := $(COMMON) $(filter-out %/main.o,$(MD) $(MD_REPL) $(IO_CONN))
 
 PROGRAMS := $(BIN)/md $(BIN)/md_log $(BIN)/md_repl $(BIN)/io_conn $(BIN)/store-check $(BIN)/verify-replicas $(BIN)/viewstats $(BIN)/oplogdump $(BIN)/millrace-convert $(BIN)/millrace-conf $(BIN)/millrace-bench $(BIN)/millrace-epoll-floor
 
@@ -267,6 +267,7 @@ soak: deps-test deps-model
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/x_any_moment_test.py
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/z_replication_test.py Replication.test_whatever_happens_on_either_side
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/z_sync_mode_test.py
+	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/z_redis_master_test.py
 	MILLRACE_BIN="$(CURDIR)/$(BIN)" MILLRACE_LONG=1 /usr/bin/python3 tests/process/y_disk_trouble_test.py EachCall
 	tests/soak/group_soak.py --seconds $(SECONDS)
 

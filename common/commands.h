@@ -60,8 +60,16 @@ struct CommandRow {
     bool accepts(size_t words) const {
         return arity >= 0 ? words == static_cast<size_t>(arity) : words >= static_cast<size_t>(-arity);
     }
+    /// Whether it may be a part of what a redis-server tells its replicas to do. PFCOUNT writes down what it has counted.
+    bool replicable() const { return place == CommandPlace::md && !is(command_flag::linked) && (is(command_flag::write) || id == CommandId::pfcount); }
     bool subcommand() const { return name.find('|') != std::string_view::npos; }
 };
+
+/// The first key of a command, as far as its row tells; empty if there is none. `row` may be null.
+inline std::string_view first_key(const CommandRow* row, std::span<const std::string_view> words) {
+    const size_t at = row == nullptr ? 1 : static_cast<size_t>(row->first_key);
+    return at == 0 || at >= words.size() ? std::string_view() : words[at];
+}
 
 /// All rows, sorted by name as written (a container's subcommands follow it); the index is the CommandId.
 std::span<const CommandRow> command_rows();

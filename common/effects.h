@@ -20,7 +20,7 @@ enum class EffectKind : uint8_t {
     clear_database = 3,  ///< the database has no keys
     swap_databases = 5,  ///< `database` and `other` have each other's keys
     set_expiry = 7,      ///< the key has this expiry; the value stays
-    origin = 8,          ///< no change: the record has this stream number (repl_words.h), in place of an expiry
+    origin = 8,          ///< no change: the record has this stream number (repl_words.h), in place of an expiry, and this stream database
     checksum = 9,        ///< no change: that of all data before this record is this one, in place of an expiry. `other` is 1 if it is to be taken anew from the data
     write_range = 6,     ///< bytes [offset, offset + value_length) of the key's value are these; the value grows if they end behind it; the expiry stays
 };

@@ -1,10 +1,12 @@
 // What md_repl tells the group, in the segment run/shm/repl: who follows this server, and how its own following goes. Made by md before anybody
 // else starts; written by md_repl, but for the last line; read by md, md_log, io_conn and those who show it.
 //
-// Three numbers, which are not to be mixed:
+// What is not to be mixed:
 //   number         of a commit of this server: versions of its buckets, records of its log. Each server counts for itself.
 //   stream number  the number that a record has at the master that it comes from. The records of a follower carry it (EffectKind::origin); those of a
 //                  master need not, because there both are the same. Root::stream_number is that of the last record which is in a follower's data.
+//                  Behind a redis-server it is an offset in its stream of commands, as Redis counts it.
+//   stream database  the database that a redis-server has selected at the stream number: it does not say so again when the link comes back.
 //   history        40 hexadecimal digits: whose stream numbers they are (Root::history). Two servers that have the same history and the same stream number
 //                  have the same data. A promotion begins another one, and so does a start from disk, which may have lost the end.
 // Invariants:

@@ -455,7 +455,8 @@ struct Root {
     uint64_t statistics_resets;  ///< times that CONFIG RESETSTAT was called
     uint64_t routed_at;       ///< number of the last commit that emptied or swapped databases
     uint64_t swapped_at;      ///< number of the last commit that swapped databases
-    uint64_t stream_number;      ///< of what a follower has from its master, these four: repl_words.h
+    uint64_t stream_number;      ///< of what a follower has from its master, these five: repl_words.h
+    uint64_t stream_database;
     uint64_t second_history_end; ///< stream number up to which the second history is this one, too
     std::array<uint64_t, 5> history;         ///< 40 hexadecimal digits
     std::array<uint64_t, 5> second_history;  ///< the one before; zeros: there is none

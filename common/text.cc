@@ -77,6 +77,17 @@ bool parse_float(std::string_view text, long double& number) {
     return end == terminated.c_str() + terminated.size() && !out_of_range && !std::isnan(number);
 }
 
+std::string printable(std::string_view word, size_t bytes_max) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    std::string text;
+    for (const char c : word.substr(0, bytes_max)) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte >= ' ' && byte < 0x7f) text += c;
+        else text.append("\\x").append(1, kDigits[byte >> 4]).append(1, kDigits[byte & 15]);
+    }
+    return word.size() > bytes_max ? text + "..." : text;
+}
+
 std::string float_text(long double number) {
     char digits[5 * 1024];
     const int length = std::snprintf(digits, sizeof digits, "%.17Lf", number);

@@ -21,6 +21,9 @@ std::string lowered(std::string_view text);
 /// A client's word as Redis's error texts repeat it: up to its first NUL byte.
 constexpr std::string_view until_nul(std::string_view word) { return word.substr(0, word.find('\0')); }
 
+/// A word of any bytes for a line of a log or an error: what is not printable as \xNN; of a longer one the first `bytes_max`, and dots.
+std::string printable(std::string_view word, size_t bytes_max = 64);
+
 /// The integer that `text` is, exactly as Redis demands it: no spaces, no plus sign, no leading zeros, no "-0".
 /// False when it is not one or does not fit 64 bits.
 bool parse_integer(std::string_view text, int64_t& value);

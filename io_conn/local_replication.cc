@@ -91,7 +91,7 @@ std::string master_text(const Server& server) {
         "slave_repl_offset:{}\r\n",
         master.host, master.port, is_up ? "up" : "down", is_up ? heard_s() : -1, synchronises, stream_number(server), stream_number(server));
     if (synchronises) {
-        const uint64_t all = read(words.sync_bytes), done = std::min(read(words.sync_bytes_done), all);
+        const auto all = static_cast<int64_t>(read(words.sync_bytes)), done = static_cast<int64_t>(read(words.sync_bytes_done));  // what comes may be of unknown length: then all is 0
         text += fmt::format("master_sync_total_bytes:{}\r\nmaster_sync_read_bytes:{}\r\nmaster_sync_left_bytes:{}\r\nmaster_sync_perc:{:.2f}\r\nmaster_sync_last_io_seconds_ago:{}\r\n",
                             all, done, all - done, all == 0 ? 0 : 100 * static_cast<double>(done) / static_cast<double>(all), heard_s());
     }

@@ -278,7 +278,7 @@ bool ChannelServer::writes(const CommandRow& row) const {
 /// Why a command that writes is not executed now; empty: it is, or does not write.
 std::string_view ChannelServer::refusal_of(const CommandRow& row) const {
     std::string_view refusal = engine_.log.refusal();
-    if (refusal.empty()) refusal = engine_.repl.refusal(engine_.store.is_following(), row.id == CommandId::ms_apply);
+    if (refusal.empty()) refusal = engine_.repl.refusal(engine_.store.is_following(), row.id == CommandId::ms_apply || row.id == CommandId::ms_execute);
     return refusal.empty() || !writes(row) ? std::string_view() : refusal;
 }
 

@@ -68,7 +68,7 @@ void handle_restore(Plan& plan, Arguments arguments) {
         case DumpFault::none: break;
     }
     const bool expires = at_ms != 0;
-    if (expires && !options.absolute && __builtin_add_overflow(at_ms, plan.now_ms(), &at_ms)) at_ms = 0;  // over long ago, in Redis's arithmetic
+    if (expires && !options.absolute && __builtin_add_overflow(at_ms, plan.clock_ms(), &at_ms)) at_ms = 0;  // over long ago, in Redis's arithmetic
     plan.reply().ok();
     if (expires && at_ms <= plan.now_ms()) {
         if (exists) plan.erase(key);

@@ -70,15 +70,15 @@ void reply_expiry_time(Plan& plan, std::string_view key, int64_t unit_ms) {
 /// SETEX and PSETEX.
 void set_for(Plan& plan, Arguments arguments, int64_t unit_ms, std::string_view command) {
     int64_t at_ms;
-    if (!expiry_time(plan, arguments[1], unit_ms, plan.now_ms(), command, at_ms)) return;
+    if (!expiry_time(plan, arguments[1], unit_ms, plan.clock_ms(), command, at_ms)) return;
     plan.set(arguments[0], arguments[2], at_ms);
     plan.reply().ok();
 }
 
 }  // namespace
 
-void handle_expire(Plan& plan, Arguments arguments) { expire(plan, arguments, 1000, plan.now_ms(), "expire"); }
-void handle_pexpire(Plan& plan, Arguments arguments) { expire(plan, arguments, 1, plan.now_ms(), "pexpire"); }
+void handle_expire(Plan& plan, Arguments arguments) { expire(plan, arguments, 1000, plan.clock_ms(), "expire"); }
+void handle_pexpire(Plan& plan, Arguments arguments) { expire(plan, arguments, 1, plan.clock_ms(), "pexpire"); }
 void handle_expireat(Plan& plan, Arguments arguments) { expire(plan, arguments, 1000, 0, "expireat"); }
 void handle_pexpireat(Plan& plan, Arguments arguments) { expire(plan, arguments, 1, 0, "pexpireat"); }
 

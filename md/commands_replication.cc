@@ -1,6 +1,8 @@
 // Following another server: whom, and what comes from there. Runs in md; handlers only (see handlers.h). Invariants: common/repl_words.h.
 #include <fmt/format.h>
 
+#include <array>
+
 #include "common/check.h"
 #include "common/effects.h"
 #include "common/repl_words.h"
@@ -34,7 +36,7 @@ void apply(Plan& plan, const Effect& effect) {
             if (const auto value = plan.find(effect.key)) plan.set_expiry(effect.key, *value, effect.header.expire_at_ms);
             return;
         case EffectKind::write_range: return write_range(plan, effect);
-        case EffectKind::origin:
+        case EffectKind::origin: return plan.set_stream_database(effect.header.database);
         case EffectKind::checksum: return;
     }
 }
@@ -69,12 +71,79 @@ void handle_ms_apply(Plan& plan, Arguments arguments) {
     plan.reply().ok();
 }
 
-/// MS_HISTORY history second-history second-end: the master's data, which is this server's as well, has another name by now.
+namespace {
+
+/// A command of MS_EXECUTE.
+struct Foreign {
+    unsigned database = 0;
+    Arguments words;
+};
+
+constexpr size_t kWhyBytesMax = 200;
+
+/// Takes the next one off: its database, how many words it has, and the words. False: there is none that is well-formed.
+bool take_foreign(Arguments& left, Foreign& command) {
+    int64_t database = 0, words = 0;
+    if (left.size() < 2 || !parse_integer(left[0], database) || !parse_integer(left[1], words)) return false;
+    if (database < 0 || database >= kDatabases || words < 1 || static_cast<uint64_t>(words) > left.size() - 2) return false;
+    command = {static_cast<unsigned>(database), left.subspan(2, static_cast<size_t>(words))};
+    left = left.subspan(2 + static_cast<size_t>(words));
+    return true;
+}
+
+/// Plans one; empty, or why not.
+std::string plan_foreign(Plan& plan, const Foreign& command) {
+    const CommandRow* const row = find_command(command.words[0]);
+    if (row == nullptr || !row->replicable()) return "it is not known here";
+    if (!row->accepts(command.words.size())) return "its number of words is wrong";
+    if (command.database >= plan.databases()) return fmt::format("it is for database {}, and there are {} here", command.database, plan.databases());
+    plan.select(command.database);
+    const uint64_t errors = plan.reply().errors();
+    handler_of(row->id)(plan, command.words.subspan(1));
+    if (plan.reply().errors() != errors) return std::string(plan.reply().error_text());
+    if (plan.exhausted()) return "it takes more memory than one transaction may";
+    plan.reply().restart();
+    plan.tick();
+    return {};
+}
+
+}  // namespace
+
+/// MS_EXECUTE from from-database to to-database [database words command [argument ...]] ...: what a redis-server's stream says behind offset `from`, where
+/// `from-database` is selected, up to `to`, where it is `to-database`. All of it is done, or nothing; several commands are done as a transaction is.
+void handle_ms_execute(Plan& plan, Arguments arguments) {
+    std::array<int64_t, 4> place{};  // from, its database, to, its database
+    for (size_t i = 0; i < place.size(); ++i)
+        if (!parse_integer(arguments[i], place[i]) || place[i] < 0 || (i % 2 == 1 && place[i] >= kDatabases)) return plan.reply().error(error_text::kNotAnInteger);
+    if (place[2] <= place[0]) return plan.reply().error(error_text::kNotAnInteger);
+    if (!plan.is_following()) return plan.reply().error("NOTFOLLOWING this server follows nobody any more");
+    if (plan.stream_number() != static_cast<uint64_t>(place[0]) || plan.stream_database() != static_cast<uint64_t>(place[1]))
+        return plan.reply().error(fmt::format("NOTNEXT {} {}", plan.stream_number(), plan.stream_database()));
+    plan.set_stream_number(static_cast<uint64_t>(place[2]));
+    plan.set_stream_database(static_cast<uint64_t>(place[3]));
+    Arguments left = arguments.subspan(place.size());
+    std::string why;
+    Foreign command;
+    unsigned index = 0;
+    for (; why.empty() && !left.empty(); ++index) {
+        if (!take_foreign(left, command)) return plan.begin(0, plan.clock_ms()), plan.reply().error(error_text::kSyntax);
+        if (index == 0 && !left.empty()) plan.begin_transaction();
+        why = plan_foreign(plan, command);
+    }
+    plan.reply().restart();
+    if (why.empty()) return plan.reply().ok();
+    plan.begin(0, plan.clock_ms());
+    plan.reply().error(fmt::format("FAILED {} '{}' of key '{}': {}", index - 1, printable(command.words[0]), printable(first_key(find_command(command.words[0]), command.words)),
+                                   printable(why, kWhyBytesMax)));
+}
+
+/// MS_HISTORY history second-history second-end number: the master's data, which is this server's as well up to this stream number, has another name by now.
 void handle_ms_history(Plan& plan, Arguments arguments) {
     const std::string_view second = arguments[1] == "-" ? std::string_view() : arguments[1];
-    int64_t end = 0;
-    if (arguments[0].size() != kHistoryBytes || (!second.empty() && second.size() != kHistoryBytes) || !parse_integer(arguments[2], end)) return plan.reply().error(error_text::kSyntax);
+    int64_t end = 0, number = 0;
+    if (arguments[0].size() != kHistoryBytes || (!second.empty() && second.size() != kHistoryBytes) || !parse_integer(arguments[2], end) || !parse_integer(arguments[3], number)) return plan.reply().error(error_text::kSyntax);
     if (!plan.is_following()) return plan.reply().error("NOTFOLLOWING this server follows nobody any more");
+    if (plan.stream_number() != static_cast<uint64_t>(number)) return plan.reply().error(fmt::format("NOTNEXT {}", plan.stream_number()));
     plan.adopt_history(std::string(arguments[0]), std::string(second), static_cast<uint64_t>(end));
     plan.reply().ok();
 }

@@ -40,7 +40,7 @@ class ExpiryOption {
     }
     /// REQUIRES: given(). False after an error reply.
     bool resolve(Plan& plan, std::string_view command, int64_t& at_ms) const {
-        return expiry_time(plan, argument_, kind_->unit_ms, kind_->relative ? plan.now_ms() : 0, command, at_ms);
+        return expiry_time(plan, argument_, kind_->unit_ms, kind_->relative ? plan.clock_ms() : 0, command, at_ms);
     }
 
   private:

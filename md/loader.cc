@@ -82,7 +82,10 @@ void Loader::run() {
     if (snapshot && end > start) note_keys_written(start, end);
     if (snapshot) load_items(*snapshot);
     last_number_ = std::max(start, last_number_);
-    if (snapshot) stream_ = snapshot->stream_number();
+    if (snapshot) {
+        stream_ = snapshot->stream_number();
+        stream_database_ = snapshot->stream_database();
+    }
     load_log(start, end);
     flush();
     for (const auto& file : logs_) last_number_ = std::max(last_number_, file.after);
@@ -101,9 +104,10 @@ void Loader::settle_history() {
     } else {
         now = {random_history(), now.history, found && found->following ? stream_ : last_number_, store_.is_following()};
         stream_ = last_number_;
+        stream_database_ = 0;
     }
     if (!disk::write_history(folder_, now)) throw Error(fmt::format("cannot write the file history in {}: {}", folder_, errno_text(errno)));
-    store_.adopt_history(now.history, now.second, now.second_end, stream_);
+    store_.adopt_history(now.history, now.second, now.second_end, stream_, stream_database_);
     store_.commit_loading();
 }
 
@@ -229,6 +233,7 @@ void Loader::apply(uint64_t number, std::string_view effects, bool within) {
 void Loader::apply_one(uint64_t number, const Effect& effect, bool within) {
     const EffectHeader& header = effect.header;
     if (header.kind == EffectKind::origin) {
+        if (header.stream_number() >= stream_) stream_database_ = header.database;
         stream_ = std::max(stream_, header.stream_number());
         return;
     }

@@ -89,6 +89,7 @@ class Loader {
     std::vector<Pending> batch_;
     uint64_t last_number_ = 0;  ///< of the last record
     uint64_t stream_ = 0;       ///< stream number of what was loaded
+    uint64_t stream_database_ = 0;
     uint64_t items_ = 0, records_ = 0, bytes_ = 0, all_bytes_ = 0, began_us_ = 0, took_us_ = 0;
     uint64_t bytes_before_log_ = 0;
 };

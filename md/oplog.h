@@ -37,9 +37,9 @@ class Oplog {
     void add_expiry(unsigned database, std::string_view key, int64_t expire_at_ms);
     void add_erase(unsigned database, std::string_view key) { add({EffectKind::erase, narrow(database), 0, 0, 0, kNoExpiry}, key, {}); }
     /// The record has this stream number (common/repl_words.h), and not its own one.
-    void add_origin(uint64_t number) {
+    void add_origin(uint64_t number, uint64_t database) {
         origin_ = number;
-        add({EffectKind::origin, 0, 0, 0, 0, static_cast<int64_t>(number)}, {}, {});
+        add({EffectKind::origin, narrow(static_cast<unsigned>(database)), 0, 0, 0, static_cast<int64_t>(number)}, {}, {});
     }
     /// What follows the record before has this checksum (Store::log_checksum).
     void add_checksum(uint64_t checksum, bool walks) { add({EffectKind::checksum, 0, walks, 0, 0, static_cast<int64_t>(checksum)}, {}, {}); }

@@ -10,7 +10,7 @@ namespace millrace::md {
 void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     database_ = database;
     touches_ = touches;
-    now_ms_ = now_ms;
+    now_ms_ = clock_ms_ = now_ms;
     changes_.clear();
     options_.clear();
     pause_.reset();
@@ -244,8 +244,8 @@ Store::Put Plan::build_once(const Change*& full) {
     if (resets_statistics_) store_.count_statistics_reset();
     if (expiry_on_) store_.set_expiry_on(*expiry_on_);
     if (!history_.empty()) store_.begin_history(history_);
-    if (adopted_) store_.adopt_history(adopted_->history, adopted_->second, adopted_->second_end, store_.stream_number());
-    if (stream_number_ != 0) store_.set_stream_number(stream_number_);
+    if (adopted_) store_.adopt_history(adopted_->history, adopted_->second, adopted_->second_end, store_.stream_number(), store_.stream_database());
+    if (stream_number_ != 0) store_.set_stream_number(stream_number_, stream_database_);
     store_.begin_record();
     if (logged_checksum_) store_.log_checksum(logged_checksum_->checksum, logged_checksum_->anew);
     for (const Change& change : changes_) {
@@ -266,7 +266,7 @@ bool Plan::build() {
     if (build_changes()) return true;
     if (!may_leave_out_) return false;
     changes_.clear();
-    return true;
+    return build_changes();
 }
 
 bool Plan::build_changes() {

@@ -90,7 +90,10 @@ class Plan {
     uint64_t walk_keys(uint64_t position, uint64_t wanted, const Store::KeyVisitor& visit);
     uint64_t random_position() { return store_.random_position(dice_.next()); }
     uint64_t random(uint64_t below) { return dice_.next() % below; }
+    /// What expiries are held against.
     int64_t now_ms() const { return now_ms_; }
+    /// What times from now on are counted from: the same, but when the plan is what a master has done.
+    int64_t clock_ms() const { return clock_ms_; }
     /// Whether what is written down of a value is compressed (rdbcompression), as Redis does it with DUMP too.
     bool compresses() const { return store_.live_number(OptionId::rdbcompression) != 0; }
     /// Values never grow beyond this (proto-max-bulk-len), bytes.
@@ -146,11 +149,14 @@ class Plan {
     // --- replication ---
     bool is_following() const { return follows_; }
     uint64_t stream_number() const { return store_.stream_number(); }
+    uint64_t stream_database() const { return store_.stream_database(); }
     /// The plan's changes are what the master has done up to this stream number. No key's time is over then: the master says when it is.
     void set_stream_number(uint64_t number) {
         stream_number_ = number;
+        stream_database_ = store_.stream_database();
         now_ms_ = 0;
     }
+    void set_stream_database(uint64_t database) { stream_database_ = database; }
     /// The server follows this one ("host port") from now on, or nobody: then its data goes its own way, by this name. Not together with changes of keys.
     void follow(std::string_view master) { set_option(OptionId::replicaof, master); }
     void begin_history(std::string history) { history_ = std::move(history); }
@@ -234,7 +240,7 @@ class Plan {
     ReplyWriter& reply_;
     PlanStatistics& statistics_;
     unsigned database_ = 0;
-    int64_t now_ms_ = 0;
+    int64_t now_ms_ = 0, clock_ms_ = 0;
     MarkDice dice_;
     std::atomic<uint64_t>* progress_ = nullptr;
     unsigned databases_ = kDatabases;
@@ -243,6 +249,7 @@ class Plan {
     bool follows_ = false;       ///< P4 then only says that the key reads as absent
     bool reloads_ = false;
     uint64_t stream_number_ = 0;  ///< 0: what the plan does is this server's own doing
+    uint64_t stream_database_ = 0;
     std::string history_;
     struct AdoptedHistory {
         std::string history, second;

@@ -67,6 +67,12 @@ void ReplyWriter::put_text(ReplyTag tag, std::string_view text) {
     if (length != 0) std::memcpy(at + 1 + sizeof length, text.data(), length);
 }
 
+std::string_view ReplyWriter::error_text() const {
+    constexpr size_t kTextAt = 1 + sizeof(uint32_t);
+    const std::string_view all = in_parts_ ? std::string_view(parts_.front().fields) : std::string_view(room_, size());
+    return all.size() < kTextAt || static_cast<ReplyTag>(all[0]) != ReplyTag::error ? std::string_view() : all.substr(kTextAt);
+}
+
 void ReplyWriter::bulk(std::string_view bytes) {
     put_count(ReplyTag::bulk, static_cast<uint32_t>(bytes.size()));
     put_bytes(bytes);

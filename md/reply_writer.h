@@ -29,6 +29,13 @@ class ReplyWriter {
         ++errors_;
         put_text(ReplyTag::error, text.substr(0, kErrorBytesMax));
     }
+    /// Forgets what was written since begin().
+    void restart() {
+        at_ = room_;
+        in_parts_ = false;
+    }
+    /// The text of a reply that is one error.
+    std::string_view error_text() const;
     /// Errors ever written.
     uint64_t errors() const { return errors_; }
     static constexpr size_t kErrorBytesMax = 16 * 1024;

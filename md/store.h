@@ -120,15 +120,17 @@ class Store {
     /// Whether this server follows another one.
     bool is_following() const { return st::is_following(root()); }
     uint64_t stream_number() const { return set_.read(&root().stream_number); }
-    /// The operation is what a follower has heard from its master: its record has this stream number (R1). Before begin_record()'s effects.
-    void set_stream_number(uint64_t number);
+    uint64_t stream_database() const { return set_.read(&root().stream_database); }
+    /// The operation is what a follower has heard from its master: its record has this stream number (R1), and goes on in this database. Before
+    /// begin_record()'s effects.
+    void set_stream_number(uint64_t number, uint64_t database);
     std::string history() const;
     std::string second_history() const;
     uint64_t second_history_end() const { return set_.read(&root().second_history_end); }
     /// From here on the data goes its own way: what this server has done up to now is that of the history before.
     void begin_history(std::string_view history);
     /// The data is that of a history, whatever was before. `second`: may be empty.
-    void adopt_history(std::string_view history, std::string_view second, uint64_t second_end, uint64_t stream_number);
+    void adopt_history(std::string_view history, std::string_view second, uint64_t second_end, uint64_t stream_number, uint64_t stream_database);
 
     /// Copies bytes [from, from + length) of a large item's value.
     void read_large_value(uint64_t item, uint64_t from, uint64_t length, char* out) const { items_.read_large_value(item, from, length, out); }
@@ -147,7 +149,7 @@ class Store {
     /// Starts and ends the oplog's record of the operation. False: there is no memory, or no room, for it, and the operation is to be given up.
     void begin_record() {
         oplog_.begin();
-        if (stream_number_ != 0) oplog_.add_origin(stream_number_);
+        if (stream_number_ != 0) oplog_.add_origin(stream_number_, stream_database());
     }
     bool end_record();
     /// Switches the oplog on or off, as a commit of its own. REQUIRES: no operation.

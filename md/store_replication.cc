@@ -12,11 +12,12 @@
 
 namespace millrace::md {
 
-void Store::set_stream_number(uint64_t number) {
+void Store::set_stream_number(uint64_t number, uint64_t database) {
     CHECK(number > root().stream_number);
     committer_.set_least(number);
     stream_number_ = number;
     set_.write(&root().stream_number, number);
+    set_.write(&root().stream_database, database);
 }
 
 std::string random_history() {
@@ -48,11 +49,12 @@ void Store::begin_history(std::string_view history) {
     write_history(root().history, history);
 }
 
-void Store::adopt_history(std::string_view history, std::string_view second, uint64_t second_end, uint64_t stream_number) {
+void Store::adopt_history(std::string_view history, std::string_view second, uint64_t second_end, uint64_t stream_number, uint64_t stream_database) {
     write_history(root().history, history);
     write_history(root().second_history, second);
     set_.write(&root().second_history_end, second_end);
     set_.write(&root().stream_number, stream_number);
+    set_.write(&root().stream_database, stream_database);
 }
 
 }  // namespace millrace::md

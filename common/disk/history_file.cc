@@ -61,6 +61,8 @@ bool write_history(const std::string& folder, const History& history) {
 
 std::string sync_folder_path(const std::string& folder) { return folder + "/sync"; }
 
+std::string sync_rdb_path(const std::string& folder) { return sync_folder_path(folder) + "/master.rdb"; }
+
 bool sync_is_complete(const std::string& folder) { return access(complete_path(folder).c_str(), F_OK) == 0; }
 
 bool complete_sync(const std::string& folder) { return write_file(sync_folder_path(folder), complete_path(folder), "complete\n"); }
@@ -90,6 +92,7 @@ void remove_sync(const std::string& folder) {
     for (const std::string& path : data_files(from)) remove_if_there(path);
     for (const std::string& path : partial_files(from)) remove_if_there(path);
     remove_if_there(history_path(from));
+    remove_if_there(sync_rdb_path(folder));
     rmdir(from.c_str());
 }
 

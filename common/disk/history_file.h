@@ -21,6 +21,8 @@ std::optional<History> read_history(const std::string& folder);
 bool write_history(const std::string& folder, const History& history);
 
 std::string sync_folder_path(const std::string& folder);
+/// A redis-server's snapshot, which is made into one of ours there.
+std::string sync_rdb_path(const std::string& folder);
 /// Whether a master's data lies ready.
 bool sync_is_complete(const std::string& folder);
 /// Says that it does, when all of it is durable. False: errno.

@@ -37,8 +37,8 @@ struct SnapshotHeader {
     uint64_t start;
     int64_t created_ms;  ///< ms since the Unix epoch
     uint64_t flags;
-    uint64_t stream;  ///< stream number at `start` (common/repl_words.h), at least; 0: the same as `start`
-    uint64_t zero;
+    uint64_t stream;  ///< stream number at `start` (common/repl_words.h); 0: the same as `start`, unless a stream database is there
+    uint64_t stream_database;  ///< of a follower, and 1 more; 0: there is none
 };
 static_assert(sizeof(SnapshotHeader) == 64);
 

@@ -35,7 +35,8 @@ class SnapshotReader {
 
     uint64_t instance() const { return header_.instance; }
     uint64_t start() const { return header_.start; }
-    uint64_t stream_number() const { return header_.stream != 0 ? header_.stream : header_.start; }
+    uint64_t stream_number() const { return header_.stream != 0 || header_.stream_database != 0 ? header_.stream : header_.start; }
+    uint64_t stream_database() const { return header_.stream_database == 0 || header_.stream_database > kEffectDatabases ? 0 : header_.stream_database - 1; }
     int64_t created_ms() const { return header_.created_ms; }
     uint64_t end() const { return end_.end; }
     uint64_t items() const { return end_.items; }

@@ -54,6 +54,7 @@ bool SnapshotWriter::begin() {
     header.instance = instance_;
     header.start = start_;
     header.stream = stream_;
+    header.stream_database = stream_database_;
     header.created_ms = wall_ms();
     header.flags = zstd_ != nullptr ? kSnapshotZstd : 0;
     seed_ = header.crc = crc_of(header);

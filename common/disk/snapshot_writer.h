@@ -23,6 +23,8 @@ class SnapshotWriter {
 
     /// Before begin(): the stream number that goes with `start`.
     void set_stream_number(uint64_t number) { stream_ = number; }
+    /// Of a follower: and the stream database.
+    void set_stream_database(uint64_t database) { stream_database_ = database + 1; }
     bool begin();
     bool add(uint8_t database, std::string_view key, std::string_view value, int64_t expire_at_ms, uint64_t stamp);
     /// The same with the value by add_bytes(), in as many parts as one likes; they have to be exactly value_length bytes together.
@@ -48,7 +50,7 @@ class SnapshotWriter {
 
     const std::string folder_, path_;
     const uint64_t instance_, start_;
-    uint64_t stream_ = 0;
+    uint64_t stream_ = 0, stream_database_ = 0;
     Descriptor fd_;
     std::unique_ptr<ZSTD_CCtx_s, size_t (*)(ZSTD_CCtx_s*)> zstd_;
     std::string raw_, stored_;

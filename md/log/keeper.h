@@ -110,6 +110,7 @@ class Keeper {
     bool log_has_grown(std::string& why) const;
     bool any_ticket() const;
     void begin_save();
+    uint64_t begin_at_present();
     void take_tickets();
     void give_up_save(const char* why);
     void save_in_child(uint64_t start);
@@ -187,7 +188,7 @@ class Keeper {
 
     pid_t child_ = 0;
     OplogPeriod child_period_;    ///< when it began
-    uint64_t child_stream_ = 0;   ///< stream number before it began
+    uint64_t child_stream_ = 0, child_stream_database_ = 0;  ///< stream number and database when it began
     uint64_t child_changes_ = 0;  ///< changes() when it began
     bool child_by_rule_ = false;
     std::array<uint64_t, kMaxIoConns> child_tickets_{};

@@ -100,6 +100,23 @@ void Keeper::give_up_save(const char* why) {
     save_pending_ = true;
 }
 
+/// Gives the number of the last commit, and notes the stream number that goes with exactly this one: what a redis-server says behind it may be done once only.
+/// An md that has died in the middle of a commit is waited for a while; then the stream number is at most too low.
+uint64_t Keeper::begin_at_present() {
+    constexpr unsigned kLooksMax = 10'000;
+    const auto committed = [this] { return store_.root(offsetof(st::Root, committed)); };
+    for (unsigned look = 1;; ++look) {
+        const bool was_still = committed() == 0;
+        const uint64_t before = store_.root(offsetof(st::Root, number));
+        child_stream_ = store_.root(offsetof(st::Root, stream_number));
+        child_stream_database_ = store_.root(offsetof(st::Root, stream_database));
+        const bool is_still = committed() == 0;
+        const uint64_t number = store_.root(offsetof(st::Root, number));
+        if ((was_still && is_still && number == before) || look == kLooksMax) return number;
+        if (look > kLooksMax / 2) usleep(100);
+    }
+}
+
 /// The log begins another file, so that those before can go one day.
 void Keeper::begin_save() {
     save_pending_ = false;
@@ -114,8 +131,7 @@ void Keeper::begin_save() {
     words_->save_bytes.store(0);
     words_->save_began_s.store(seconds_now());
     words_->saving.store(1);
-    child_stream_ = store_.root(offsetof(st::Root, stream_number));  // before the start, so that it says no more than is in there
-    const uint64_t start = store_.root(offsetof(st::Root, number));
+    const uint64_t start = begin_at_present();
     log::notice("a snapshot is written, of commit {} and what comes while it is written: {}", start, pending_why_);
     syncer_.wait();
     child_ = fork();
@@ -143,6 +159,7 @@ bool Keeper::write_snapshot(uint64_t start, bool ended, std::string& sentence) {
     for (unsigned attempt = 1; attempt <= kSwapTriesMax; ++attempt) {
         disk::SnapshotWriter out(folder_, daemon_.arguments().instance, start, live_.number(OptionId::rdbcompression) != 0);
         out.set_stream_number(child_stream_);
+        if (!live_.text(OptionId::replicaof).empty()) out.set_stream_database(child_stream_database_);
         if (!out.begin()) return sentence = out.sentence(), false;
         Walk walk(store_, *words_, out, ended ? 0 : static_cast<uint64_t>(live_.number(OptionId::snapshot_rate)));
         uint64_t told_us = 0, all = 0;
@@ -156,7 +173,7 @@ bool Keeper::write_snapshot(uint64_t start, bool ended, std::string& sentence) {
             });
         const Walk::Outcome outcome = walk.run();
         if (outcome == Walk::Outcome::swapped) {
-            start = store_.root(offsetof(st::Root, number));
+            start = begin_at_present();
             continue;
         }
         if (outcome == Walk::Outcome::restless) return sentence = "the snapshot is given up: a part of the index did not hold still; it is tried again", false;
@@ -287,11 +304,11 @@ void Keeper::last_save() {
     if (!last_save_is_wanted()) return;
     if (store_.root(offsetof(st::Root, committed)) != 0) throw Error("md has died in the middle of a commit; start the group again, and stop it then");
     remove_partial_files();
-    child_stream_ = store_.root(offsetof(st::Root, stream_number));
+    const uint64_t start = begin_at_present();
     daemon_.report_saving("a snapshot");
     std::string sentence;
     words_->saving.store(1);
-    const bool good = write_snapshot(store_.root(offsetof(st::Root, number)), true, sentence);
+    const bool good = write_snapshot(start, true, sentence);
     words_->saving.store(0);
     if (!good) throw Error("the data cannot be saved: " + sentence);
     remove_old_files();

@@ -70,6 +70,9 @@ void Receiver::drop_link() {
     under_way_.clear();
     batch_.clear();
     long_record_.clear();
+    incoming_.reset();
+    converting_ = false;
+    halt_.clear();
     if (way_in_.unanswered() > 0) way_in_.close();  // those answers are of this link
     if (state_ == LinkState::following) words_.link_down_since_s.store(seconds_now(), std::memory_order_relaxed);
 }
@@ -86,6 +89,7 @@ void Receiver::follow(const Settings& settings) {
     drop_link();
     next_try_ms_ = 0;
     last_fault_.clear();
+    refused_pause_ms_ = kRefusedPauseMs;
     words_.link_refused.store(0, std::memory_order_relaxed);
     if (settings_.master.empty()) log::notice("this server follows nobody");
     else log::notice("this server follows {}", settings_.master);
@@ -94,20 +98,29 @@ void Receiver::follow(const Settings& settings) {
 }
 
 /// The same fault again and again is said once.
-void Receiver::fail(std::string what) {
-    if (what != last_fault_) log::warning("the link to the master {} is broken: {}; it is tried again every {} s", settings_.master, what, kPauseMs / 1000);
+void Receiver::fail(std::string what, uint64_t pause_ms) {
+    if (what != last_fault_) log::warning("the link to the master {} is broken: {}; it is tried again every {} s", settings_.master, what, pause_ms / 1000);
     last_fault_ = std::move(what);
     drop_link();
-    next_try_ms_ = monotonic_us() / 1000 + (settings_.offer.empty() ? kPauseMs : kOfferPauseMs);
+    next_try_ms_ = monotonic_us() / 1000 + (settings_.offer.empty() ? pause_ms : kOfferPauseMs);
     enter(LinkState::connect);
+}
+
+/// V6. What will not be otherwise so soon is tried again more and more seldom.
+void Receiver::refuse(std::string what) {
+    words_.link_refused.store(1, std::memory_order_relaxed);
+    fail(std::move(what), refused_pause_ms_);
+    refused_pause_ms_ = std::min(2 * refused_pause_ms_, kRefusedPauseMaxMs);
 }
 
 bool Receiver::reads() const {
     switch (state_) {
         case LinkState::connecting: return stage_ != Stage::dialing;
         case LinkState::waiting:
-        case LinkState::receiving: return true;
-        case LinkState::following: return under_way_.size() < kBatchesMax && way_in_.open();
+        case LinkState::receiving: return !converting_;
+        case LinkState::following:
+            if (stage_ == Stage::redis) return halt_.empty() && keeps_up();
+            return under_way_.size() < kBatchesMax && way_in_.open();
         default: return false;
     }
 }
@@ -153,6 +166,8 @@ bool Receiver::turn(const Own& own, uint64_t now_ms) {
         default: break;
     }
     if (elapsed(now_ms, heard_ms_) > settings_.timeout_ms) return fail(fmt::format("nothing was heard of it for {} s", settings_.timeout_ms / 1000)), true;
+    // Promoted, and a follower of the same master again, before anybody has looked.
+    if (state_ == LinkState::following && own.loaded && own.history != called_ && own.history != called_before_) return fail(std::string(kOwnWay)), true;
     const bool worked = talk(own, now_ms);
     if (state_ == LinkState::following && is_damaged()) {
         say_damage("its memory is damaged: not all of it is what was written");
@@ -164,7 +179,7 @@ bool Receiver::turn(const Own& own, uint64_t now_ms) {
 
 bool Receiver::is_damaged() const { return words_.verify_damaged.load(std::memory_order_relaxed) != words_.damage_mended.load(std::memory_order_relaxed); }
 
-/// V5. The master hears of it first.
+/// V7. The master hears of it first.
 void Receiver::say_damage(std::string_view what) {
     log::warning("THE DATA OF THIS SERVER IS NOT THAT OF ITS MASTER {}: {}; all of it is fetched anew", settings_.master, what);
     acknowledged_ms_ = 0;
@@ -212,6 +227,11 @@ bool Receiver::hear_line() {
     const size_t end = in.find("\r\n");
     if (end == std::string_view::npos) return true;
     const std::string line(in.substr(0, end));
+    if (stage_ == Stage::registering && line.find("unknown command") != std::string::npos) {
+        socket_.drop(end + 2);
+        stage_ = Stage::redis;
+        return true;
+    }
     if (stage_ == Stage::registering || line != "+OK") {
         fail(fmt::format("it answers: {}", line.substr(0, 200)));
         return false;
@@ -236,11 +256,21 @@ bool Receiver::talk(const Own& own, uint64_t now_ms) {
     if (state_ == LinkState::connect) return true;
     if (reads()) {
         const size_t before = socket_.in().size();
-        if (!socket_.read(kInMax)) return fail("it has closed the connection"), true;
+        if (!socket_.read(std::max(kInMax, stage_ == Stage::redis ? stream_.needed() : 0))) return fail("it has closed the connection"), true;
         if (socket_.in().size() != before) heard_ms_ = now_ms;
     }
     words_.heard_ms.store(heard_ms_, std::memory_order_relaxed);
-    bool worked = heard;
+    const bool worked = (stage_ == Stage::redis ? talk_to_redis(own, now_ms) : take_frames(own)) || heard;
+    if (state_ == LinkState::connect) return true;
+    if (state_ == LinkState::following && !batch_.empty() && under_way_.size() < kBatchesMax) send_batch();
+    if (socket_.open() && !socket_.flush()) return fail("it has closed the connection"), true;
+    if (way_in_.open() && !way_in_.flush()) return fail("the io_conn that leads to md has ended"), true;
+    return worked;
+}
+
+/// True when something has come; the link may have ended by then.
+bool Receiver::take_frames(const Own& own) {
+    bool worked = false;
     while (reads() && !socket_.in().empty()) {
         Frame frame;
         size_t taken = 0;
@@ -248,6 +278,7 @@ bool Receiver::talk(const Own& own, uint64_t now_ms) {
         if (stage_ != Stage::framed && (outcome == FrameOutcome::bad || socket_.in()[0] == '-')) {
             const size_t before = socket_.in().size();
             if (!hear_line()) return true;
+            if (stage_ == Stage::redis) return ask_redis(Asked::ping, own), true;
             if (socket_.in().size() == before) break;
             continue;
         }
@@ -257,9 +288,6 @@ bool Receiver::talk(const Own& own, uint64_t now_ms) {
         socket_.drop(taken);
         worked = true;
     }
-    if (state_ == LinkState::following && !batch_.empty() && under_way_.size() < kBatchesMax) send_batch();
-    if (socket_.open() && !socket_.flush()) return fail("it has closed the connection"), true;
-    if (way_in_.open() && !way_in_.flush()) return fail("the io_conn that leads to md has ended"), true;
     return worked;
 }
 
@@ -270,7 +298,7 @@ bool Receiver::take_frame(const Frame& frame, const Own& own) {
             if (stage_ != Stage::registering || frame.body.size() < sizeof nonce_) break;
             std::memcpy(&nonce_, frame.body.data(), sizeof nonce_);
             stage_ = Stage::framed;
-            if (is_different_ || is_damaged() || settings_.always_fully) append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", std::string(kHistoryBytes, '0'), 0));
+            if (wants_everything()) append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", std::string(kHistoryBytes, '0'), 0));
             else append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", own.history, own.stream));
             position_ = own.stream;
             enter(LinkState::waiting);
@@ -306,17 +334,27 @@ bool Receiver::begin_partial(const Frame& frame, const Own& own) {
     if (frame.head.number != own.stream || history.size() != kHistoryBytes) return fail("it does not go on where this server is"), false;
     position_ = applied_ = batch_from_ = batch_to_ = own.stream;
     acknowledged_ = 0;
+    called_ = called_before_ = own.history;
     if (history != own.history) {
-        const std::array<std::string_view, 4> call{"MS_HISTORY", history, second, end};
         if (!way_in_.open()) return fail("there is no way to md"), false;
-        way_in_.send(call);
-        under_way_.push_back({position_, 0});
+        rename_history(history, undashed(second), std::strtoull(end.c_str(), nullptr, 10));
     }
     log::notice("partial sync with {} from number {} on", settings_.master, position_);
     last_fault_.clear();
     words_.link_refused.store(0, std::memory_order_relaxed);
     enter(LinkState::following);
     return true;
+}
+
+/// md is told what the data is called from now on, and then the file.
+void Receiver::rename_history(const std::string& history, const std::string& second, uint64_t second_end) {
+    name_ = {history, second, second_end, true};
+    called_ = history;
+    const std::string end = std::to_string(second_end);
+    const std::string at = std::to_string(position_);
+    const std::array<std::string_view, 5> call{"MS_HISTORY", history, second.empty() ? std::string_view("-") : std::string_view(second), end, at};
+    way_in_.send(call);
+    under_way_.push_back({position_, 0, {}, true});
 }
 
 /// V4. What would be lost by a full sync, as a sentence; empty: nothing that anybody knows of.
@@ -446,6 +484,8 @@ bool Receiver::end_loading(const Own& own) {
     words_.damage_mended.store(words_.verify_damaged.load(std::memory_order_relaxed), std::memory_order_relaxed);
     if (own.history != new_history_) return fail("what md has loaded is not what came"), true;
     position_ = applied_ = batch_from_ = batch_to_ = own.stream;
+    called_ = called_before_ = own.history;
+    if (stage_ == Stage::redis) begin_commands({own.stream, own.database});
     heard_ms_ = monotonic_us() / 1000;
     last_fault_.clear();
     words_.link_refused.store(0, std::memory_order_relaxed);
@@ -468,7 +508,7 @@ void Receiver::send_batch() {
     const std::string from = std::to_string(batch_from_), to = std::to_string(batch_to_);
     const std::array<std::string_view, 4> call{"MS_APPLY", from, to, batch_};
     way_in_.send(call);
-    under_way_.push_back({batch_to_, batch_records_});
+    under_way_.push_back({batch_to_, batch_records_, {}, false});
     batch_from_ = batch_to_;
     batch_.clear();
     batch_records_ = 0;
@@ -484,6 +524,7 @@ bool Receiver::hear_md() {
     bool heard = false;
     while (const auto answer = way_in_.next()) {
         heard = true;
+        if (!answer->error.empty() && stage_ == Stage::redis) return fail_command(answer->error), true;
         if (answer->error.starts_with("DIFFERENT ")) {
             is_different_ = true;
             return say_damage(answer->error.substr(answer->error.find(' ') + 1)), true;
@@ -492,12 +533,16 @@ bool Receiver::hear_md() {
         if (under_way_.empty()) return fail("md answers what nobody has asked"), true;
         applied_ = under_way_.front().to;
         records_applied_ += under_way_.front().records;
+        if (under_way_.front().names) called_before_ = called_;
+        if (under_way_.front().names && !disk::write_history(folder_, name_))
+            log::warning("the file history cannot be written in {}: {}; after a start from disk all data comes anew", folder_, errno_text(errno));
         under_way_.pop_front();
     }
     return heard;
 }
 
 void Receiver::acknowledge(uint64_t now_ms, bool at_once) {
+    if (stage_ == Stage::redis) return acknowledge_to_redis(now_ms);
     const Checked checked{words_.checked.load(std::memory_order_relaxed), words_.verify_done.load(std::memory_order_acquire), words_.verify_damaged.load(std::memory_order_relaxed)};
     const bool news = (at_once && applied_ > acknowledged_) || checked.verified != verified_ || checked.checked != checked_;
     if (!news && elapsed(now_ms, acknowledged_ms_) < kAcknowledgeMs) return;

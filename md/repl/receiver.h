@@ -4,6 +4,9 @@
 //      ▲                                      └────full──► receiving ──► loading ──────────┘
 //      └──────── any fault, after a pause; or another master
 //
+// A master that does not know MS_REGISTER_SLAVE is a redis-server; what is said to it instead is in receiver_redis.cc. The states are the same, and so is
+// the rest: one connection, md by way_in, a full sync that lies in data/sync before anything is let go of.
+//
 // Order of a full sync: the snapshot goes to data/sync, then the records behind it, until the data is that of one moment and as far as the master was when
 // the last byte of the snapshot was sent. All of it is made durable, `complete` says so (common/disk/history_file.h), and md lets go of its own data and
 // loads this. Until then the server has what it had before.
@@ -11,20 +14,28 @@
 //   V1  What md is given goes on exactly where md is: MS_APPLY names the stream number before, and md refuses any other. After whatever fault the link is
 //       begun anew, at the stream number that md has.
 //   V2  At most kBatchesMax batches are unanswered, and nothing more is read meanwhile. An acknowledgement says what md has committed.
+//   V3  Of the data in data/sync nothing counts before all of it is durable.
 //   V4  The data of a master that has lost what this server has from it is not taken over, unless somebody has just named it (REPLICAOF), or the option says so: one that comes back without its last
 //       records, or without any, would take them from the only server that has them.
-//   V5  Data that is not the master's, or not what was written, is not gone on with: a full sync follows (R5, R6 of common/repl_words.h).
-//   V3  Of the data in data/sync nothing counts before all of it is durable.
+//   V5  A redis-server is told that this server has what md has committed, and bytes behind that which change nothing. What it says is given to md in
+//       pieces that md commits together with where they end (redis_batch.h), each behind the one before: so nothing is done twice or left out, whoever dies.
+//   V6  What of a redis-server's data or commands cannot be done here is said, and waited for with the data as it was: nothing is passed over.
+//   V7  Data that is not the master's, or not what was written, is not gone on with: a full sync follows (R5, R6 of common/repl_words.h).
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "common/disk/history_file.h"
 #include "common/disk/log_writer.h"
 #include "common/repl_words.h"
 #include "md/repl/frames.h"
+#include "md/repl/redis_batch.h"
+#include "md/repl/redis_snapshot.h"
+#include "md/repl/redis_stream.h"
 #include "md/repl/stream_socket.h"
 #include "md/repl/way_in.h"
 
@@ -36,6 +47,8 @@ class Receiver {
     struct Own {
         std::string history;
         uint64_t stream = 0;
+        unsigned database = 0;    ///< stream database
+        uint64_t keys = 0;
         uint64_t generation = 0;  ///< of the store
         bool loaded = false;      ///< md serves, and is not loading
     };
@@ -75,14 +88,28 @@ class Receiver {
     static constexpr uint64_t kPauseMs = 1000;
     static constexpr uint64_t kOfferPauseMs = 50;  ///< between tries when this server has something to hand over: nobody takes writes meanwhile
     static constexpr uint64_t kAcknowledgeMs = 1000;
+    static constexpr std::string_view kOwnWay = "this server's data has gone its own way meanwhile";
 
-    enum class Stage { dialing, password, registering, framed };
+    // of a redis-server
+    static constexpr size_t kPiecesMax = 64;              ///< that are unanswered
+    static constexpr size_t kUnsentMax = 4 * 1024 * 1024;  ///< of what is on its way to md
+    static constexpr size_t kTurnBytes = 1024 * 1024;     ///< of its stream in a turn
+    static constexpr uint64_t kSliceUs = 3000;            ///< of a conversion in a turn
+    static constexpr uint64_t kRefusedPauseMs = 10'000, kRefusedPauseMaxMs = 300'000;
+    static constexpr size_t kLineMax = 4096;
+
+    enum class Stage { dialing, password, registering, framed, redis };
+    /// What a redis-server was asked last.
+    enum class Asked { ping, port, capabilities, psync, nothing, nothing_yet };
     struct Batch {
         uint64_t to = 0;
         uint64_t records = 0;
+        std::vector<uint64_t> offsets;  ///< where each command of a redis-server's began
+        bool names = false;             ///< it is MS_HISTORY
     };
 
-    void fail(std::string what);
+    void fail(std::string what, uint64_t pause_ms = kPauseMs);
+    void refuse(std::string what);
     void enter(LinkState state);
     void dial(uint64_t now_ms);
     bool talk(const Own& own, uint64_t now_ms);
@@ -95,6 +122,8 @@ class Receiver {
     std::string loss(uint64_t stream, const Own& own) const;
     void drop_link();
     bool ask_for_promotion();
+    bool take_frames(const Own& own);
+    void rename_history(const std::string& history, const std::string& second, uint64_t second_end);
     bool take_snapshot(const Frame& frame);
     bool take_records(const Frame& frame);
     bool take_record(const RecordHead& head, std::string_view effects);
@@ -106,7 +135,22 @@ class Receiver {
     bool hear_md();
     void acknowledge(uint64_t now_ms, bool at_once);
     bool is_damaged() const;
+    /// Whether what this server has is not to be gone on with.
+    bool wants_everything() const { return is_different_ || is_damaged() || settings_.always_fully; }
     void say_damage(std::string_view what);
+
+    void ask_redis(Asked what, const Own& own);
+    bool talk_to_redis(const Own& own, uint64_t now_ms);
+    bool hear_redis(const Own& own);
+    bool hear_psync(const std::string& line, const Own& own);
+    bool take_redis_snapshot();
+    bool convert_redis_snapshot(const Own& own, uint64_t now_ms);
+    void begin_commands(RedisBatch::Place place);
+    bool take_commands(uint64_t now_ms);
+    void send_commands(uint64_t now_ms);
+    void fail_command(const std::string& error);
+    void acknowledge_to_redis(uint64_t now_ms);
+    bool keeps_up() const;
 
     const std::string folder_;
     const uint64_t instance_;
@@ -137,11 +181,24 @@ class Receiver {
     uint64_t applied_ = 0;       ///< of what it has committed
     uint64_t acknowledged_ = 0, acknowledged_ms_ = 0;
     uint64_t verified_ = 0, checked_ = 0;  ///< as acknowledged
-    bool is_different_ = false;            ///< V5: md has found its data to be another than the master's
+    bool is_different_ = false;            ///< V7: md has found its data to be another than the master's
     std::string batch_;
     uint64_t batch_from_ = 0, batch_to_ = 0, batch_records_ = 0;
     std::deque<Batch> under_way_;
     std::string long_record_;
+    disk::History name_;         ///< that MS_HISTORY gives
+    std::string called_, called_before_;  ///< history that md's data has while the link goes on, and until MS_HISTORY is answered
+
+    // a redis-server
+    Asked asked_ = Asked::nothing;
+    std::unique_ptr<RedisSnapshot> incoming_;
+    bool converting_ = false;
+    RedisStream stream_;
+    RedisBatch commands_;
+    RedisBatch::Place asked_for_;  ///< behind this place, by PSYNC
+    std::string halt_;           ///< why nothing more is taken, once md has all before
+    uint64_t given_ms_ = 0, refused_pause_ms_ = kRefusedPauseMs;
+    uint64_t wants_to_hear_ = 0;  ///< the master has asked at this offset how far md is; 0: it has not
     uint64_t records_applied_ = 0;
 };
 

@@ -7,6 +7,17 @@
 
 namespace millrace::md_repl {
 
+namespace {
+
+/// What a large message has taken goes; what usual ones take stays for the next.
+void empty(std::string& bytes) {
+    constexpr size_t kKeptBytesMax = 16 * 1024 * 1024;
+    bytes.clear();
+    if (bytes.capacity() > kKeptBytesMax) std::string().swap(bytes);
+}
+
+}  // namespace
+
 bool StreamSocket::flush() {
     while (unsent() > 0) {
         const ssize_t count = send(fd_.get(), out_.data() + sent_, unsent(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -14,7 +25,7 @@ bool StreamSocket::flush() {
         sent_ += static_cast<size_t>(count);
         bytes_sent_ += static_cast<uint64_t>(count);
     }
-    out_.clear();
+    empty(out_);
     sent_ = 0;
     return true;
 }
@@ -33,7 +44,7 @@ bool StreamSocket::read(size_t limit) {
 void StreamSocket::drop(size_t bytes) {
     looked_at_ += bytes;
     if (looked_at_ < in_.size()) return;
-    in_.clear();
+    empty(in_);
     looked_at_ = 0;
 }
 

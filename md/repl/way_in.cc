@@ -10,13 +10,14 @@ void WayIn::close() {
     unanswered_ = 0;
 }
 
-void WayIn::send(std::span<const std::string_view> words) {
+void WayIn::send(std::span<const std::string_view> words, std::string_view encoded, size_t more) {
     std::string& out = socket_.out();
-    fmt::format_to(std::back_inserter(out), "*{}\r\n", words.size());
+    fmt::format_to(std::back_inserter(out), "*{}\r\n", words.size() + more);
     for (const std::string_view word : words) {
         fmt::format_to(std::back_inserter(out), "${}\r\n", word.size());
         out.append(word).append("\r\n");
     }
+    out.append(encoded);
     ++unanswered_;
 }
 

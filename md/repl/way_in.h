@@ -25,7 +25,8 @@ class WayIn {
     /// Commands that no answer has come to.
     size_t unanswered() const { return unanswered_; }
     size_t unsent() const { return socket_.unsent(); }
-    void send(std::span<const std::string_view> words);
+    /// `more` words that are `encoded` already follow the others.
+    void send(std::span<const std::string_view> words, std::string_view encoded = {}, size_t more = 0);
     bool flush() { return socket_.flush(); }
 
     /// An answer: empty text if it is OK, else the error without its sign.

@@ -89,9 +89,9 @@ AofFiles read_manifest(const std::string& path, std::string_view content) {
     return files;
 }
 
-void AofReader::read(FileInput& in, bool last) {
+void AofReader::read(redis::FileInput& in, bool last) {
     replay_.begin_file();
-    if (in.begins_with(kRdbMagic)) RdbReader(in, tally_, strings_).read();
+    if (in.begins_with(redis::kRdbMagic)) redis::RdbReader(in, rdb_).read();
     Words words;
     uint64_t whole = in.offset();  ///< where the last whole command or transaction ends
     in_transaction_ = false;
@@ -107,7 +107,7 @@ void AofReader::read(FileInput& in, bool last) {
 }
 
 /// False: the file ends before the command does. A remark has no words.
-bool AofReader::take_command(FileInput& in, Words& words) {
+bool AofReader::take_command(redis::FileInput& in, Words& words) {
     int64_t count, length;
     std::string_view bytes;
     words.clear();
@@ -127,7 +127,7 @@ bool AofReader::take_command(FileInput& in, Words& words) {
 }
 
 /// A line that is `kind` and a number. False: the file ends before.
-bool AofReader::take_number(FileInput& in, char kind, int64_t max, int64_t& number) {
+bool AofReader::take_number(redis::FileInput& in, char kind, int64_t max, int64_t& number) {
     const uint64_t at = in.offset();
     std::string_view line;
     if (!in.take_line(kLineMax, line)) {
@@ -141,7 +141,7 @@ bool AofReader::take_number(FileInput& in, char kind, int64_t max, int64_t& numb
 }
 
 /// Does a command, or keeps it until the end of its transaction.
-void AofReader::take(FileInput& in, Words& words) {
+void AofReader::take(redis::FileInput& in, Words& words) {
     if (equals_ignoring_case(words[0], "MULTI")) {
         in_transaction_ = true;
         transaction_.clear();
@@ -156,7 +156,7 @@ void AofReader::take(FileInput& in, Words& words) {
     }
 }
 
-void AofReader::execute(FileInput& in, Words& words) {
+void AofReader::execute(redis::FileInput& in, Words& words) {
     replay_.execute(words);
     if (replay_.beyond_databases()) in.fail(command_at_, fmt::format("it uses a database beyond the {} that there are here (0 to {})", kEffectDatabases, kEffectDatabases - 1));
 }

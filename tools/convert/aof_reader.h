@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "tools/convert/file_input.h"
-#include "tools/convert/rdb_reader.h"
+#include "common/redis/file_input.h"
+#include "common/redis/rdb_reader.h"
 #include "tools/convert/replay.h"
 #include "tools/convert/tally.h"
 
@@ -28,21 +28,21 @@ AofFiles read_manifest(const std::string& path, std::string_view content);
 
 class AofReader {
   public:
-    /// `strings` takes what an RDB at the beginning has.
-    AofReader(Replay& replay, Tally& tally, RdbReader::Sink strings) : replay_(replay), tally_(tally), strings_(std::move(strings)) {}
+    /// `rdb` takes what an RDB at the beginning has.
+    AofReader(Replay& replay, Tally& tally, redis::RdbSinks rdb) : replay_(replay), tally_(tally), rdb_(std::move(rdb)) {}
 
     /// Reads one file. `last`: it may be cut.
-    void read(FileInput& in, bool last);
+    void read(redis::FileInput& in, bool last);
 
   private:
-    bool take_command(FileInput& in, Words& words);
-    bool take_number(FileInput& in, char kind, int64_t max, int64_t& number);
-    void take(FileInput& in, Words& words);
-    void execute(FileInput& in, Words& words);
+    bool take_command(redis::FileInput& in, Words& words);
+    bool take_number(redis::FileInput& in, char kind, int64_t max, int64_t& number);
+    void take(redis::FileInput& in, Words& words);
+    void execute(redis::FileInput& in, Words& words);
 
     Replay& replay_;
     Tally& tally_;
-    const RdbReader::Sink strings_;
+    const redis::RdbSinks rdb_;
     bool in_transaction_ = false;
     std::vector<Words> transaction_;
     uint64_t command_at_ = 0;  ///< offset of the command being read

@@ -6,12 +6,11 @@
 #include <algorithm>
 
 #include "common/check.h"
+#include "common/redis/file_input.h"
+#include "common/redis/rdb_reader.h"
 #include "tools/convert/digest.h"
-#include "tools/convert/file_input.h"
 #include "tools/convert/progress.h"
-#include "tools/convert/rdb_reader.h"
 #include "tools/convert/rdb_writer.h"
-#include "tools/convert/tally.h"
 
 namespace millrace::convert {
 
@@ -38,10 +37,9 @@ Digest write(const disk::DataImage& image, RdbWriter& writer) {
 
 Digest read_back(const std::string& path) {
     Progress progress("reading the RDB back");
-    FileInput in(path, [&](uint64_t done, uint64_t total) { progress.show(done, total); });
+    redis::FileInput in(path, [&](uint64_t done, uint64_t total) { progress.show(done, total); });
     Digest digest;
-    Tally tally;
-    RdbReader(in, tally, [&](RdbString&& item) { digest.add(item.database, item.key, item.value, item.expire_at_ms); }).read();
+    redis::RdbReader(in, {[&](redis::RdbString&& item) { digest.add(item.database, item.key, item.value, item.expire_at_ms); }, [](const char*, uint64_t, std::string_view) {}}).read();
     return digest;
 }
 

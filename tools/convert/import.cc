@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "common/check.h"
+#include "common/redis/file_input.h"
+#include "common/redis/rdb_reader.h"
 #include "tools/convert/aof_reader.h"
-#include "tools/convert/file_input.h"
 #include "tools/convert/progress.h"
-#include "tools/convert/rdb_reader.h"
 #include "tools/convert/replay.h"
 
 namespace millrace::convert {
@@ -34,7 +34,7 @@ std::string manifest_in(const std::string& folder) {
 AofFiles files_of(std::string path) {
     if (std::filesystem::is_directory(path)) path = manifest_in(path);
     if (!path.ends_with(kManifest)) return {{path}, true};
-    FileInput in(path);
+    redis::FileInput in(path);
     std::string_view content;
     if (in.left() > kManifestBytesMax || !in.take(in.left(), content)) throw Error(fmt::format("{} is too long for a manifest", path));
     AofFiles files = read_manifest(path, content);
@@ -44,9 +44,9 @@ AofFiles files_of(std::string path) {
 
 void read_file(const std::string& path, AofReader& reader, bool alone, bool last) {
     Progress progress("reading " + path);
-    FileInput in(path, [&](uint64_t done, uint64_t total) { progress.show(done, total); });
+    redis::FileInput in(path, [&](uint64_t done, uint64_t total) { progress.show(done, total); });
     if (alone && in.ended()) throw Error(fmt::format("{} is empty", path));
-    if (alone && !in.begins_with(kRdbMagic) && !in.begins_with("*") && !in.begins_with("#")) in.fail(0, "it begins neither as an RDB nor as an AOF");
+    if (alone && !in.begins_with(redis::kRdbMagic) && !in.begins_with("*") && !in.begins_with("#")) in.fail(0, "it begins neither as an RDB nor as an AOF");
     reader.read(in, last);
 }
 
@@ -56,7 +56,9 @@ disk::DataImage read_redis(const std::string& path, int64_t now_ms, Tally& tally
     const AofFiles files = files_of(path);
     disk::DataImage image;
     Replay replay(image, tally, now_ms);
-    AofReader reader(replay, tally, [&](RdbString&& item) { image.databases()[item.database][std::move(item.key)] = {std::move(item.value), item.expire_at_ms, 0}; });
+    AofReader reader(replay, tally,
+                     {[&](redis::RdbString&& item) { image.databases()[item.database][std::move(item.key)] = {std::move(item.value), item.expire_at_ms, 0}; },
+                      [&](const char* name, uint64_t, std::string_view) { ++tally.types[name]; }});
     const bool alone = files.paths.size() == 1 && files.base;
     for (const std::string& file : files.paths) read_file(file, reader, alone, &file == &files.paths.back());
     tally.expired = image.remove_expired(now_ms);

@@ -1,5 +1,5 @@
-// Reads an RDB, a snapshot of Redis's, of version 1 to 11 (Redis 1.0 to 7.2): gives its strings, and steps over everything else. Used by
-// millrace-convert. What is read is input: anything may stand there. Throws Error: one sentence with the file and the offset.
+// Reads an RDB, a snapshot of Redis's, of version 1 to 11 (Redis 1.0 to 7.2): gives its strings, and tells of everything else that it steps over. Used by
+// millrace-convert and md_repl. What is read is input: anything may stand there. Throws Error: one sentence with the file and the offset.
 //
 // An RDB is "REDIS", the version in four digits, and elements, each with a byte that says what it is: the value of a key (its type, below 0xf0),
 // or something about the next key or the whole file. From version 5 on a checksum ends it, which is 0 if its writer made none.
@@ -10,10 +10,9 @@
 #include <string>
 #include <string_view>
 
-#include "tools/convert/file_input.h"
-#include "tools/convert/tally.h"
+#include "common/redis/file_input.h"
 
-namespace millrace::convert {
+namespace millrace::redis {
 
 inline constexpr std::string_view kRdbMagic = "REDIS";
 inline constexpr unsigned kRdbVersionMax = 11;
@@ -24,14 +23,25 @@ struct RdbString {
     int64_t expire_at_ms;  ///< -1: none; it may be over
 };
 
+/// Who is told what an RDB holds; each may throw.
+struct RdbSinks {
+    std::function<void(RdbString&& item)> string;
+    /// A value of another type, or a part of the file that is no key's and whose loss matters (then without a key). `name`: "list|lists", of one and of more.
+    std::function<void(const char* name, uint64_t database, std::string_view key)> other;
+    /// What the file says of itself; may be empty.
+    std::function<void(std::string_view name, std::string_view value)> fact = {};
+};
+
 class RdbReader {
   public:
-    using Sink = std::function<void(RdbString&& item)>;
-
-    RdbReader(FileInput& input, Tally& tally, Sink sink) : in_(input), tally_(tally), sink_(std::move(sink)) {}
+    RdbReader(FileInput& input, RdbSinks sinks) : in_(input), sinks_(std::move(sinks)) {}
 
     /// Reads to the end of the RDB; in an AOF something may follow.
-    void read();
+    void read() {
+        while (step()) {}
+    }
+    /// Reads one element. False: that was the end.
+    bool step();
 
   private:
     void read_header();
@@ -39,6 +49,7 @@ class RdbReader {
     void read_value(uint8_t type);
     void read_string();
     void read_expiry(bool in_ms);
+    void read_fact();
     void pass_over(uint8_t what);
     void check_end();
     void step_over(std::string_view shape);
@@ -47,11 +58,11 @@ class RdbReader {
     void need(bool had) const;
 
     FileInput& in_;
-    Tally& tally_;
-    const Sink sink_;
+    const RdbSinks sinks_;
+    std::string key_;
     unsigned version_ = 0;
     uint64_t database_ = 0, element_at_ = 0;
     int64_t expire_at_ms_ = -1;
 };
 
-}  // namespace millrace::convert
+}  // namespace millrace::redis

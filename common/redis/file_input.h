@@ -1,4 +1,4 @@
-// A file of Redis's, read from its beginning to its end. Used by millrace-convert. Throws Error: one sentence with the file and the offset.
+// A file of Redis's, read from its beginning to its end. Used by millrace-convert and md_repl. Throws Error: one sentence with the file and the offset.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,9 @@
 #include "common/redis_format.h"
 #include "common/segment.h"
 
-namespace millrace::convert {
+namespace millrace::redis {
 
-class FileInput : public redis::Input {
+class FileInput : public Input {
   public:
     /// Told now and then how many bytes were read, and how many there are.
     using Watcher = std::function<void(uint64_t done, uint64_t total)>;
@@ -50,4 +50,4 @@ class FileInput : public redis::Input {
     uint64_t window_at_ = 0, window_bytes_ = 0;
 };
 
-}  // namespace millrace::convert
+}  // namespace millrace::redis

@@ -1,5 +1,5 @@
-// See file_input.h. Runs in millrace-convert. System calls: openat, fstat, pread.
-#include "tools/convert/file_input.h"
+// See file_input.h. System calls: openat, fstat, pread.
+#include "common/redis/file_input.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,7 +12,7 @@
 #include "common/check.h"
 #include "common/disk/file_io.h"
 
-namespace millrace::convert {
+namespace millrace::redis {
 
 namespace {
 
@@ -49,7 +49,7 @@ bool FileInput::load(uint64_t count) {
 }
 
 void FileInput::advance(uint64_t count) {
-    crc_ = redis::crc64(loaded().substr(0, count), crc_);
+    crc_ = crc64(loaded().substr(0, count), crc_);
     at_ += count;
 }
 
@@ -88,4 +88,4 @@ bool FileInput::take_line(size_t bytes_max, std::string_view& line) {
 
 bool FileInput::begins_with(std::string_view bytes) { return load(bytes.size()) && loaded().starts_with(bytes); }
 
-}  // namespace millrace::convert
+}  // namespace millrace::redis

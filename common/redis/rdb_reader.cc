@@ -1,11 +1,11 @@
-// See rdb_reader.h. Runs in millrace-convert.
+// See rdb_reader.h.
 //
 // What is only stepped over is described by a shape, one character for each part:
 //   s  a string           l  a length           d  a number as text: a byte for its length, or more than 252 for what is no number
 //   1 4 8  so many bytes  i  16 bytes, the id of an entry of a stream
 //   *(...)  a length, and so many times what is in the brackets
 //   m  values of a module, each with a length that says which kind it is, up to a 0
-#include "tools/convert/rdb_reader.h"
+#include "common/redis/rdb_reader.h"
 
 #include <fmt/format.h>
 
@@ -15,7 +15,7 @@
 
 #include "common/effects.h"
 
-namespace millrace::convert {
+namespace millrace::redis {
 
 namespace {
 
@@ -62,7 +62,6 @@ constexpr Remark kRemarks[] = {
     {module_aux, "part of a module's own data|parts of modules' own data", "lm"},
     {idle, nullptr, "l"},
     {freq, nullptr, "1"},
-    {aux, nullptr, "ss"},
     {resize_db, nullptr, "ll"},
 };
 
@@ -83,10 +82,11 @@ void RdbReader::need(bool had) const {
     if (!had) in_.fail(element_at_, in_.ended() ? "the file ends inside of what begins here" : "what begins here is damaged, or the file is cut short");
 }
 
-void RdbReader::read() {
-    read_header();
-    while (read_element()) {}
+bool RdbReader::step() {
+    if (version_ == 0) read_header();
+    if (read_element()) return true;
     check_end();
+    return false;
 }
 
 void RdbReader::read_header() {
@@ -110,6 +110,7 @@ bool RdbReader::read_element() {
         case select_db: need(in_.take_length(database_)); break;
         case expire_ms: read_expiry(true); break;
         case expire_s: read_expiry(false); break;
+        case aux: read_fact(); break;
         default:
             if (what >= function) pass_over(what);
             else read_value(what);
@@ -136,9 +137,9 @@ void RdbReader::read_value(uint8_t type) {
     } else {
         const auto row = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const Type& each) { return each.type == type; });
         if (row == std::end(kTypes)) in_.fail(element_at_, fmt::format("there is no type {} of values", type));
-        need(in_.skip_string());
+        need(in_.take_string(kEffectBytesMax, key_));
+        sinks_.other(row->name, database_, key_);
         step_over(row->shape);
-        ++tally_.types[row->name];
     }
     expire_at_ms_ = -1;
 }
@@ -149,14 +150,21 @@ void RdbReader::read_string() {
         in_.fail(element_at_, fmt::format("there is a key in database {}, and there are {} databases here (0 to {})", database_, kEffectDatabases, kEffectDatabases - 1));
     need(in_.take_string(kEffectBytesMax, item.key));
     need(in_.take_string(kEffectBytesMax, item.value));
-    sink_(std::move(item));
+    sinks_.string(std::move(item));
 }
 
 void RdbReader::pass_over(uint8_t what) {
     const auto row = std::find_if(std::begin(kRemarks), std::end(kRemarks), [&](const Remark& each) { return each.opcode == what; });
     if (row == std::end(kRemarks)) in_.fail(element_at_, fmt::format("nothing begins with a byte of {} in an RDB of this version", what));
+    if (row->name != nullptr) sinks_.other(row->name, database_, {});
     step_over(row->shape);
-    if (row->name != nullptr) ++tally_.types[row->name];
+}
+
+void RdbReader::read_fact() {
+    if (!sinks_.fact) return step_over("ss");
+    std::string value;
+    need(in_.take_string(kEffectBytesMax, key_) && in_.take_string(kEffectBytesMax, value));
+    sinks_.fact(key_, value);
 }
 
 void RdbReader::check_end() {
@@ -209,4 +217,4 @@ void RdbReader::step_over_module() {
     }
 }
 
-}  // namespace millrace::convert
+}  // namespace millrace::redis
