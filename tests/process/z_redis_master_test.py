@@ -240,8 +240,11 @@ class RedisMaster(FreshInstanceCase):
             wire.command("REPLICAOF", "127.0.0.1", redis.port)
         wait_for(lambda: self.syncs(redis)[0] > full, LINK_SECONDS, "another full sync")
         self.wait_linked(follower)
-        self.wait_same(redis, follower)
-        with redis.wire() as wire:
+        self.wait_reached(redis, follower)
+        with redis.wire() as wire, follower.wire() as own:
+            own.command("SELECT", 1)
+            wire.command("SELECT", 1)
+            self.assertEqual(own.command("DBSIZE"), wire.command("DBSIZE"))
             for command in (("SELECT", 1), ("MULTI",), ("SET", "before", 1), ("FLUSHDB",), ("SET", "after", 2), ("APPEND", "after", 3), ("EXEC",)):
                 wire.command(*command)
         self.wait_same(redis, follower)
@@ -316,6 +319,16 @@ class RedisMaster(FreshInstanceCase):
                     writer.end()
                 self.wait_same(redis, follower)
                 self.assertEqual(self.syncs(redis)[0], 1)
+        with redis.wire() as wire:
+            for command in (("SELECT", 7), ("SET", "selected", "seven")):
+                wire.command(*command)
+            self.wait_reached(redis, follower)
+            self.lose_memory(follower)
+            wire.command("APPEND", "selected", "!")     # Redis does not say the database again
+        follower.start()
+        self.wait_linked(follower)
+        self.wait_same(redis, follower)
+        self.assertEqual(self.syncs(redis)[0], 1)
 
     def test_a_stop_keeps_the_place_in_the_stream(self):
         redis = self.redis(repl_backlog_size="64mb")
