@@ -10,8 +10,9 @@ import unittest
 
 from answered_clients import faults_found, started_clients
 from cutting_proxy import CuttingProxy
-from harness import Instance, needs_millrace, wait_for
+from harness import Failed, Instance, needs_millrace, wait_for
 from leftovers import end_processes_of, remove_shared_memory
+from replicas import said
 from wire import WireClosed, WireTimeout, decode
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
@@ -30,7 +31,13 @@ class SyncMode(unittest.TestCase):
         replica = Instance(io=1, save="", replicaof="127.0.0.1 %d" % proxy.port, repl_timeout=60)
         self.addCleanup(replica.destroy)
         with master.wire() as wire:
-            wait_for(lambda: mode == "sync" and wire.command("SET", "first", 1) == b"+OK\r\n" or b"state=online" in wire.command("INFO", "replication"), LINK_SECONDS, "the replica to be waited for")
+            def is_waited_for():
+                return mode == "sync" and wire.command("SET", "first", 1) == b"+OK\r\n" or b"state=online" in wire.command("INFO", "replication")
+            try:
+                wait_for(is_waited_for, LINK_SECONDS, "the replica to be waited for")
+            except Failed:
+                print("master: %r\n%s\nreplica:\n%s" % (wire.command("INFO", "replication"), said(master), said(replica)))
+                raise
         return master, replica, proxy
 
     def destroyed(self, number, mode="sync"):
