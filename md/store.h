@@ -18,6 +18,7 @@
 #include "md/items.h"
 #include "md/oplog.h"
 #include "md/value.h"
+#include "md/window.h"
 
 namespace millrace::md {
 
@@ -157,6 +158,22 @@ class Store {
     bool commit();
     void abandon();
 
+    // --- the strict pair (strict_pair.h, window.h) ---
+    PairRecord pair() const;
+    const Window& window() const { return window_; }
+    /// What may be shown and answered: W3 of pair_layout.h.
+    uint64_t shown() const { return root().pair.shown; }
+    /// The numbers that a step needs.
+    uint64_t next_number() const { return committer_.next_number(); }
+    /// Puts what a step has made of the record, with its undo and its confirming, into the operation under way. no_slot: abandon, split(), and begin again.
+    Put change_pair(const PairStep& made, std::optional<Window::MissingSlot>& missing);
+    /// The same as a commit of its own. False: no memory. REQUIRES: no operation.
+    bool make_pair_step(const PairStep& made);
+    /// The file has what file_wanted counts up to this: what waited for it may be shown (W5). REQUIRES: no operation.
+    void note_pair_file(uint64_t filed);
+    /// Lets go of up to `limit` confirmed entries; true when there are more.
+    bool release_window(unsigned limit);
+
     // --- slices, each a commit of its own; REQUIRE: no operation ---
     /// Removes keys whose time is over among those that follow; returns how many. `work` bounds what it does: a bucket counts
     /// one, a key with an expiry kLookWork more, one that is removed kRemovalWork more.
@@ -226,6 +243,7 @@ class Store {
     std::string read_history(const std::array<uint64_t, 5>& place) const;
     void write_history(const std::array<uint64_t, 5>& place, std::string_view history);
     bool is_record(uint64_t owner, uint64_t reference) const;
+    void show(bool held);
     void erase_slot(unsigned database, const FoundSlot& found);
     void log_put(unsigned database, std::string_view key, const Value& value, uint64_t item);
     void prefetch_expiring(uint64_t bucket_at) const;
@@ -247,6 +265,7 @@ class Store {
     Index index_;
     Items items_;
     Oplog oplog_;
+    Window window_;
     // Where expire_some() goes on. Another md begins elsewhere, so that md dying often leaves no part of the index out.
     unsigned expire_database_ = 0;
     uint64_t expire_entry_;
