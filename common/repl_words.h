@@ -89,6 +89,19 @@ struct ReplicaRow {
     std::array<std::atomic<uint64_t>, sizeof(Replica) / 8> words;
 };
 
+/// What md_repl has heard from the other server of a strict pair (md/README.md), over the connection `link`; 0: there is none.
+struct PairHeard {
+    uint64_t link;
+    uint64_t epoch_counts, epoch_run;  ///< that the two numbers are of
+    uint64_t confirmed;                ///< CONFIRM: stream number
+    uint64_t marked;                   ///< MARK: stream number
+};
+
+struct PairRow {
+    std::atomic<uint64_t> version;
+    std::array<std::atomic<uint64_t>, sizeof(PairHeard) / 8> words;
+};
+
 struct ReplWords {
     alignas(kCacheLineDistance) std::atomic<uint32_t> pid;
     std::atomic<uint32_t> park;        ///< wakeup.h
@@ -106,11 +119,14 @@ struct ReplWords {
     std::atomic<uint64_t> sync_bytes, sync_bytes_done;
     std::atomic<uint32_t> link_refused;    ///< 1: the master was refused, or refuses; see the log file
     std::atomic<uint32_t> door_wanted;     ///< rises when md_repl wants a connection to an io_conn of its group, made by that
+    alignas(kCacheLineDistance) PairRow pair;
+    std::atomic<uint64_t> pair_filed_run;  ///< run id that the next is about (PairWords::run); stored behind it
+    std::atomic<uint64_t> pair_filed;      ///< PairWords::file_wanted that the file has on disk
     alignas(kCacheLineDistance) std::array<ReplicaRow, kReplicasMax> replicas;
     alignas(kCacheLineDistance) std::atomic<uint32_t> door_taken;  ///< by io_conn: the value of door_wanted that it makes a connection for
     std::atomic<uint64_t> save_seen, save_failed;                  ///< by md_log: value of save_wanted of whom a finished save has served, or failed
 };
 inline constexpr uint64_t kReplWordsLayout =
-    layout_hash("repl-1", {sizeof(ReplWords), offsetof(ReplWords, link_state), offsetof(ReplWords, replicas), offsetof(ReplWords, door_taken), sizeof(Replica)});
+    layout_hash("repl-2", {sizeof(ReplWords), offsetof(ReplWords, link_state), offsetof(ReplWords, pair), sizeof(PairHeard), offsetof(ReplWords, replicas), offsetof(ReplWords, door_taken), sizeof(Replica)});
 
 }  // namespace millrace

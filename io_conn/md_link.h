@@ -54,6 +54,9 @@ class MdLink {
     bool holds_replies() const { return gated_ && gate_.holds(); }
     /// The next message of md; `empty` if there is none that may be shown, `corrupt` if the ring is broken.
     RingRead next_reply(Frame& frame) { return replies_.next(frame); }
+    /// A numbered reply (message.h): whether it may be given now. `not_yet`: it was put back, and is the next one again.
+    enum class Standing { shown, voided, forgotten, not_yet };
+    Standing standing_of(uint64_t number, const Frame& frame);
     /// Whether md has published replies that have not been taken, although perhaps because they must not be.
     bool has_untaken_replies() const { return replies_.depth() != 0; }
     /// Publishes requests and freed replies, and wakes md if need be. True when a wake-up was written.
@@ -102,7 +105,7 @@ class MdLink {
     void make_channel(const Daemon& daemon);
     bool may_take_replies() {
         look_at_disk();
-        return replies_.has_more();
+        return replies_.has_more() && (waits_for_ == 0 || waits_for_ <= store_.load(store::kShownAt));
     }
 
     Segment control_segment_, roster_segment_, marks_segment_, log_words_segment_, repl_words_segment_;
@@ -122,6 +125,7 @@ class MdLink {
     bool waits_for_disk_ = false;
     bool gated_ = false;  ///< the gate says what may be read
     uint64_t epoch_ = 0;
+    uint64_t waits_for_ = 0;  ///< number of the reply that was put back; 0: none was
     StoreView store_;
 };
 

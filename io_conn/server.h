@@ -223,6 +223,7 @@ class Server {
 
     // output (server_output.cc)
     void take_replies();
+    bool take_numbered(const Frame& frame, Message message, Connection* connection);
     void take_reply(Connection& connection, uint32_t frame_kind, std::span<const std::byte> reply);
     bool encode(Connection& connection, std::span<const std::byte> reply);
     void end_reply(Connection& connection);
@@ -317,6 +318,7 @@ class Server {
     bool refuses_writes_ = false;  ///< because of trouble with the disk
     bool following_ = false;       ///< another server
     bool stale_ = false;           ///< it cannot be reached, and what is here is not to be shown
+    bool incomplete_ = false;  ///< this half of a strict pair may lack acknowledged writes
     bool restricted_ = false;      ///< one of these, or a pause: not every command is executed now
     bool pause_unfollowed_ = false;  ///< the roster does not say yet that it is followed (U1)
     bool patience_over_ = false;

@@ -15,6 +15,7 @@ class ReplLink {
     /// Makes the words if there are none. Throws Error.
     ReplLink(const std::string& dir, uint64_t instance, uint64_t generation);
 
+    ReplWords& words() { return *words_; }
     /// Whether somebody follows, for whom the log is written (R2).
     bool needs_log() const { return words_ != nullptr && words_->needs_log.load(std::memory_order_relaxed) != 0; }
     /// Why writes are not executed now; empty: they are. `applies`: it is the master's doing.

@@ -340,12 +340,17 @@ bool Store::commit() {
     }
     committer_.commit(set_);
     stream_number_ = 0;
+    if (pair_changed_) {
+        pair_changed_ = false;
+        window_.look();
+    }
     return true;
 }
 
 void Store::abandon() {
     set_.clear();
     window_.end_operation();
+    pair_changed_ = false;
     stream_number_ = 0;
     allocator_.abandon();
 }

@@ -160,7 +160,13 @@ class Store {
 
     // --- the strict pair (strict_pair.h, window.h) ---
     PairRecord pair() const;
+    /// Whether this server has never had data, nor heard of a pair.
+    bool pair_is_fresh() const;
+    /// Whether nothing is removed on this server's own account: it follows another one, or takes no writes.
+    bool is_passive() const { return is_following() || window_.is_passive(); }
     const Window& window() const { return window_; }
+    /// Number of the commit that has to be shown before the operation under way is answered: its own, or an earlier one that is open; 0: none has.
+    uint64_t answer_number() const { return std::max(window_.newest_open(), set_.read(&root().pair.file_commit)); }
     /// What may be shown and answered: W3 of pair_layout.h.
     uint64_t shown() const { return root().pair.shown; }
     /// The numbers that a step needs.
@@ -260,6 +266,7 @@ class Store {
     WriteSet set_;
     Committer committer_;
     uint64_t stream_number_ = 0;  ///< of the operation under way; 0: its own
+    bool pair_changed_ = false;   ///< by the operation under way
     bool recovered_;
     Allocator allocator_;
     Index index_;

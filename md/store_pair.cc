@@ -34,9 +34,16 @@ PairRecord Store::pair() const {
     return record;
 }
 
+bool Store::pair_is_fresh() const {
+    const PairRecord record = pair();
+    const bool empty = std::ranges::all_of(root().databases, [](const st::DatabaseWords& words) { return words.keys == 0; });
+    return record.epoch.is_none() && record.heard == 0 && record.state == PairState::cold && empty;
+}
+
 Store::Put Store::change_pair(const PairStep& made, std::optional<Window::MissingSlot>& missing) {
     const st::PairWords& words = root().pair;
     const PairRecord& next = made.next;
+    pair_changed_ = true;
     if (made.number != 0) {
         committer_.set_least(made.number);
         if (is_following()) stream_number_ = made.number;
@@ -96,9 +103,7 @@ bool Store::make_pair_step(const PairStep& made) {
         std::optional<Window::MissingSlot> missing;
         const Put outcome = change_pair(made, missing);
         if (outcome == Put::done) {
-            const bool good = commit();
-            window_.look();
-            return good;
+            return commit();
         }
         abandon();
         if (outcome == Put::no_memory || !split(missing->database, missing->place)) return false;

@@ -51,7 +51,7 @@ struct PairRecord {
     bool takes_writes() const { return role == PairRole::primary && ((state == PairState::in_sync && link != 0) || writes_alone()); }
     bool writes_alone() const { return role == PairRole::primary && alone && state == PairState::warm && link == 0; }
     /// Whether a connection's entries are taken (R9).
-    bool takes_windows(uint64_t from, PairEpoch of) const { return role == PairRole::secondary && is_complete() && link == from && link != 0 && epoch == of; }
+    bool takes_windows(uint64_t from) const { return role == PairRole::secondary && state >= PairState::bootstrapping && link == from && link != 0; }
     bool operator==(const PairRecord&) const = default;
 };
 
@@ -73,6 +73,7 @@ enum class PairEventKind : uint8_t {
     partial,    ///< R7: `link`, `epoch`, `number` (what is behind it follows), `cut`
     reloads,    ///< a secondary lets go of its data, in favour of the copy that has come
     loaded,     ///< and has it: `link`, `epoch`, `open`
+    reached,    ///< a secondary has all that the primary has: `link`, `epoch`, `number`
     mark,       ///< `link`, `epoch`, `number`
     follow,     ///< R9: REPLICAOF host port
     promote,    ///< R10: REPLICAOF NO ONE

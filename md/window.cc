@@ -16,6 +16,9 @@ constexpr uint64_t kNothing = 0;
 void Window::look() {
     const auto standing = st::PairStanding::from(memory_.load(memory_.offset_of(&words().standing)));
     on_ = standing.role != PairRole::none && !standing.alone;
+    in_sync_ = standing.state == PairState::in_sync;
+    const bool takes_writes = standing.role == PairRole::primary && (standing.alone ? standing.state == PairState::warm && words().link == 0 : in_sync_);
+    passive_ = standing.role != PairRole::none && !takes_writes;
 }
 
 uint64_t Window::bytes_of(const st::WindowEntry& of) const {

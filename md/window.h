@@ -27,9 +27,13 @@ class Window {
 
     /// Whether changes keep what was before.
     bool is_on() const { return on_; }
+    /// Whether this half of a pair takes no writes of its own.
+    bool is_passive() const { return passive_; }
+    /// Whether something is open whose end nobody can say: confirmations do not come.
+    bool is_unresolved() const { return !in_sync_ && on_ && words().first_open != 0; }
     /// After a commit that may have changed role or flags.
     void look();
-    bool is_full() const { return on_ && (words().changes >= kChangesMax || words().bytes >= kBytesMax); }
+    bool is_full() const { return on_ && !passive_ && (words().changes >= kChangesMax || words().bytes >= kBytesMax); }
 
     /// A change of the operation under way: the key's slot had `was` and has `became`, 0: nothing. `stream`: its stream number; 0: the commit's.
     void keep_item(unsigned database, uint64_t hash, uint64_t was, uint64_t became, uint64_t stream);
@@ -46,8 +50,11 @@ class Window {
     /// Whether an open entry is about this key, or about all keys of its database.
     bool has_open(unsigned database, std::string_view key, uint64_t hash) const;
     /// The number of the last commit that has an open entry; 0: nothing is open.
-    uint64_t newest_open() const { return words().first_open == 0 ? 0 : set_.read(&entry(set_.read(&words().newest)).number); }
-    uint64_t first_open_number() const { return words().first_open == 0 ? 0 : set_.read(&entry(set_.read(&words().first_open)).number); }
+    uint64_t newest_open() const { return read(words().first_open) == 0 ? 0 : read(entry(read(words().newest)).number); }
+    uint64_t first_open_number() const {
+        const uint64_t first = read(words().first_open);
+        return first == 0 ? 0 : read(entry(first).number);
+    }
 
     /// Open entries up to this stream number are confirmed.
     void confirm(uint64_t up_to);
@@ -83,7 +90,7 @@ class Window {
     Items& items_;
     Oplog& oplog_;
     const Committer& committer_;
-    bool on_ = false;
+    bool on_ = false, passive_ = false, in_sync_ = false;
     bool failed_ = false;
     bool undid_clear_ = false;
     st::VoidedRange undone_{};

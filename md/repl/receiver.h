@@ -19,11 +19,13 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/disk/log_writer.h"
 #include "common/repl_words.h"
 #include "md/repl/frames.h"
+#include "md/repl/pair_view.h"
 #include "md/repl/stream_socket.h"
 #include "md/repl/way_in.h"
 
@@ -58,6 +60,10 @@ class Receiver {
     bool writes() const { return (state_ == LinkState::connecting && stage_ == Stage::dialing) || socket_.unsent() > 0; }
     /// Whether what comes is wanted now.
     bool reads() const;
+    /// The record of a strict pair, as of this turn and on disk; none: this server is not half of one.
+    void set_pair(const std::optional<PairView>& pair) { pair_ = pair; }
+    /// What md is to be told of the primary.
+    const PairHeard& heard() const { return pair_heard_; }
     bool wants_way_in() const { return !settings_.master.empty(); }
     LinkState state() const { return state_; }
     uint64_t records_applied() const { return records_applied_; }
@@ -70,9 +76,12 @@ class Receiver {
     static constexpr uint64_t kAcknowledgeMs = 1000;
 
     enum class Stage { dialing, password, registering, framed };
+    /// What md was asked to do, in the order of its answers.
+    enum class Asked { batch, history, connected, partial, loaded, reached, mark };
     struct Batch {
         uint64_t to = 0;
         uint64_t records = 0;
+        Asked what = Asked::batch;
     };
 
     void fail(std::string what);
@@ -83,6 +92,16 @@ class Receiver {
     void ask_to_follow();
     bool hear_line();
     bool take_frame(const Frame& frame, const Own& own);
+    // --- the strict pair: receiver_pair.cc ---
+    void greet_pair();
+    void ask_md_of_pair(Asked what, std::string_view message, std::string_view numbers);
+    bool begin_pair_partial(const Frame& frame, const Own& own);
+    bool has_fresh_way_in();
+    bool end_pair_loading(const Own& own);
+    bool take_pair_frame(const Frame& frame);
+    bool hear_pair_answer(Asked what, std::string_view status);
+    void go_on_with_pair();
+    uint64_t pair_link() const { return pair_heard_.link; }
     bool begin_partial(const Frame& frame, const Own& own);
     bool begin_full(const Frame& frame, const Own& own);
     std::string loss(uint64_t stream, const Own& own) const;
@@ -130,6 +149,17 @@ class Receiver {
     std::deque<Batch> under_way_;
     std::string long_record_;
     uint64_t records_applied_ = 0;
+
+    // the strict pair
+    std::optional<PairView> pair_;
+    PairHeard pair_heard_{};
+    store::PairEpoch pair_epoch_;   ///< of the primary, once it has said so
+    bool pair_open_ = false;        ///< the copy that comes has open entries
+    bool greeting_ = false;         ///< md has been told of the link, and the primary is to be, once that has been seen
+    bool reached_ = false;          ///< md has all, and the primary is to be told
+    bool way_in_renewed_ = false;   ///< since the data was let go of
+    bool marked_ = false;           ///< md has heard of the sync point
+    uint64_t reached_number_ = 0;
 };
 
 }  // namespace millrace::md_repl

@@ -342,7 +342,7 @@ class World {
     }
     void hear_window(int i, const Message& message) {
         Server& server = servers_[i];
-        if (!server.record.takes_windows(message.link, message.epoch) || message.number <= server.record.number) return;
+        if ((!server.record.takes_windows(message.link) || server.record.epoch != message.epoch) || message.number <= server.record.number) return;
         server.has |= message.writes;
         server.open |= message.writes;
         server.record.number = message.number;
