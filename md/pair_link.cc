@@ -134,9 +134,9 @@ bool PairLink::turn(Store& store, uint64_t now_us) {
     watch(store, now_us);
     if (words.file_commit != 0 && words_->pair_filed_run.load(std::memory_order_acquire) == words.run) store.note_pair_file(words_->pair_filed.load(std::memory_order_acquire));
     const bool more = store.release_window(kReleaseEntries);
-    const uint64_t number = store.memory().root().number;
-    if (number != rung_at_) {
-        rung_at_ = number;
+    const uint64_t changes = words.mark ^ words.link ^ words.file_wanted ^ words.standing;
+    if (changes != rung_at_) {
+        rung_at_ = changes;
         if (bell_) bell_->ring();  // it looks at mark, link and file
     }
     return more;

@@ -45,7 +45,7 @@ class PairLink {
     uint64_t heard_version_ = 0, heard_link_ = 0;
     uint64_t watched_ = 0, watched_since_us_ = 0;  ///< number of the oldest open commit, and since when it is that
     uint64_t shown_ = st::kAllShown;
-    uint64_t rung_at_ = 0;
+    uint64_t rung_at_ = 0;  ///< what md_repl looks at, mixed
 };
 
 /// The step of an event as the store is now.

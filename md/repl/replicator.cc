@@ -388,6 +388,7 @@ void Replicator::turn() {
     const bool may_send = file_pair();
     if (loaded_ && may_send) serve_pair();
     bool worked = loaded_ && may_send && serve_senders();
+    if (loaded_ && may_send) tell_confirmed();
     count_acknowledged();
     worked |= may_send && follow();
     uint64_t acknowledged = 0;

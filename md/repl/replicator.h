@@ -86,6 +86,7 @@ class Replicator {
     void follow_answers();
     bool log_is_whole() const;
     void serve_pair();
+    void tell_confirmed();
     static constexpr uint64_t kFaultMs = 10'000;
     static constexpr size_t kHelloComplete = 6;  ///< word of MS_PAIR HELLO
     static constexpr uint64_t kPairPatienceMsMin = 3000;

@@ -144,7 +144,7 @@ bool Replicator::log_is_whole() const {
     return log_words_->released.load(std::memory_order_acquire) >= tail;
 }
 
-/// A turn of a primary: links that md has let go of end, what the other server has confirmed is told.
+/// A turn of a primary: links that md has let go of end.
 void Replicator::serve_pair() {
     if (!standing_.pair || standing_.following) return;
     const bool whole = log_is_whole();
@@ -161,6 +161,11 @@ void Replicator::serve_pair() {
         ask_md(*sender);
     }
     if (way_in_.open() && !way_in_.flush()) way_in_.close();
+}
+
+/// Behind serve_senders(): what the other server has confirmed.
+void Replicator::tell_confirmed() {
+    if (!standing_.pair || standing_.following) return;
     PairHeard heard = heard_;
     if (const Sender* const sender = pair_sender(); sender == nullptr) {
         heard = {};
