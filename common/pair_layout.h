@@ -12,6 +12,7 @@
 //       and nothing that the pair's file has to say first. io_conn lets go of a reply, and shows a bucket, of a later commit only when `shown` has reached it.
 //   W4  Replies to commits (from, to] of a `voided` range are errors: what they tell of was undone. A range is stored before `shown` passes it.
 //   W5  `file_wanted` counts what the file has to say. Until md_repl has forced it to disk, `shown` stays before the commit that wants it (R3).
+//   W6  Replies to commits up to `refused_to` that are not shown are reads of a secondary whose confirmations do not come any more: they are refused (R12).
 #pragma once
 
 #include <array>
@@ -49,6 +50,8 @@ struct VoidedRange {
 };
 inline constexpr unsigned kVoidedRanges = 16;
 inline constexpr uint64_t kAllShown = ~uint64_t{0};
+/// With the number of a reply: it does not wait for what is open, only until `file_commit` is not that commit, nor one before it.
+inline constexpr uint64_t kWaitsForFile = 1ull << 63;
 
 struct PairWords {
     uint64_t shown;           ///< W3
@@ -70,6 +73,7 @@ struct PairWords {
     uint64_t changes;         ///< entries of the window
     uint64_t bytes;           ///< of what they keep
     uint64_t windows_undone, changes_undone;  ///< ever
+    uint64_t refused_to;      ///< W6
     uint64_t voided_count;    ///< ranges ever; the last kVoidedRanges of them are
     std::array<VoidedRange, kVoidedRanges> voided;
 };

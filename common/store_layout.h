@@ -466,6 +466,7 @@ struct Root {
 inline constexpr uint64_t kPauseAt = kRootAt + offsetof(Root, pause);
 inline constexpr uint64_t kPairAt = kRootAt + offsetof(Root, pair);
 inline constexpr uint64_t kShownAt = kPairAt + offsetof(PairWords, shown);
+inline constexpr uint64_t kRefusedAt = kPairAt + offsetof(PairWords, refused_to);
 inline constexpr uint64_t kStatisticsResetsAt = kRootAt + offsetof(Root, statistics_resets);
 constexpr uint64_t live_word_at(unsigned index) {
     return kRootAt + offsetof(Root, live) + index * sizeof(LiveWord) + offsetof(LiveWord, value);

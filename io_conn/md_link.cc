@@ -100,16 +100,15 @@ void MdLink::look_at_disk() {
 }
 
 /// W3 and W4 of common/pair_layout.h. What was shown is looked at first: a range that is voided was stored before it.
-MdLink::Standing MdLink::standing_of(uint64_t number, const Frame& frame) {
-    waits_for_ = 0;
+MdLink::Standing MdLink::standing_of(uint64_t number) const {
     if (number == 0) return Standing::shown;
+    if ((number & store::kWaitsForFile) != 0) {
+        const uint64_t file = store_.load(store::kPairAt + offsetof(store::PairWords, file_commit));
+        return file == 0 || (number & ~store::kWaitsForFile) < file ? Standing::shown : Standing::not_yet;
+    }
     const uint64_t shown = store_.load(store::kShownAt);
     std::atomic_thread_fence(std::memory_order_acquire);
-    if (number > shown) {
-        replies_.put_back(frame);
-        waits_for_ = number;
-        return Standing::not_yet;
-    }
+    if (number > shown) return number <= store_.load(store::kRefusedAt) ? Standing::refused : Standing::not_yet;
     const auto load = [this](size_t field) { return store_.load(store::kPairAt + field); };
     for (;;) {
         const uint64_t count = load(offsetof(store::PairWords, voided_count));

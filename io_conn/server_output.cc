@@ -5,41 +5,26 @@
 #include <cstring>
 
 #include "common/check.h"
-#include "common/reply_format.h"
 #include "io_conn/server.h"
 
 namespace millrace::io_conn {
-
-namespace {
-
-/// An error as md writes it (reply_format.h).
-std::string encoded_error(std::string_view text) {
-    const auto length = static_cast<uint32_t>(text.size());
-    std::string bytes(1, static_cast<char>(ReplyTag::error));
-    bytes.append(reinterpret_cast<const char*>(&length), sizeof length);
-    return bytes.append(text);
-}
-
-}  // namespace
 
 void Server::take_replies() {
     unsigned taken = 0;
     size_t bytes = 0;
     link_.look_at_disk();
+    if (!pair_replies_.empty()) give_pair_replies();
+    if (pair_reply_bytes_ > kPairReplyBytesMax) return;
     if (link_.holds_replies()) counters_.add(IoCounter::replies_held);
     for (Frame frame; taken < kRepliesPerTurn && bytes < kReplyBytesPerTurn; ++taken) {
         const RingRead read = link_.next_reply(frame);
         if (read == RingRead::empty) break;
         if (read == RingRead::corrupt) throw Error("md's reply ring is corrupt; this io_conn ends and is started anew");
+        bytes += frame.body.size();
         Message message;
         Connection* connection = open_message(frame, message) ? connections_.find(message.id) : nullptr;
-        if (message_kind(frame.kind) > MessageKind::reply_reference) [[unlikely]] {
-            if (!take_numbered(frame, message, connection)) break;
-            bytes += frame.body.size();
-            continue;
-        }
-        bytes += frame.body.size();
-        if (connection != nullptr) take_reply(*connection, frame.kind, message.bytes);
+        if (message_kind(frame.kind) > MessageKind::reply_reference || !pair_replies_.empty()) [[unlikely]] take_pair_reply(frame.kind, message, connection);
+        else if (connection != nullptr) take_reply(*connection, frame.kind, message.bytes);
         else drop_reply(frame.kind, message.bytes);
         if (must_send()) send_dirty();
     }
@@ -51,32 +36,6 @@ void Server::take_replies() {
         published_at_us_ = 0;
     }
     if (link_.publish()) counters_.add(IoCounter::wakeups_sent);
-}
-
-/// A reply of half of a strict pair. False: it must not be given yet.
-bool Server::take_numbered(const Frame& frame, Message message, Connection* connection) {
-    CHECK(message.bytes.size() >= kReplyNumberBytes);  // md is no stranger
-    uint64_t number;
-    std::memcpy(&number, message.bytes.data(), sizeof number);
-    message.bytes = message.bytes.subspan(sizeof number);
-    const MdLink::Standing standing = link_.standing_of(number, frame);
-    if (standing == MdLink::Standing::not_yet) {
-        counters_.add(IoCounter::replies_held);
-        return false;
-    }
-    const uint32_t kind = frame_kind(message_kind(frame.kind) == MessageKind::numbered_reply ? MessageKind::reply : MessageKind::reply_reference);
-    if (connection == nullptr || standing == MdLink::Standing::forgotten) {
-        drop_reply(kind, message.bytes);
-        if (connection != nullptr) close_connection(*connection);  // nobody knows any more what became of it
-    } else if (standing == MdLink::Standing::shown) {
-        take_reply(*connection, kind, message.bytes);
-    } else {
-        if (kind == frame_kind(MessageKind::reply_reference)) drop_reply(kind, message.bytes);
-        const std::string error = encoded_error("NOREPLICAS The write was undone: the other server of the strict pair did not confirm it in time.");
-        take_reply(*connection, frame_kind(MessageKind::reply), std::as_bytes(std::span(error)));
-    }
-    if (must_send()) send_dirty();
-    return true;
 }
 
 void Server::take_reply(Connection& connection, uint32_t frame_kind, std::span<const std::byte> reply) {

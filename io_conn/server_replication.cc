@@ -22,7 +22,8 @@ void Server::look_at_master() {
         else event_del(door_event_);
     }
     const auto pair = store::PairStanding::from(link_.store().load(store::kPairAt + offsetof(store::PairWords, standing)));
-    incomplete_ = pair.role != store::PairRole::none && !store::is_complete(pair.state);  // R12
+    const bool begins = pair.role == store::PairRole::none && live_.number(OptionId::replication_mode) == kStrictMode;  // md has not said yet what it is
+    incomplete_ = begins || (pair.role != store::PairRole::none && !store::is_complete(pair.state));  // R12
     stale_ = incomplete_ || (following_ && live_.number(OptionId::replica_serve_stale_data) == 0 &&
              link_.repl_words().link_state.load(std::memory_order_relaxed) != static_cast<uint32_t>(LinkState::following));
 }

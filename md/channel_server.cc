@@ -285,6 +285,7 @@ bool ChannelServer::writes(const CommandRow& row) const {
 /// Why a command that writes is not executed now; empty: it is, or does not write.
 std::string_view ChannelServer::refusal_of(const CommandRow& row) const {
     std::string_view refusal = engine_.log.refusal();
+    if (engine_.store.window().is_incomplete() && !row.is(command_flag::stale | command_flag::linked)) return PairLink::kIncomplete;
     if (engine_.store.window().is_passive() && row.id != CommandId::ms_window) refusal = engine_.pair.refusal(engine_.store);
     if (refusal.empty()) refusal = engine_.repl.refusal(engine_.store.is_following(), row.id == CommandId::ms_apply || row.id == CommandId::ms_window);
     return refusal.empty() || !writes(row) ? std::string_view() : refusal;
@@ -444,7 +445,7 @@ void ChannelServer::begin_reply() {
 /// What a numbered reply begins with, and its kind.
 uint32_t ChannelServer::number_reply(std::byte* at, MessageKind kind) const {
     if (number_bytes_ == 0) return frame_kind(kind);
-    const uint64_t number = engine_.store.answer_number();
+    const uint64_t number = engine_.store.answer_number(!engine_.store.window().is_unresolved() && !engine_.plan.pair_step());
     std::memcpy(at, &number, sizeof number);
     return frame_kind(kind == MessageKind::reply ? MessageKind::numbered_reply : MessageKind::numbered_reference);
 }

@@ -66,11 +66,11 @@ bool read_message(std::string_view name, Numbers& numbers, PairEvent& event) {
     } else if (name == "LOADED") {
         event.kind = PairEventKind::loaded;
         event.epoch = numbers.epoch();
-        event.open = numbers.next() != 0;
     } else if (name == "REACHED") {
         event.kind = PairEventKind::reached;
         event.epoch = numbers.epoch();
         event.number = numbers.next();
+        event.open = numbers.next() != 0;
     } else if (name == "MARK") {
         event.kind = PairEventKind::mark;
         event.epoch = numbers.epoch();

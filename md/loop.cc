@@ -198,6 +198,7 @@ void Loop::turn() {
     const bool releases = engine_.log.follow(engine_.store, engine_.repl.needs_log());
     bool served = serve_channels();
     served |= engine_.pair.turn(engine_.store, turn_began_us_);
+    if (engine_.store.window().is_of_pair()) publish_pair();
     if (engine_.pair.shows_more(engine_.store))
         for (auto& channel : channels_)
             if (channel) channel->wake();
@@ -207,6 +208,15 @@ void Loop::turn() {
     end_turn();
     if (engine_.reload_wanted) reload();
     if (!served && !busy && !releases) park();
+}
+
+void Loop::publish_pair() {
+    const st::PairWords& words = engine_.store.memory().root().pair;
+    const auto standing = st::PairStanding::from(words.standing);
+    engine_.counters.set(MdCounter::pair_role, static_cast<uint64_t>(standing.role));
+    engine_.counters.set(MdCounter::pair_state, static_cast<uint64_t>(standing.state));
+    engine_.counters.set(MdCounter::pair_open_changes, words.changes);
+    engine_.counters.set(MdCounter::pair_windows_undone, words.windows_undone);
 }
 
 /// The next md finds a store that is to be thrown away. Throws Error.

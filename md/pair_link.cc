@@ -143,11 +143,12 @@ bool PairLink::turn(Store& store, uint64_t now_us) {
 }
 
 bool PairLink::shows_more(const Store& store) {
-    const uint64_t shown = store.shown();
-    if (shown == shown_) return false;
-    const bool more = shown > shown_ || shown_ == st::kAllShown;
-    shown_ = shown;
-    return more;
+    const st::PairWords& words = store.memory().root().pair;
+    if (words.shown == shown_ && words.file_commit == filing_ && words.refused_to == refused_to_) return false;
+    shown_ = words.shown;
+    filing_ = words.file_commit;
+    refused_to_ = words.refused_to;
+    return true;
 }
 
 std::string_view PairLink::refusal(const Store& store) const {

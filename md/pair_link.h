@@ -32,6 +32,8 @@ class PairLink {
     /// Why writes are not executed now; empty: they are, or this is no strict pair.
     std::string_view refusal(const Store& store) const;
 
+    static constexpr std::string_view kIncomplete = "NOREPLICAS This server of a strict pair has no complete data yet; the other one has, or has to be told.";
+
   private:
     static constexpr unsigned kReleaseEntries = 64;  ///< of the window, in one turn
 
@@ -44,7 +46,7 @@ class PairLink {
     uint64_t timeout_us_ = 0;
     uint64_t heard_version_ = 0, heard_link_ = 0;
     uint64_t watched_ = 0, watched_since_us_ = 0;  ///< number of the oldest open commit, and since when it is that
-    uint64_t shown_ = st::kAllShown;
+    uint64_t shown_ = st::kAllShown, filing_ = 0, refused_to_ = 0;  ///< as io_conn have heard of them
     uint64_t rung_at_ = 0;  ///< what md_repl looks at, mixed
 };
 

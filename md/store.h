@@ -166,7 +166,12 @@ class Store {
     bool is_passive() const { return is_following() || window_.is_passive(); }
     const Window& window() const { return window_; }
     /// Number of the commit that has to be shown before the operation under way is answered: its own, or an earlier one that is open; 0: none has.
-    uint64_t answer_number() const { return std::max(window_.newest_open(), set_.read(&root().pair.file_commit)); }
+    /// `in_sync`: what is open is waited for; else it is not in the answer (R12).
+    uint64_t answer_number(bool in_sync) const {
+        const uint64_t file = set_.read(&root().pair.file_commit);
+        if (in_sync) return std::max(window_.newest_open(), file);
+        return file == 0 ? 0 : file | st::kWaitsForFile;
+    }
     /// What may be shown and answered: W3 of pair_layout.h.
     uint64_t shown() const { return root().pair.shown; }
     /// The numbers that a step needs.

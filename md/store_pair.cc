@@ -44,6 +44,9 @@ Store::Put Store::change_pair(const PairStep& made, std::optional<Window::Missin
     const st::PairWords& words = root().pair;
     const PairRecord& next = made.next;
     pair_changed_ = true;
+    const auto before = st::PairStanding::from(set_.read(&words.standing));
+    const bool falls_out = before.role == PairRole::secondary && before.state == PairState::in_sync && next.state != PairState::in_sync;
+    if (falls_out && window_.newest_open() != 0) set_.write(&words.refused_to, window_.newest_open());
     if (made.number != 0) {
         committer_.set_least(made.number);
         if (is_following()) stream_number_ = made.number;

@@ -249,14 +249,18 @@ PairStep step(const PairRecord& now, const PairEvent& event, const WindowFacts& 
             next.epoch = event.epoch;
             hear_of(next, event.epoch);
             next.base = next.mark = now.number;
-            next.state = event.open ? PairState::bootstrapping : PairState::warm;  // M3
+            next.state = PairState::bootstrapping;  // M3
             made.file = true;
             break;
         case PairEventKind::reached: {
             // The numbers of what has no record, such as M1's, are not in the stream.
             const bool fits = now.role == PairRole::secondary && now.state >= PairState::bootstrapping && now.link == event.link && now.link != 0 && now.epoch == event.epoch;
-            if (!fits || event.number < now.number) ignore(made, now);
-            else if (event.number > now.number) made.number = next.number = event.number;
+            if (!fits || event.number < now.number) {
+                ignore(made, now);
+                break;
+            }
+            if (event.number > now.number) made.number = next.number = event.number;
+            if (now.state == PairState::bootstrapping && !event.open) next.state = PairState::warm;
             break;
         }
         case PairEventKind::mark: hear_mark(made, now, event); break;

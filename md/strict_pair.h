@@ -8,7 +8,8 @@
 //   M1  `base`: what the data has of the present epoch are the records with stream numbers above it, so those, and nothing else, are to be sent to one who has
 //       what this epoch builds on. Whatever raises the epoch, or undoes, moves it up to the number of that commit.
 //   M2  An undo has a stream number of its own, above everything that it undoes, at both ends (PairStep::number): numbers rise along every log.
-//   M3  One who got a copy while the primary had open entries has none of their before-images. It stays incomplete until the sync point.
+//   M3  A copy is of an earlier moment, and what follows it comes piece by piece: who loaded one is incomplete until it has reached all that there is. If the primary had
+//       open entries, the copy has none of their before-images, and its holder stays incomplete until the sync point.
 #pragma once
 
 #include <cstdint>
@@ -72,8 +73,8 @@ enum class PairEventKind : uint8_t {
     connected,  ///< a secondary has a new connection: `link`
     partial,    ///< R7: `link`, `epoch`, `number` (what is behind it follows), `cut`
     reloads,    ///< a secondary lets go of its data, in favour of the copy that has come
-    loaded,     ///< and has it: `link`, `epoch`, `open`
-    reached,    ///< a secondary has all that the primary has: `link`, `epoch`, `number`
+    loaded,     ///< and has it: `link`, `epoch`
+    reached,    ///< a secondary has all that the primary has: `link`, `epoch`, `number`, `open`
     mark,       ///< `link`, `epoch`, `number`
     follow,     ///< R9: REPLICAOF host port
     promote,    ///< R10: REPLICAOF NO ONE
@@ -94,7 +95,7 @@ struct PairEvent {
     bool complete = false;
     bool fresh = false;   ///< hello: the secondary has never had data nor an epoch; and this server neither: `own_fresh`
     bool own_fresh = false;
-    bool open = false;    ///< loaded: M3
+    bool open = false;    ///< reached: a copy had open entries (M3)
     uint64_t checksum = 0, own_checksum = 0;
 };
 

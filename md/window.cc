@@ -16,6 +16,8 @@ constexpr uint64_t kNothing = 0;
 void Window::look() {
     const auto standing = st::PairStanding::from(memory_.load(memory_.offset_of(&words().standing)));
     on_ = standing.role != PairRole::none && !standing.alone;
+    incomplete_ = standing.role != PairRole::none && !st::is_complete(standing.state);
+    alone_ = standing.role != PairRole::none && standing.alone;
     in_sync_ = standing.state == PairState::in_sync;
     const bool takes_writes = standing.role == PairRole::primary && (standing.alone ? standing.state == PairState::warm && words().link == 0 : in_sync_);
     passive_ = standing.role != PairRole::none && !takes_writes;

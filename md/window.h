@@ -29,6 +29,9 @@ class Window {
     bool is_on() const { return on_; }
     /// Whether this half of a pair takes no writes of its own.
     bool is_passive() const { return passive_; }
+    /// Whether acknowledged writes may be missing here: nothing is shown (R12).
+    bool is_incomplete() const { return incomplete_; }
+    bool is_of_pair() const { return on_ || passive_ || alone_; }
     /// Whether something is open whose end nobody can say: confirmations do not come.
     bool is_unresolved() const { return !in_sync_ && on_ && words().first_open != 0; }
     /// After a commit that may have changed role or flags.
@@ -90,7 +93,7 @@ class Window {
     Items& items_;
     Oplog& oplog_;
     const Committer& committer_;
-    bool on_ = false, passive_ = false, in_sync_ = false;
+    bool on_ = false, passive_ = false, in_sync_ = false, alone_ = false, incomplete_ = false;
     bool failed_ = false;
     bool undid_clear_ = false;
     st::VoidedRange undone_{};

@@ -58,6 +58,7 @@ bool Receiver::begin_pair_partial(const Frame& frame, const Own&) {
     if (!(words >> strict >> counts >> run >> cut) || strict != "strict") return fail("it is not half of a strict pair"), false;
     if (!way_in_.open()) return fail("there is no way to md"), false;
     pair_epoch_ = store::PairEpoch::from(counts, run);
+    pair_open_ = false;
     position_ = applied_ = batch_from_ = batch_to_ = frame.head.number;
     acknowledged_ = 0;
     ask_md_of_pair(Asked::partial, "PARTIAL", fmt::format("{} {} {}", text_of(pair_epoch_), frame.head.number, cut));
@@ -76,7 +77,7 @@ bool Receiver::has_fresh_way_in() {
 
 bool Receiver::end_pair_loading(const Own&) {
     if (!way_in_.open()) return fail("there is no way to md"), true;
-    ask_md_of_pair(Asked::loaded, "LOADED", fmt::format("{} {:d}", text_of(pair_epoch_), pair_open_));
+    ask_md_of_pair(Asked::loaded, "LOADED", text_of(pair_epoch_));
     return true;
 }
 
@@ -86,7 +87,7 @@ bool Receiver::take_pair_frame(const Frame& frame) {
     if (!batch_.empty()) send_batch();
     if (frame.head.kind == FrameKind::reached) {
         reached_number_ = frame.head.number;
-        ask_md_of_pair(Asked::reached, "REACHED", fmt::format("{} {}", text_of(pair_epoch_), reached_number_));
+        ask_md_of_pair(Asked::reached, "REACHED", fmt::format("{} {} {:d}", text_of(pair_epoch_), reached_number_, pair_open_));
         batch_from_ = batch_to_ = std::max(batch_to_, reached_number_);
     } else if (!marked_) {
         marked_ = true;
