@@ -458,8 +458,7 @@ uint64_t first_seed() {
 
 struct Outcome {
     std::string fault;
-    uint64_t seed = 0, acknowledged = 0, failed = 0;
-    unsigned syncs = 0;
+    uint64_t seed = 0, acknowledged = 0, failed = 0, syncs = 0;
 };
 Outcome run_worlds(uint64_t seed, unsigned worlds, Mistake mistake) {
     Outcome sum;
