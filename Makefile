@@ -60,7 +60,8 @@ HOT_KEYS := $(TESTS)/hot_keys
 INJECT := $(TESTS)/inject_syscall
 CRASH := $(TESTS)/store_steps_stress
 CRASH_OBJECTS := $(call objects,$(wildcard tests/crash/*.cc)) $(OBJ)/common/check.o $(OBJ)/common/effects.o \
-    $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog marks store store_oplog store_checksum store_options store_replication store_check))
+    $(addprefix $(OBJ)/md/,$(addsuffix .o,write_set commit allocator index items oplog marks store store_oplog store_checksum store_options store_pair store_replication store_check \
+    strict_pair window))
 # For LD_PRELOAD into programs that are not built with sanitizers.
 DISK_SHIM := $(TESTS)/disk_shim.so
 DISK_SHIM_OBJECTS := $(call objects,$(wildcard tests/disk/*.cc))

@@ -30,11 +30,14 @@ inline constexpr std::array kLiveOptions{OptionId::maxmemory, OptionId::maxmemor
                                          OptionId::auto_aof_rewrite_min_size, OptionId::log_compression, OptionId::snapshot_rate,
                                          OptionId::replica_read_only, OptionId::replica_serve_stale_data, OptionId::replica_refuse_older, OptionId::replica_full_sync, OptionId::replica_priority,
                                          OptionId::repl_timeout, OptionId::repl_ping_period, OptionId::min_replicas, OptionId::min_replicas_lag,
-                                         OptionId::replication_mode, OptionId::replication_acks};
+                                         OptionId::replication_mode, OptionId::replication_acks, OptionId::replication_timeout};
 static_assert(kLiveOptions.size() <= store::kLiveWords);
 /// Those that are texts, in the order of their places.
 inline constexpr std::array kLiveTextOptions{OptionId::requirepass, OptionId::save, OptionId::replicaof, OptionId::masterauth};
 static_assert(kLiveTextOptions.size() <= store::kLiveTexts);
+
+/// Values of replication-mode.
+inline constexpr int64_t kSyncMode = 1, kStrictMode = 2;
 
 /// The place of an option's word; empty for one that cannot be changed, or is a text.
 constexpr std::optional<unsigned> live_index(OptionId id) {

@@ -15,6 +15,7 @@
 //   forget            empty: the connection is closed; what md keeps for it is dropped.
 //   reply             a whole reply.
 //   reply_reference   u64 reference of a reply record in the store (store_layout.h), which io_conn reads there and releases.
+//   numbered_reply, numbered_reference   u64 number of a commit, then the same: of a strict pair (pair_layout.h, W3 and W4); 0: it waits for none.
 // Whatever is read from a ring is input (R6): parse_request() checks every length against what is there.
 #pragma once
 
@@ -36,11 +37,16 @@ enum class MessageKind : uint16_t {
     forget = 4,
     reply = 5,
     reply_reference = 6,
+    numbered_reply = 7,
+    numbered_reference = 8,
 };
-static_assert(static_cast<uint32_t>(MessageKind::reply_reference) < FrameHeader::kKindLimit);
+static_assert(static_cast<uint32_t>(MessageKind::numbered_reference) < FrameHeader::kKindLimit);
 
 constexpr uint32_t frame_kind(MessageKind kind) { return static_cast<uint32_t>(kind); }
 constexpr MessageKind message_kind(uint32_t frame_kind) { return static_cast<MessageKind>(frame_kind); }
+
+/// Bytes in front of what a numbered reply carries.
+inline constexpr uint32_t kReplyNumberBytes = sizeof(uint64_t);
 
 /// Slots of an io_conn's connection table are numbered below this; a frame about another is malformed.
 inline constexpr uint32_t kConnectionSlotsMax = 1u << 20;

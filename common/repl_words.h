@@ -107,6 +107,19 @@ struct ReplicaRow {
     std::array<std::atomic<uint64_t>, sizeof(Replica) / 8> words;
 };
 
+/// What md_repl has heard from the other server of a strict pair (md/README.md), over the connection `link`; 0: there is none.
+struct PairHeard {
+    uint64_t link;
+    uint64_t epoch_counts, epoch_run;  ///< that the two numbers are of
+    uint64_t confirmed;                ///< CONFIRM: stream number
+    uint64_t marked;                   ///< MARK: stream number
+};
+
+struct PairRow {
+    std::atomic<uint64_t> version;
+    std::array<std::atomic<uint64_t>, sizeof(PairHeard) / 8> words;
+};
+
 struct ReplWords {
     alignas(kCacheLineDistance) std::atomic<uint32_t> pid;
     std::atomic<uint32_t> park;        ///< wakeup.h
@@ -127,6 +140,9 @@ struct ReplWords {
     std::atomic<uint64_t> check_wanted;    ///< rises when a follower has come to the end of its sync
     std::atomic<uint64_t> damage_mended;   ///< value of verify_damaged after which all data has come anew
     std::atomic<uint32_t> door_wanted;     ///< rises when md_repl wants a connection to an io_conn of its group, made by that
+    alignas(kCacheLineDistance) PairRow pair;
+    std::atomic<uint64_t> pair_filed_run;  ///< run id that the next is about (PairWords::run); stored behind it
+    std::atomic<uint64_t> pair_filed;      ///< PairWords::file_wanted that the file has on disk
     alignas(kCacheLineDistance) std::array<ReplicaRow, kReplicasMax> replicas;
     alignas(kCacheLineDistance) std::atomic<uint32_t> door_taken;  ///< by io_conn: the value of door_wanted that it makes a connection for
     std::atomic<uint64_t> save_seen, save_failed;                  ///< by md_log: value of save_wanted of whom a finished save has served, or failed
@@ -137,6 +153,6 @@ struct ReplWords {
     std::atomic<uint64_t> checked;                                 ///< stream number at which the checksum was that of the master last; a master: at which it was said
 };
 inline constexpr uint64_t kReplWordsLayout =
-    layout_hash("repl-2", {sizeof(ReplWords), offsetof(ReplWords, verify_seen), offsetof(ReplWords, link_state), offsetof(ReplWords, replicas), offsetof(ReplWords, door_taken), sizeof(Replica)});
+    layout_hash("repl-3", {sizeof(ReplWords), offsetof(ReplWords, verify_seen), offsetof(ReplWords, link_state), offsetof(ReplWords, pair), sizeof(PairHeard), offsetof(ReplWords, replicas), offsetof(ReplWords, door_taken), sizeof(Replica)});
 
 }  // namespace millrace

@@ -35,7 +35,8 @@
 //   T5  The channels' cursors in the root are the truth; the indices that the peers see lag behind and are written
 //       again after recovery.
 //   T6  A list's number is in the list and in `committed`: an older list is never taken for it.
-//   T7  Each chunk in use is reached exactly once: from a slot, a directory, a route, a garbage list, a channel's records or the oplog's.
+//   T7  Each chunk in use is reached exactly once: from a slot, a directory, a route, a garbage list, a channel's records, the oplog's or the
+//       open window of a strict pair (pair_layout.h).
 //   T8  Readers (io_conn/direct_reader.h) may read any of this at any time. A bucket whose version is even, and is of a commit that
 //       the reader knew to be finished before it looked for the bucket, has not changed since and is nobody's to build on. A route
 //       word changes whenever its directory does, and never repeats soon: it counts its changes. Both are stored whole, as is
@@ -57,6 +58,7 @@
 #include <cstdint>
 
 #include "common/layout.h"
+#include "common/pair_layout.h"
 #include "common/roster.h"
 #include "common/segment.h"
 
@@ -462,8 +464,12 @@ struct Root {
     std::array<uint64_t, 5> second_history;  ///< the one before; zeros: there is none
     uint64_t checksums_kept;  ///< T10
     uint64_t expiry_is_off;  ///< 1: keys whose time is over lie until somebody meets them (DEBUG SET-ACTIVE-EXPIRE)
+    alignas(kCacheLineDistance) PairWords pair;  ///< pair_layout.h
 };
 inline constexpr uint64_t kPauseAt = kRootAt + offsetof(Root, pause);
+inline constexpr uint64_t kPairAt = kRootAt + offsetof(Root, pair);
+inline constexpr uint64_t kShownAt = kPairAt + offsetof(PairWords, shown);
+inline constexpr uint64_t kRefusedAt = kPairAt + offsetof(PairWords, refused_to);
 inline constexpr uint64_t kStatisticsResetsAt = kRootAt + offsetof(Root, statistics_resets);
 constexpr uint64_t live_word_at(unsigned index) {
     return kRootAt + offsetof(Root, live) + index * sizeof(LiveWord) + offsetof(LiveWord, value);
@@ -491,7 +497,7 @@ inline constexpr uint64_t kOverflowEntries = kPageBytes / sizeof(JournalEntry);
 
 inline constexpr uint64_t kStoreLayout =
     layout_hash("store-10", {sizeof(Root), offsetof(Root, committed), offsetof(Root, number), offsetof(Root, databases),
-                            offsetof(Root, partial), offsetof(Root, channels), offsetof(Root, live), offsetof(Root, live_texts), sizeof(LargeItem), sizeof(ReplyRecord),
+                            offsetof(Root, partial), offsetof(Root, channels), offsetof(Root, live), offsetof(Root, live_texts), offsetof(Root, pair), sizeof(WindowEntry), sizeof(LargeItem), sizeof(ReplyRecord),
                             sizeof(ClearedDatabase), sizeof(JournalHeader), kClasses, kBuckets, kSlots, kPageBytes, kJournalAt, kOplogAt,
                             kDirectoryChunkDepthMax, DirectoryPage::kPageBits});
 

@@ -86,8 +86,11 @@ class BasicDirectReader {
     /// `store`: the segment's first byte. `published`: this process's word in the roster (T9). Without `marks` none are written.
     BasicDirectReader(const std::byte* store, std::atomic<uint64_t>& published, std::optional<MarkTable> marks = {});
 
-    /// Nothing is shown of a later commit than this number says; null: all that is committed is.
-    void show_up_to(const std::atomic<uint64_t>* durable) { durable_ = durable; }
+    /// Nothing is shown of a later commit than this number says; null: all that is committed is. `strict`: nor of one that a strict pair has not confirmed.
+    void show_up_to(const std::atomic<uint64_t>* durable, bool strict = false) {
+        durable_ = durable;
+        strict_ = strict;
+    }
 
     void begin();
     void end() { published_->store(0, std::memory_order_release); }
@@ -146,6 +149,7 @@ class BasicDirectReader {
     uint64_t limit_ = 0;   ///< number of the last commit that may be shown: n, or what the disk has
     bool shows_all_ = true;  ///< the disk is not waited for
     const std::atomic<uint64_t>* durable_ = nullptr;
+    bool strict_ = false;  ///< half of a strict pair: W3 of common/pair_layout.h
     std::array<uint64_t, store::kDatabases> durable_routes_;  ///< D5
     uint64_t end_ = 0;     ///< bytes of the store in use; references are below
     int64_t now_ms_ = 0;   ///< 0: not looked at yet

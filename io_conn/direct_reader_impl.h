@@ -56,7 +56,11 @@ template <class Load>
 void BasicDirectReader<Load>::refresh() {
     number_ = load(st::kRootAt + offsetof(st::Root, number));
     end_ = load(st::kRootAt + offsetof(st::Root, frontier)) << st::kPageShift;
-    const uint64_t durable = durable_ == nullptr ? kAllDurable : durable_->load(std::memory_order_relaxed);
+    uint64_t durable = durable_ == nullptr ? kAllDurable : durable_->load(std::memory_order_relaxed);
+    if (strict_) {
+        std::atomic_thread_fence(std::memory_order_acquire);  // who sees a commit's number sees what it leaves to be shown
+        durable = std::min(durable, load(st::kShownAt));
+    }
     shows_all_ = durable == kAllDurable;
     limit_ = std::min(number_, durable);
     std::atomic_thread_fence(std::memory_order_acquire);

@@ -123,6 +123,21 @@ std::string backlog_text(const Server& server) {
                        is_on ? read(server.link().log_words().log_bytes) : 0, is_on ? kept_from + 1 : 0, is_on ? last - kept_from : 0);
 }
 
+/// Half of a strict pair (common/pair_layout.h); Redis has no such fields.
+std::string pair_text(const Server& server) {
+    const auto word = [&server](size_t field) { return store_word(server, offsetof(store::Root, pair) + field); };
+    const auto standing = store::PairStanding::from(word(offsetof(store::PairWords, standing)));
+    if (standing.role == store::PairRole::none) return {};
+    constexpr std::string_view kRoles[] = {"none", "primary", "secondary", "fenced"}, kStates[] = {"cold_start", "bootstrapping", "warm_start", "in_sync"};
+    const auto epoch = store::PairEpoch::from(word(offsetof(store::PairWords, epoch.counts)), word(offsetof(store::PairWords, epoch.run)));
+    return fmt::format(
+        "pair_role:{}\r\npair_state:{}\r\npair_alone:{:d}\r\npair_epoch:{}.{}.{:016x}\r\npair_number:{}\r\npair_confirmed:{}\r\npair_open_changes:{}\r\npair_open_bytes:{}\r\n"
+        "pair_windows_undone:{}\r\npair_changes_undone:{}\r\n",
+        kRoles[static_cast<size_t>(standing.role) % std::size(kRoles)], kStates[static_cast<size_t>(standing.state) % std::size(kStates)], standing.alone, epoch.promotions, epoch.raises,
+        epoch.run, stream_number(server), word(offsetof(store::PairWords, mark)), word(offsetof(store::PairWords, changes)), word(offsetof(store::PairWords, bytes)),
+        word(offsetof(store::PairWords, windows_undone)), word(offsetof(store::PairWords, changes_undone)));
+}
+
 bool is_instance(std::string_view word) {
     constexpr size_t kInstanceDigits = 16;
     return word.size() == kInstanceDigits && std::ranges::all_of(word, [](char c) { return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'f'); });
@@ -192,7 +207,7 @@ std::string replication_text(const ServerFacts& facts) {
     text += backlog_text(server);
     // Redis has no such fields.
     if (server.is_following()) text += fmt::format("link_state:{}\r\nlink_refused:{}\r\n", name_of(link_state(words)), read(words.link_refused));
-    return text + checksum_text(server, replicas);
+    return text + pair_text(server) + checksum_text(server, replicas);
 }
 
 std::string syncs_text(const ServerFacts& facts) {

@@ -99,6 +99,35 @@ void MdLink::look_at_disk() {
     replies_.hold_from(gate_.open_up_to(durable));
 }
 
+/// W3 and W4 of common/pair_layout.h. What was shown is looked at first: a range that is voided was stored before it.
+MdLink::Standing MdLink::standing_of(uint64_t number) const {
+    if (number == 0) return Standing::shown;
+    if ((number & store::kWaitsForFile) != 0) {
+        const uint64_t file = store_.load(store::kPairAt + offsetof(store::PairWords, file_commit));
+        return file == 0 || (number & ~store::kWaitsForFile) < file ? Standing::shown : Standing::not_yet;
+    }
+    const uint64_t shown = store_.load(store::kShownAt);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (number > shown) return number <= store_.load(store::kRefusedAt) ? Standing::refused : Standing::not_yet;
+    const auto load = [this](size_t field) { return store_.load(store::kPairAt + field); };
+    for (;;) {
+        const uint64_t count = load(offsetof(store::PairWords, voided_count));
+        std::atomic_thread_fence(std::memory_order_acquire);
+        bool voided = false;
+        uint64_t oldest = ~uint64_t{0};
+        for (uint64_t i = 0; i < std::min<uint64_t>(count, store::kVoidedRanges); ++i) {
+            const size_t at = offsetof(store::PairWords, voided) + i * sizeof(store::VoidedRange);
+            const uint64_t from = load(at), to = load(at + sizeof from);
+            voided |= number > from && number <= to;
+            oldest = std::min(oldest, from);
+        }
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (load(offsetof(store::PairWords, voided_count)) != count) continue;
+        if (voided) return Standing::voided;
+        return count > store::kVoidedRanges && number <= oldest ? Standing::forgotten : Standing::shown;
+    }
+}
+
 /// The line's word goes on where a predecessor has left it, so no old outcome is taken for a new one.
 uint64_t MdLink::want_save() {
     const uint64_t ticket = line_->save_wanted.load(std::memory_order_relaxed) + 1;

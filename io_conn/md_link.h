@@ -54,6 +54,13 @@ class MdLink {
     bool holds_replies() const { return gated_ && gate_.holds(); }
     /// The next message of md; `empty` if there is none that may be shown, `corrupt` if the ring is broken.
     RingRead next_reply(Frame& frame) { return replies_.next(frame); }
+    /// A numbered reply (message.h): whether it may be given now, or becomes an error.
+    enum class Standing { shown, voided, refused, forgotten, not_yet };
+    Standing standing_of(uint64_t number) const;
+    /// There is work once a reply with this number has another standing; 0: none waits.
+    void wait_for(uint64_t number) { waits_for_ = number; }
+    /// Replies are left in the ring for now.
+    void take_no_more(bool none) { takes_none_ = none; }
     /// Whether md has published replies that have not been taken, although perhaps because they must not be.
     bool has_untaken_replies() const { return replies_.depth() != 0; }
     /// Publishes requests and freed replies, and wakes md if need be. True when a wake-up was written.
@@ -109,7 +116,8 @@ class MdLink {
     void make_channel(const Daemon& daemon);
     bool may_take_replies() {
         look_at_disk();
-        return replies_.has_more();
+        if (waits_for_ != 0 && standing_of(waits_for_) != Standing::not_yet) return true;
+        return !takes_none_ && replies_.has_more();
     }
 
     Segment control_segment_, roster_segment_, marks_segment_, log_words_segment_, repl_words_segment_;
@@ -129,6 +137,8 @@ class MdLink {
     bool waits_for_disk_ = false;
     bool gated_ = false;  ///< the gate says what may be read
     uint64_t epoch_ = 0;
+    uint64_t waits_for_ = 0;
+    bool takes_none_ = false;
     StoreView store_;
 };
 

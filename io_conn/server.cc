@@ -263,7 +263,7 @@ void Server::on_md_change() {
 /// request without a reply was not executed.
 void Server::send_lost_again() {
     const uint64_t taken_over_at = link_.taken_over_at();
-    if (link_.has_untaken_replies()) return;  // once they are taken
+    if (link_.has_untaken_replies() || !pair_replies_.empty()) return;  // once they are taken
     look_for_lost_ = false;
     for (size_t slot = 0; slot < connections_.slots(); ++slot) {
         Connection& connection = connections_.at(slot);

@@ -24,6 +24,7 @@
 #include <event2/event.h>
 
 #include <array>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -227,6 +228,18 @@ class Server {
 
     // output (server_output.cc)
     void take_replies();
+    // --- a strict pair: server_pair.cc ---
+    /// A reply that waits for its commit to be shown.
+    struct PairReply {
+        uint32_t kind;
+        ConnectionId id;
+        uint64_t number;
+        std::string bytes;
+    };
+    static constexpr size_t kPairReplyBytesMax = 16 * 1024 * 1024;
+    void take_pair_reply(uint32_t kind, Message message, Connection* connection);
+    void give_pair_reply(uint32_t kind, Connection* connection, std::span<const std::byte> bytes, MdLink::Standing standing);
+    void give_pair_replies();
     void take_reply(Connection& connection, uint32_t frame_kind, std::span<const std::byte> reply);
     bool encode(Connection& connection, std::span<const std::byte> reply);
     void end_reply(Connection& connection);
@@ -321,6 +334,9 @@ class Server {
     bool refuses_writes_ = false;  ///< because of trouble with the disk
     bool following_ = false;       ///< another server
     bool stale_ = false;           ///< it cannot be reached, and what is here is not to be shown
+    std::deque<PairReply> pair_replies_;
+    size_t pair_reply_bytes_ = 0;
+    bool incomplete_ = false;  ///< this half of a strict pair may lack acknowledged writes
     bool restricted_ = false;      ///< one of these, or a pause: not every command is executed now
     bool pause_unfollowed_ = false;  ///< the roster does not say yet that it is followed (U1)
     bool patience_over_ = false;

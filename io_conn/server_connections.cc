@@ -100,7 +100,8 @@ void Server::wait_for_disk_as_configured() {
     const bool disk = live_.number(OptionId::appendonly) != 0 && option_text(OptionId::appendfsync) == "always";
     const bool waits = disk || (option_text(OptionId::replication_mode) == "sync" && live_.text(OptionId::replicaof).empty());
     link_.hold_replies_back(waits);
-    direct_.show_up_to(waits ? &link_.log_words().durable_number : nullptr);
+    const bool strict = live_.number(OptionId::replication_mode) == kStrictMode;
+    direct_.show_up_to(waits ? &link_.log_words().durable_number : nullptr, strict);
 }
 
 /// All clients of the group may come to one io_conn, so its limit has to hold maxclients.

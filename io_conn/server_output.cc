@@ -13,6 +13,8 @@ void Server::take_replies() {
     unsigned taken = 0;
     size_t bytes = 0;
     link_.look_at_disk();
+    if (!pair_replies_.empty()) give_pair_replies();
+    if (pair_reply_bytes_ > kPairReplyBytesMax) return;
     if (link_.holds_replies()) counters_.add(IoCounter::replies_held);
     for (Frame frame; taken < kRepliesPerTurn && bytes < kReplyBytesPerTurn; ++taken) {
         const RingRead read = link_.next_reply(frame);
@@ -21,7 +23,8 @@ void Server::take_replies() {
         bytes += frame.body.size();
         Message message;
         Connection* connection = open_message(frame, message) ? connections_.find(message.id) : nullptr;
-        if (connection != nullptr) take_reply(*connection, frame.kind, message.bytes);
+        if (message_kind(frame.kind) > MessageKind::reply_reference || !pair_replies_.empty()) [[unlikely]] take_pair_reply(frame.kind, message, connection);
+        else if (connection != nullptr) take_reply(*connection, frame.kind, message.bytes);
         else drop_reply(frame.kind, message.bytes);
         if (must_send()) send_dirty();
     }

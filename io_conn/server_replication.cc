@@ -21,8 +21,11 @@ void Server::look_at_master() {
         if (following) event_add(door_event_, &interval);
         else event_del(door_event_);
     }
-    stale_ = following_ && live_.number(OptionId::replica_serve_stale_data) == 0 &&
-             link_.repl_words().link_state.load(std::memory_order_relaxed) != static_cast<uint32_t>(LinkState::following);
+    const auto pair = store::PairStanding::from(link_.store().load(store::kPairAt + offsetof(store::PairWords, standing)));
+    const bool begins = pair.role == store::PairRole::none && live_.number(OptionId::replication_mode) == kStrictMode;  // md has not said yet what it is
+    incomplete_ = begins || (pair.role != store::PairRole::none && !store::is_complete(pair.state));  // R12
+    stale_ = incomplete_ || (following_ && live_.number(OptionId::replica_serve_stale_data) == 0 &&
+             link_.repl_words().link_state.load(std::memory_order_relaxed) != static_cast<uint32_t>(LinkState::following));
 }
 
 /// Makes the connection that md_repl wants, if no other io_conn does. When that fails it asks again.
@@ -52,7 +55,7 @@ void Server::close_linked() {
 /// Why a command is not executed by a server that follows another one, or by one that too few follow; empty: it is. md refuses writes itself, but in a
 /// transaction that has to be said when they are queued, and on stale data before anything else is.
 std::string_view Server::refusal_of_replication(const Connection& connection, const CommandRow& row) const {
-    if (connection.linked) return {};
+    if (connection.linked || (incomplete_ && row.id == CommandId::ms_register_slave)) return {};
     const Transaction* const transaction = connection.transaction.get();
     if (row.is(command_flag::write) && (transaction != nullptr || stale_)) {
         const auto wanted = static_cast<uint64_t>(live_.number(OptionId::min_replicas));
@@ -60,7 +63,7 @@ std::string_view Server::refusal_of_replication(const Connection& connection, co
         if (following_ && live_.number(OptionId::replica_read_only) != 0) return "READONLY You can't write against a read only replica.";
     }
     if (stale_ && (!row.is(command_flag::stale) || (row.id == CommandId::exec && transaction->needs_fresh)))
-        return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+        return incomplete_ ? "NOREPLICAS This server of a strict pair has no complete data yet; the other one has, or has to be told." : "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
     return {};
 }
 

@@ -48,7 +48,8 @@ void Engine::follow_options() {
     const auto word = [this](uint64_t at) { return store.memory().load(at); };
     meter.set_limits(live_number(OptionId::slowlog_log_slower_than, word), live_number(OptionId::latency_monitor_threshold, word),
                      live_number(OptionId::latency_tracking, word) == 0);
-    repl.use(live_number(OptionId::min_replicas, word), live_number(OptionId::replication_mode, word) != 0, live_number(OptionId::replication_acks, word),
+    pair.use(live_number(OptionId::replication_timeout, word));
+    repl.use(live_number(OptionId::min_replicas, word), live_number(OptionId::replication_mode, word) == kSyncMode, live_number(OptionId::replication_acks, word),
              live_number(OptionId::replica_read_only, word) != 0);
 }
 
@@ -86,7 +87,7 @@ ChannelServer::Turn ChannelServer::serve(uint64_t until_us) {
             starved = true;
             break;
         }
-        if (!engine_.log.takes(engine_.store)) break;  // the disk is behind
+        if (!engine_.log.takes(engine_.store) || engine_.store.window().is_full()) break;  // the disk is behind, or the other server of a strict pair
         const RingRead read = requests_.next(frame);
         if (read == RingRead::empty) break;
         if (read == RingRead::corrupt) {
@@ -153,8 +154,13 @@ void ChannelServer::wake_always() {
     else bell_.ring_always();
 }
 
+void ChannelServer::wake() {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (bell_.ring()) engine_.counters.add(MdCounter::wakeups_sent);
+}
+
 bool ChannelServer::has_work() {
-    if (!engine_.log.takes(engine_.store)) return false;
+    if (!engine_.log.takes(engine_.store) || engine_.store.window().is_full()) return false;
     if (replies_.wants_space()) return replies_.has_room(message_frame_bytes(room_wanted_));
     return requests_.has_more();
 }
@@ -244,6 +250,7 @@ ChannelServer::Taken ChannelServer::take_fragment(ConnectionId connection, std::
         case Assembly::Outcome::refused: break;
     }
     engine_.counters.add(MdCounter::assembly_refused);
+    number_bytes_ = 0;
     refuse(connection, "OOM request not taken: the memory for requests in progress (assembly-memory) is used up");
     return Taken::done;
 }
@@ -278,7 +285,9 @@ bool ChannelServer::writes(const CommandRow& row) const {
 /// Why a command that writes is not executed now; empty: it is, or does not write.
 std::string_view ChannelServer::refusal_of(const CommandRow& row) const {
     std::string_view refusal = engine_.log.refusal();
-    if (refusal.empty()) refusal = engine_.repl.refusal(engine_.store.is_following(), row.id == CommandId::ms_apply || row.id == CommandId::ms_execute);
+    if (engine_.store.window().is_incomplete() && !row.is(command_flag::stale | command_flag::linked)) return PairLink::kIncomplete;
+    if (engine_.store.window().is_passive() && row.id != CommandId::ms_window) refusal = engine_.pair.refusal(engine_.store);
+    if (refusal.empty()) refusal = engine_.repl.refusal(engine_.store.is_following(), row.id == CommandId::ms_apply || row.id == CommandId::ms_execute || row.id == CommandId::ms_window);
     return refusal.empty() || !writes(row) ? std::string_view() : refusal;
 }
 
@@ -317,6 +326,7 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
     if (header.database >= kDatabases || (row.id != CommandId::exec && !row.accepts(arguments_.size() + 1)))
         return fail("a request's database or number of arguments is out of range");
     if (first_enqueued_us_ == 0) first_enqueued_us_ = header.enqueued_us;
+    number_bytes_ = engine_.store.window().is_on() && !row.is(command_flag::linked) ? kReplyNumberBytes : 0;  // md_repl is to hear at once
     if (const std::string_view refusal = refusal_of(row); !refusal.empty()) {
         engine_.diagnostics.reject(row.id);
         refuse(connection, row.id == CommandId::exec ? "EXECABORT Transaction discarded because of: " + std::string(refusal) : std::string(refusal));
@@ -347,9 +357,14 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
             if (engine_.meter.end(engine_.diagnostics, each.id, engine_.meter.last(), failed)) note(each, arguments, slot);
         });
     Finished finished = Finished::no_memory;
+    bool unconfirmed = false;
     try {
         handler(engine_.plan, arguments_);
-        if (engine_.plan.build()) finished = finish_reply(connection, in_ring);
+        if (engine_.plan.read_unconfirmed() && !row.is(command_flag::linked)) {
+            unconfirmed = true;
+        } else if (engine_.plan.build()) {
+            finished = finish_reply(connection, in_ring);
+        }
     } catch (const std::exception& failure) {  // md's own memory, as a rule; nothing of the plan is committed
         log::warning("a {} command is answered with an error: {}", row.name, failure.what());
         engine_.plan.begin(header.database, now_ms_);
@@ -361,6 +376,8 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
         engine_.statistics = counted;  // it is going to be executed again
         replies_.rewind(reply_begins_);
         claimed_ = nullptr;
+    } else if (unconfirmed) {
+        refuse(connection, "NOREPLICAS The value is not known to be on both servers of the strict pair, and they are not in sync; try again.");
     } else if (finished == Finished::no_memory || !commit()) {
         refuse(connection, "OOM the system has no shared memory left for this command");
     } else if (engine_.plan.reloads()) {
@@ -369,6 +386,7 @@ ChannelServer::Taken ChannelServer::execute(ConnectionId connection, std::span<c
         engine_.checksums.note(engine_.repl, engine_.store.stream_number(), *engine_.plan.logged_checksum());
     }
     engine_.poison.end();
+    if (engine_.plan.pair_step() && finished == Finished::done) tell(engine_.plan.pair_before(), *engine_.plan.pair_step());
     if (row.is(command_flag::admin) || row.id == CommandId::exec) {
         engine_.follow_resets();
         engine_.follow_options();
@@ -423,7 +441,15 @@ void ChannelServer::begin_reply() {
     reply_begins_ = replies_.position();
     claimed_ = claim_message(replies_, reply_room_);
     CHECK(claimed_ != nullptr);  // serve() has made sure
-    engine_.reply.begin(claimed_, reply_room_);
+    engine_.reply.begin(claimed_ + number_bytes_, reply_room_ - number_bytes_);
+}
+
+/// What a numbered reply begins with, and its kind.
+uint32_t ChannelServer::number_reply(std::byte* at, MessageKind kind) const {
+    if (number_bytes_ == 0) return frame_kind(kind);
+    const uint64_t number = engine_.store.answer_number(!engine_.store.window().is_unresolved() && !engine_.plan.pair_step());
+    std::memcpy(at, &number, sizeof number);
+    return frame_kind(kind == MessageKind::reply ? MessageKind::numbered_reply : MessageKind::numbered_reference);
 }
 
 /// Puts the reply's frame behind the committed tail; a long reply becomes a record in the store. Without memory for that the
@@ -432,18 +458,18 @@ void ChannelServer::begin_reply() {
 ChannelServer::Finished ChannelServer::finish_reply(ConnectionId connection, bool may_wait) {
     ReplyWriter& reply = engine_.reply;
     if (!reply.in_parts()) {
-        commit_message(replies_, claimed_, reply.size(), frame_kind(MessageKind::reply), connection);
+        commit_message(replies_, claimed_, number_bytes_ + reply.size(), number_reply(claimed_, MessageKind::reply), connection);
         return Finished::done;
     }
     const uint64_t record = engine_.store.add_record(index_, reply.parts());
     if (record != 0) {
         engine_.counters.add(MdCounter::large_replies);
-        std::memcpy(claimed_, &record, sizeof record);
-        commit_message(replies_, claimed_, sizeof record, frame_kind(MessageKind::reply_reference), connection);
+        std::memcpy(claimed_ + number_bytes_, &record, sizeof record);
+        commit_message(replies_, claimed_, number_bytes_ + sizeof record, number_reply(claimed_, MessageKind::reply_reference), connection);
         return Finished::done;
     }
     engine_.store.abandon();  // half a record, and the plan's changes, which are built again
-    const uint64_t bytes = reply.total_bytes();
+    const uint64_t bytes = reply.total_bytes() + number_bytes_;
     if (bytes > max_message(replies_) || !engine_.plan.build()) return Finished::no_memory;
     if (put_into_ring(connection, static_cast<uint32_t>(bytes))) return Finished::done;
     if (!may_wait) return Finished::no_memory;
@@ -453,7 +479,10 @@ ChannelServer::Finished ChannelServer::finish_reply(ConnectionId connection, boo
 
 /// A reply in parts as one message; false when the ring has no room for it now.
 bool ChannelServer::put_into_ring(ConnectionId connection, uint32_t bytes) {
-    return put_message(replies_, frame_kind(MessageKind::reply), connection, bytes, [&](std::byte* at) {
+    const MessageKind kind = number_bytes_ == 0 ? MessageKind::reply : MessageKind::numbered_reply;
+    return put_message(replies_, frame_kind(kind), connection, bytes, [&](std::byte* at) {
+        number_reply(at, MessageKind::reply);
+        at += number_bytes_;
         for (const ReplyPart& part : engine_.reply.parts()) {
             at = std::ranges::copy(std::as_bytes(std::span(part.fields)), at).out;
             if (part.item == 0) continue;

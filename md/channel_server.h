@@ -26,6 +26,7 @@
 #include "md/checksum_keeper.h"
 #include "md/evictor.h"
 #include "md/log_link.h"
+#include "md/pair_link.h"
 #include "md/plan.h"
 #include "md/poison.h"
 #include "md/repl_link.h"
@@ -47,6 +48,7 @@ struct Engine {
     LogLink log;
     ReplLink repl;
     ChecksumKeeper checksums;
+    PairLink pair;
     bool reload_wanted = false;  ///< the store is to be thrown away, and what lies ready on disk loaded
     AssemblyBudget assembly_budget;
     Counters<MdCounter> counters;
@@ -97,6 +99,8 @@ class ChannelServer {
     bool has_work();
     /// Wakes the io_conn whatever it has said: who died may have been about to.
     void wake_always();
+    /// Wakes it if it sleeps: what it waits for may be there.
+    void wake();
 
     uint64_t generation() const { return generation_; }
     /// After Turn::faulty: what was wrong.
@@ -120,6 +124,7 @@ class ChannelServer {
     void note(const CommandRow& row, std::span<const std::string_view> arguments, uint32_t slot);
     SlowCommand describe(const CommandRow& row, std::span<const std::string_view> arguments, uint32_t slot);
     void begin_reply();
+    uint32_t number_reply(std::byte* at, MessageKind kind) const;
     Finished finish_reply(ConnectionId connection, bool may_wait);
     bool put_into_ring(ConnectionId connection, uint32_t bytes);
     void refuse(ConnectionId connection, std::string_view error);
@@ -146,6 +151,7 @@ class ChannelServer {
         uint64_t segment;  ///< of the index
     };
     std::vector<KeyAhead> keys_ahead_;
+    uint32_t number_bytes_ = 0;  ///< in front of the reply under way: kReplyNumberBytes, if it is a numbered one
     uint32_t reply_room_;
     uint32_t room_wanted_;  ///< of the reply ring before a request is taken: reply_room_, or more for one that did not suffice
     uint32_t first_enqueued_us_ = 0;

@@ -7,7 +7,7 @@
 namespace millrace::md {
 
 void ChecksumKeeper::note(ReplLink& repl, uint64_t number, const Plan::MasterChecksum& said) {
-    ReplWords* const words = repl.words();
+    ReplWords* const words = repl.words_if_any();
     if (words == nullptr) return;
     if (said.same) words->checked.store(number, std::memory_order_relaxed);
     if (said.anew) words->verify_wanted.store(number, std::memory_order_relaxed);
@@ -15,7 +15,7 @@ void ChecksumKeeper::note(ReplLink& repl, uint64_t number, const Plan::MasterChe
 
 bool ChecksumKeeper::tend(Store& store, ReplLink& repl, LogLink& log) {
     constexpr uint64_t kLookEveryUs = 10'000;
-    ReplWords* const words = repl.words();
+    ReplWords* const words = repl.words_if_any();
     if (words == nullptr) return false;
     if (store.checksum_walk().active) [[unlikely]] return walk(store, *words);
     const uint64_t now_us = monotonic_us();
@@ -31,7 +31,8 @@ bool ChecksumKeeper::tend(Store& store, ReplLink& repl, LogLink& log) {
         store.begin_checksum_walk();
         return true;
     }
-    if (!store.is_following() && store.oplog().is_on() && log.has_room(store)) say(store, *words);
+    const bool takes_writes = !store.is_following() && !store.window().is_passive() && !store.window().is_incomplete();
+    if (takes_writes && store.oplog().is_on() && log.has_room(store)) say(store, *words);
     return false;
 }
 

@@ -5,7 +5,7 @@
 //       changes such a key changes the sum by as much, when it is committed.
 //   W2  Keys with hashes from `position` to `end` are being summed up (`part`), if `under_way`. When an operation changes one of them, that part is begun anew:
 //       only a value of more than kLongValue makes a part take longer than a slice.
-//   W3  Databases that are swapped begin the walk anew.
+//   W3  Databases that are swapped begin the walk anew, and so does what is undone of a strict pair's window.
 #pragma once
 
 #include <array>

@@ -7,6 +7,7 @@
 #include "common/effects.h"
 #include "common/repl_words.h"
 #include "common/text.h"
+#include "md/commands_replication.h"
 #include "md/handlers.h"
 
 namespace millrace::md {
@@ -51,9 +52,9 @@ bool check(Plan& plan, const Effect& effect) {
 
 }  // namespace
 
-/// MS_APPLY from to effects [effects ...]: what the master did behind stream number `from`, up to `to`. An effect that clears or swaps databases, writes
+/// from to effects [effects ...]: what the master did behind stream number `from`, up to `to`. An effect that clears or swaps databases, writes
 /// into a value, or has the checksum of all data before it stands alone.
-void handle_ms_apply(Plan& plan, Arguments arguments) {
+void apply_effects(Plan& plan, Arguments arguments) {
     int64_t from = 0, to = 0;
     if (!parse_integer(arguments[0], from) || !parse_integer(arguments[1], to) || from < 0 || to <= from) return plan.reply().error(error_text::kNotAnInteger);
     if (!plan.is_following()) return plan.reply().error("NOTFOLLOWING this server follows nobody any more");
@@ -69,6 +70,12 @@ void handle_ms_apply(Plan& plan, Arguments arguments) {
         if (effects.faulty()) throw Error("effects from the master do not parse; a newer millrace may have made them");
     }
     plan.reply().ok();
+}
+
+/// MS_APPLY from to effects [effects ...].
+void handle_ms_apply(Plan& plan, Arguments arguments) {
+    if (plan.is_strict()) return plan.reply().error("NOTFOLLOWING this server is half of a strict pair");
+    apply_effects(plan, arguments);
 }
 
 namespace {
@@ -151,12 +158,22 @@ void handle_ms_history(Plan& plan, Arguments arguments) {
 /// MS_RELOAD: all data is let go of, and what lies ready in data/sync is loaded.
 void handle_ms_reload(Plan& plan, Arguments) {
     if (!plan.is_following()) return plan.reply().error("NOTFOLLOWING this server follows nobody any more");
+    if (plan.is_strict()) plan.step_pair({.kind = PairEventKind::reloads});
     plan.reload();
     plan.reply().ok();
 }
 
+/// Whether the state machine of a strict pair allows the order (R9, R10); it is answered if not.
+static bool step_or_refuse(Plan& plan, PairEventKind kind) {
+    if (!plan.is_strict()) return true;
+    const PairStep made = plan.step_pair({.kind = kind});
+    if (!made.refusal.empty()) plan.reply().error(fmt::format("ERR {}", made.refusal));
+    return made.refusal.empty();
+}
+
 void handle_replicaof(Plan& plan, Arguments arguments) {
     if (equals_ignoring_case(arguments[0], "no") && equals_ignoring_case(arguments[1], "one")) {
+        if (!step_or_refuse(plan, PairEventKind::promote)) return;
         if (!plan.is_following()) return plan.reply().ok();
         plan.follow({});
         plan.begin_history(random_history());
@@ -169,6 +186,7 @@ void handle_replicaof(Plan& plan, Arguments arguments) {
     std::string text;
     if (!parse_option(option_row(OptionId::replicaof), master, unused, text) || text != master) return plan.reply().error("ERR Invalid master host");
     if (plan.master() == master) return plan.reply().status("OK Already connected to specified master");
+    if (!step_or_refuse(plan, PairEventKind::follow)) return;
     plan.follow(master);
     plan.reply().ok();
 }

@@ -98,6 +98,8 @@ void handle_config_set(Plan& plan, Arguments arguments) {
         const std::string_view name = row->name;
         auto& [number, text] = values.emplace_back();
         if (!parse_option(*row, value, number, text)) return plan.reply().error(failed(name, fault_of(*row, value)));
+        if (row->id == OptionId::replication_mode && (number == kStrictMode || plan.is_strict()))
+            return plan.reply().error(failed(name, "a strict pair begins and ends with a start of both servers"));
         if (const std::string obstacle = obstacle_to(row->id, number); !obstacle.empty()) return plan.reply().error(failed(name, obstacle));
     }
     for (size_t i = 0; i < wanted.size(); ++i) {

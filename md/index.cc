@@ -179,6 +179,22 @@ void Index::free_directory(st::Route route) {
     allocator_.free(route.directory);
 }
 
+void Index::swap_routes(unsigned one, unsigned other, uint64_t number) {
+    st::Root& root = memory_.root();
+    const st::DatabaseWords &first = root.databases[one], &second = root.databases[other];
+    const st::Route routes[2] = {route_of(one), route_of(other)};
+    // Both words change, whatever they name: readers see that they have to look again (T8).
+    set_.write(&first.route, routes[0].next(routes[1].directory, routes[1].depth).word());
+    set_.write(&second.route, routes[1].next(routes[0].directory, routes[0].depth).word());
+    for (const auto field : {&st::DatabaseWords::keys, &st::DatabaseWords::expires}) {
+        const uint64_t before = set_.read(&(first.*field));
+        set_.write(&(first.*field), set_.read(&(second.*field)));
+        set_.write(&(second.*field), before);
+    }
+    set_.write(&root.routed_at, number);
+    set_.write(&root.swapped_at, number);
+}
+
 bool Index::give_up() {
     set_.clear();
     allocator_.abandon();

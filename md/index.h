@@ -72,6 +72,8 @@ class Index {
     st::Route route_of(unsigned database) const {
         return st::Route::from(set_.read(&memory_.root().databases[database].route));
     }
+    /// Each of two databases has what the other had, as of the commit with this number.
+    void swap_routes(unsigned one, unsigned other, uint64_t number);
     /// Frees the chunks and pages of a directory.
     void free_directory(st::Route route);
     /// Asks for the lines that find() will read; returns the segment, 0 if there is none.

@@ -74,6 +74,7 @@ Loop::Loop(Daemon& daemon, Lease& lease, LoadHelpers helpers)
     engine_.log = LogLink(daemon.dir(), arguments.instance, arguments.generation, store_segment_.generation(),
                           daemon.options().number(OptionId::appendonly) != 0 && daemon.options().number(OptionId::appendfsync) == 0);
     engine_.repl = ReplLink(daemon.dir(), arguments.instance, arguments.generation);
+    engine_.pair.open(daemon.dir(), engine_.repl.words());
     engine_.dir = daemon.dir();
     engine_.instance = arguments.instance;
     engine_.diagnostics = Diagnostics(paths::diagnostics(daemon.dir(), "md", arguments.index), arguments.instance, arguments.generation, *roster_);
@@ -175,6 +176,7 @@ void Loop::look_at_data_owner() const {
 void Loop::run(uint64_t limit_us) {
     load();
     name_history();
+    engine_.pair.begin(engine_.store, disk::data_folder(daemon_.dir()));
     take_over();
     // In amnesia mode the supervisor keeps to what it was told first: roles that change 50 times a second are no news.
     if (limit_us == 0 || !daemon_.was_standby()) daemon_.report_ready();
@@ -194,13 +196,27 @@ void Loop::turn() {
     daemon_.answer_roll_call();
     look_at_roster();
     const bool releases = engine_.log.follow(engine_.store, engine_.repl.needs_log());
-    const bool served = serve_channels();
+    bool served = serve_channels();
+    served |= engine_.pair.turn(engine_.store, turn_began_us_);
+    if (engine_.store.window().is_of_pair()) publish_pair();
+    if (engine_.pair.shows_more(engine_.store))
+        for (auto& channel : channels_)
+            if (channel) channel->wake();
     engine_.log.publish(engine_.store, engine_.repl.needs_log());
     engine_.log.words().changes.store(engine_.counters.get(MdCounter::changes), std::memory_order_relaxed);
     const bool busy = keep_house() | engine_.checksums.tend(engine_.store, engine_.repl, engine_.log);
     end_turn();
     if (engine_.reload_wanted) reload();
     if (!served && !busy && !releases) park();
+}
+
+void Loop::publish_pair() {
+    const st::PairWords& words = engine_.store.memory().root().pair;
+    const auto standing = st::PairStanding::from(words.standing);
+    engine_.counters.set(MdCounter::pair_role, static_cast<uint64_t>(standing.role));
+    engine_.counters.set(MdCounter::pair_state, static_cast<uint64_t>(standing.state));
+    engine_.counters.set(MdCounter::pair_open_changes, words.changes);
+    engine_.counters.set(MdCounter::pair_windows_undone, words.windows_undone);
 }
 
 /// The next md finds a store that is to be thrown away. Throws Error.
@@ -340,7 +356,7 @@ bool Loop::keep_house() {
 
 /// True when there is more to evict at once.
 bool Loop::evict() {
-    if (engine_.store.is_following() || !engine_.log.has_room(engine_.store) || !engine_.evictor.over_limit() || engine_.store.policy() == EvictionPolicy::noeviction) return false;
+    if (engine_.store.is_passive() || engine_.store.window().is_full() || !engine_.log.has_room(engine_.store) || !engine_.evictor.over_limit() || engine_.store.policy() == EvictionPolicy::noeviction) return false;
     const uint64_t began_us = monotonic_us();
     const Evictor::Outcome outcome = engine_.evictor.make_room(kEvictUs);
     engine_.meter.note_cycle(engine_.diagnostics, LatencyEvent::eviction_cycle, monotonic_us() - began_us);
@@ -357,7 +373,7 @@ bool Loop::tend_marks(bool due) {
 
 /// A slice of expiry; true when another is to follow at once.
 bool Loop::expire() {
-    if (expiry_left_us_ == 0 || engine_.store.is_following() || !engine_.store.expiry_is_on() || !engine_.log.has_room(engine_.store)) return false;
+    if (expiry_left_us_ == 0 || engine_.store.is_passive() || engine_.store.window().is_full() || !engine_.store.expiry_is_on() || !engine_.log.has_room(engine_.store)) return false;
     const uint64_t began_us = monotonic_us();
     const unsigned expired = engine_.store.expire_some(wall_ms(), kExpirySliceWork);
     engine_.meter.note_cycle(engine_.diagnostics, LatencyEvent::expire_cycle, monotonic_us() - began_us);
@@ -384,7 +400,7 @@ void Loop::park() {
     if (!anything_to_do()) {
         engine_.counters.add(MdCounter::parks);
         // With requests that wait for others it turns now and then, or it would look as if it hung (md/lease.h).
-        fifo_.wait(stalled_ || engine_.log.wants_room() || engine_.store.any_expiry() || engine_.store.waits_for_readers() || engine_.store.marks_wait() ? kHousekeepingMs : -1);
+        fifo_.wait(stalled_ || engine_.pair.waits(engine_.store) || engine_.log.wants_room() || engine_.store.any_expiry() || engine_.store.waits_for_readers() || engine_.store.marks_wait() ? kHousekeepingMs : -1);
     }
     parker_.end_park();
 }

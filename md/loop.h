@@ -66,6 +66,7 @@ class Loop {
     void begin_turn();
     void use_options();
     void end_turn();
+    void publish_pair();
     void look_at_roster();
     void attach(unsigned index, uint64_t generation);
     void detach(unsigned index);

@@ -16,7 +16,10 @@ void Plan::begin(unsigned database, int64_t now_ms, bool touches) {
     pause_.reset();
     resets_statistics_ = false;
     expiry_on_.reset();
-    follows_ = store_.is_following();
+    follows_ = store_.is_passive();
+    unresolved_ = store_.window().is_unresolved();
+    read_unconfirmed_ = false;
+    pair_.reset();
     reloads_ = false;
     stream_number_ = 0;
     history_.clear();
@@ -52,7 +55,15 @@ const Plan::Change* Plan::latest_change(unsigned database, std::string_view key)
     return nullptr;
 }
 
+PairStep Plan::step_pair(const PairEvent& event) {
+    pair_before_ = store_.pair();
+    const PairStep made = step(pair_before_, event, store_.window().facts(event.voided), store_.next_number());
+    if (made.next != pair_before_ || made.confirm || made.undo) pair_ = made;
+    return made;
+}
+
 std::optional<Value> Plan::look_up(unsigned database, std::string_view key, Use use) {
+    if (unresolved_ && store_.window().has_open(database, key, store_.place_of(key).hash)) read_unconfirmed_ = true;
     if (const Change* change = latest_change(database, key); change != nullptr) {  // P3
         if (change->kind != ChangeKind::put) return std::nullopt;
         if (const Value value = change->value; value.expire_at_ms == kNoExpiry || value.expire_at_ms > now_ms_) return value;
@@ -178,6 +189,7 @@ bool Plan::erase_all(unsigned database) {
 }
 
 uint64_t Plan::key_count() {
+    read_unconfirmed_ |= unresolved_;
     uint64_t count = (cleared_ >> database_ & 1) != 0 ? 0 : store_.keys(database_);
     for (const Change& change : changes_) {
         if (change.database != database_ || (change.kind != ChangeKind::put && change.kind != ChangeKind::erase) || is_superseded(change)) continue;
@@ -188,6 +200,7 @@ uint64_t Plan::key_count() {
 }
 
 uint64_t Plan::walk_keys(uint64_t position, uint64_t wanted, const Store::KeyVisitor& visit) {
+    read_unconfirmed_ |= unresolved_;
     position = store_.walk_keys(database_, position, wanted, [&](std::string key, const Value& value) {
         if (changes_.empty() || latest_change(database_, key) == nullptr) visit(std::move(key), value);
     });
@@ -246,6 +259,11 @@ Store::Put Plan::build_once(const Change*& full) {
     if (!history_.empty()) store_.begin_history(history_);
     if (adopted_) store_.adopt_history(adopted_->history, adopted_->second, adopted_->second_end, store_.stream_number(), store_.stream_database());
     if (stream_number_ != 0) store_.set_stream_number(stream_number_, stream_database_);
+    if (pair_) {
+        const Store::Put outcome = store_.change_pair(*pair_, pair_missing_);
+        if (outcome != Store::Put::done) store_.abandon();
+        return outcome;
+    }
     store_.begin_record();
     if (logged_checksum_) store_.log_checksum(logged_checksum_->checksum, logged_checksum_->anew);
     for (const Change& change : changes_) {
@@ -277,7 +295,9 @@ bool Plan::build_changes() {
         const Change* full = nullptr;
         const Store::Put outcome = build_once(full);
         if (outcome == Store::Put::done) return true;
-        if (outcome == Store::Put::no_memory || !store_.split(full->database, full->place)) return false;
+        if (outcome == Store::Put::no_memory) return false;
+        const Window::MissingSlot slot = full != nullptr ? Window::MissingSlot{full->database, full->place} : *pair_missing_;
+        if (!store_.split(slot.database, slot.place)) return false;
     }
     return false;
 }

@@ -181,6 +181,17 @@ class Plan {
     void reload() { reloads_ = true; }
     bool reloads() const { return reloads_; }
 
+    /// Whether this server is half of a strict pair.
+    bool is_strict() const { return store_.pair().role != PairRole::none; }
+    bool pair_is_fresh() const { return store_.pair_is_fresh(); }
+    bool takes_window(uint64_t link) const { return store_.pair().takes_windows(link); }
+    /// The step of the pair's state machine that the event makes becomes part of the plan. Not together with changes of keys.
+    PairStep step_pair(const PairEvent& event);
+    const std::optional<PairStep>& pair_step() const { return pair_; }
+    const PairRecord& pair_before() const { return pair_before_; }
+    /// Whether something was read that is not confirmed, and may never be: the reply is not to be given (R12).
+    bool read_unconfirmed() const { return read_unconfirmed_; }
+
     /// Whether keys whose time is over are looked for. Not together with changes of keys.
     void set_expiry_on(bool on) { expiry_on_ = on; }
 
@@ -197,7 +208,7 @@ class Plan {
     /// the store is as before.
     bool build();
     /// Whether the operation changes nothing.
-    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_ && !expiry_on_ && stream_number_ == 0 && !adopted_ && !logged_checksum_; }
+    bool changes_nothing() const { return changes_.empty() && options_.empty() && !pause_ && !resets_statistics_ && !expiry_on_ && stream_number_ == 0 && !adopted_ && !logged_checksum_ && !pair_; }
 
   private:
     enum class ChangeKind : uint8_t { put, erase, clear, swap };
@@ -246,7 +257,7 @@ class Plan {
     unsigned databases_ = kDatabases;
     bool touches_ = true;
     bool resets_statistics_ = false;
-    bool follows_ = false;       ///< P4 then only says that the key reads as absent
+    bool follows_ = false;       ///< it follows another server, or takes no writes: P4 then only says that the key reads as absent
     bool reloads_ = false;
     uint64_t stream_number_ = 0;  ///< 0: what the plan does is this server's own doing
     uint64_t stream_database_ = 0;
@@ -272,6 +283,11 @@ class Plan {
     };
     std::vector<OptionChange> options_;
     std::optional<bool> expiry_on_;
+    std::optional<PairStep> pair_;
+    PairRecord pair_before_;
+    std::optional<Window::MissingSlot> pair_missing_;  ///< what the last try of its undo lacked
+    bool read_unconfirmed_ = false;
+    bool unresolved_ = false;  ///< what is open may be undone, and nobody knows when that is decided
     std::vector<st::KeyPlace> places_;
     std::unordered_map<KeyName, size_t, KeyNameHash> by_key_;  ///< latest change of a key, once there are many
     std::forward_list<std::string> copied_;                ///< bytes that the handler does not keep

@@ -15,11 +15,13 @@ class ReplLink {
     /// Makes the words if there are none. Throws Error.
     ReplLink(const std::string& dir, uint64_t instance, uint64_t generation);
 
+    ReplWords& words() { return *words_; }
     /// Whether somebody follows, for whom the log is written (R2).
     bool needs_log() const { return words_ != nullptr && words_->needs_log.load(std::memory_order_relaxed) != 0; }
     /// Why writes are not executed now; empty: they are. `applies`: it is the master's doing.
     std::string_view refusal(bool follows, bool applies) const;
-    ReplWords* words() { return words_; }
+    /// None before the link is made.
+    ReplWords* words_if_any() { return words_; }
     /// Takes over what the options say; whenever they have changed.
     void use(int64_t min_replicas, bool waits_for_replicas, int64_t acks, bool read_only);
 

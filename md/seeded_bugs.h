@@ -19,6 +19,7 @@ enum class SeededBug {
     reuse_in_operation,      ///< a chunk freed by an operation is handed out again in the same one
     write_in_place,          ///< a visible value is overwritten where it lies
     split_without_touch,     ///< readers of a split segment's buckets are not told
+    window_not_kept,         ///< what was before a change is let go of although the open window has it
     route_not_validated,     ///< a reader does not look whether its segment is still the one
     // of channel_server.cc:
     reply_before_commit,     ///< a reply is published before its operation is committed

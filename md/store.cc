@@ -43,7 +43,8 @@ Store::Store(StoreMemory memory, Marks marks)
       allocator_(memory_, set_, marks_),
       index_(memory_, set_, allocator_, committer_, marks_),
       items_(memory_, set_, allocator_),
-      oplog_(memory_, set_) {
+      oplog_(memory_, set_),
+      window_(memory_, set_, allocator_, index_, items_, oplog_, committer_) {
     const unsigned depth = index_.route_of(expire_database_).depth;
     expire_entry_ = st::KeyPlace{root().number * 0x9e3779b97f4a7c15ull}.entry(depth);
     marks_ended_by_ = committer_.next_number();
@@ -152,19 +153,20 @@ Store::Put Store::put_found(unsigned database, std::string_view key, st::KeyPlac
     const bool expires = value.expire_at_ms != kNoExpiry;
     const bool expired_before = found && found->content.expires;
     if (found) marks_.use(found->bucket_at, found->slot);
-    if (found && value.stored_length != 0 && value.patch.empty() && expires == expired_before &&
+    const bool in_place = found && !window_.is_on();  // W1 of pair_layout.h
+    if (in_place && value.stored_length != 0 && value.patch.empty() && expires == expired_before &&
         items_.expiry_of(found->content.reference) == value.expire_at_ms && items_.append_in_place(found->content.reference, value)) {
         set_.touch_bucket(found->bucket_at);
         oplog_.add_range(database, key, value.stored_length, value.rest);
         return Put::done;
     }
-    if (found && !value.patch.empty() && expires == expired_before && items_.expiry_of(found->content.reference) == value.expire_at_ms &&
+    if (in_place && !value.patch.empty() && expires == expired_before && items_.expiry_of(found->content.reference) == value.expire_at_ms &&
         items_.patch_in_place(found->content.reference, value)) {
         set_.touch_bucket(found->bucket_at);
         oplog_.add_range(database, key, value.patch_at, value.patch);
         return Put::done;
     }
-    if (found && items_.is_value_of(found->content.reference, value) && items_.set_expiry(found->content.reference, value.expire_at_ms)) {
+    if (in_place && items_.is_value_of(found->content.reference, value) && items_.set_expiry(found->content.reference, value.expire_at_ms)) {
         if (expires != expired_before) {
             index_.replace(*found, found->content.reference, expires);
             set_.add(&root().databases[database].expires, uint64_t{expires} - uint64_t{expired_before});
@@ -175,21 +177,22 @@ Store::Put Store::put_found(unsigned database, std::string_view key, st::KeyPlac
         return Put::done;
     }
     if constexpr (kSeededBug == SeededBug::write_in_place) {
-        if (found && value.stored_length == 0 && items_.value_of(found->content.reference).stored_length == value.rest.size()) {
+        if (in_place && value.stored_length == 0 && items_.value_of(found->content.reference).stored_length == value.rest.size()) {
             std::memcpy(const_cast<char*>(items_.value_of(found->content.reference).small), value.rest.data(), value.rest.size());
             return Put::done;
         }
     }
-    if (found && items_.overwrite(found->content.reference, value, set_.may_be_touched(found->bucket_at))) {
+    if (in_place && items_.overwrite(found->content.reference, value, set_.may_be_touched(found->bucket_at))) {
         set_.touch_bucket(found->bucket_at);
         oplog_.add_set(database, key, value, found->content.reference);
         return Put::done;
     }
     const uint64_t item = items_.build(key, value);
     if (item == 0) return Put::no_memory;
+    if (window_.is_on()) window_.keep_item(database, place.hash, found ? found->content.reference : 0, item, stream_number_);
     if (found) {
         index_.replace(*found, item, expires);
-        items_.release(found->content.reference);
+        if (!window_.is_on() || kSeededBug == SeededBug::window_not_kept) items_.release(found->content.reference);
     } else {
         if (!index_.insert(database, place, item, expires)) return Put::no_slot;
         if constexpr (kSeededBug == SeededBug::relative_count)
@@ -209,7 +212,9 @@ void Store::erase_slot(unsigned database, const FoundSlot& found) {
         count_change(database, place_of(key).hash, 0 - checksum_of(KeyChecksum(key), items_.value_of(found.content.reference)));
     }
     index_.erase(found);
-    items_.release(found.content.reference);
+    const uint64_t item = found.content.reference;
+    if (window_.is_on()) window_.keep_item(database, items_.hash_of(item, root().hash_seed), item, 0, stream_number_);
+    else items_.release(item);
     set_.add(&root().databases[database].keys, 0 - uint64_t{1});
     if (found.content.expires) set_.add(&root().databases[database].expires, 0 - uint64_t{1});
 }
@@ -233,7 +238,8 @@ bool Store::clear(unsigned database) {
     memory_.store(&cleared.route, route.word());
     memory_.store(&cleared.next_entry, 0);
     memory_.store(&cleared.next_bucket, 0);
-    items_.push_garbage(garbage);
+    if (window_.is_on()) window_.keep_clear(database, garbage, keys(database), keys_with_expiry(database), stream_number_);
+    else items_.push_garbage(garbage);
     set_.write(&words.route, route.next(0, 0).word());
     set_.write(&words.keys, 0);
     set_.write(&words.expires, 0);
@@ -245,6 +251,7 @@ bool Store::clear(unsigned database) {
 }
 
 bool Store::drop_empty_index() {
+    if (window_.is_on()) return false;
     for (unsigned database = 0; database < kDatabases; ++database) {
         if (keys(database) != 0 || index_.route_of(database).depth == 0) continue;
         oplog_.begin();
@@ -256,19 +263,12 @@ bool Store::drop_empty_index() {
 
 void Store::swap_databases(unsigned one, unsigned other) {
     if (one == other) return;
-    const st::DatabaseWords &first = root().databases[one], &second = root().databases[other];
-    const st::Route routes[2] = {index_.route_of(one), index_.route_of(other)};
-    // Both words change, whatever they name: readers see that they have to look again (T8).
-    set_.write(&first.route, routes[0].next(routes[1].directory, routes[1].depth).word());
-    set_.write(&second.route, routes[1].next(routes[0].directory, routes[0].depth).word());
+    index_.swap_routes(one, other, committer_.next_number());
+    const uint64_t checksum = set_.read(&root().databases[one].checksum);
+    set_.write(&root().databases[one].checksum, set_.read(&root().databases[other].checksum));
+    set_.write(&root().databases[other].checksum, checksum);
     if (walk_.active) walk_.changes.push_back({ChecksumWalk::Change::Kind::swap, one, 0, 0});
-    for (const auto field : {&st::DatabaseWords::keys, &st::DatabaseWords::expires, &st::DatabaseWords::checksum}) {
-        const uint64_t before = set_.read(&(first.*field));
-        set_.write(&(first.*field), set_.read(&(second.*field)));
-        set_.write(&(second.*field), before);
-    }
-    set_.write(&root().routed_at, committer_.next_number());
-    set_.write(&root().swapped_at, committer_.next_number());
+    if (window_.is_on()) window_.keep_swap(one, other, stream_number_);
     oplog_.add_swap(one, other);
 }
 
@@ -360,11 +360,17 @@ bool Store::commit() {
     committer_.commit(set_);
     stream_number_ = 0;
     if (walk_.active) walk_.settle();
+    if (pair_changed_) {
+        pair_changed_ = false;
+        window_.look();
+    }
     return true;
 }
 
 void Store::abandon() {
     set_.clear();
+    window_.end_operation();
+    pair_changed_ = false;
     stream_number_ = 0;
     walk_.changes.clear();
     allocator_.abandon();

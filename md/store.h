@@ -20,6 +20,7 @@
 #include "md/items.h"
 #include "md/oplog.h"
 #include "md/value.h"
+#include "md/window.h"
 
 namespace millrace::md {
 
@@ -163,6 +164,33 @@ class Store {
     bool commit();
     void abandon();
 
+    // --- the strict pair (strict_pair.h, window.h) ---
+    PairRecord pair() const;
+    /// Whether this server has never had data, nor heard of a pair.
+    bool pair_is_fresh() const;
+    /// Whether nothing is removed on this server's own account: it follows another one, or takes no writes.
+    bool is_passive() const { return is_following() || window_.is_passive(); }
+    const Window& window() const { return window_; }
+    /// Number of the commit that has to be shown before the operation under way is answered: its own, or an earlier one that is open; 0: none has.
+    /// `in_sync`: what is open is waited for; else it is not in the answer (R12).
+    uint64_t answer_number(bool in_sync) const {
+        const uint64_t file = set_.read(&root().pair.file_commit);
+        if (in_sync) return std::max(window_.newest_open(), file);
+        return file == 0 ? 0 : file | st::kWaitsForFile;
+    }
+    /// What may be shown and answered: W3 of pair_layout.h.
+    uint64_t shown() const { return root().pair.shown; }
+    /// The numbers that a step needs.
+    uint64_t next_number() const { return committer_.next_number(); }
+    /// Puts what a step has made of the record, with its undo and its confirming, into the operation under way. no_slot: abandon, split(), and begin again.
+    Put change_pair(const PairStep& made, std::optional<Window::MissingSlot>& missing);
+    /// The same as a commit of its own. False: no memory. REQUIRES: no operation.
+    bool make_pair_step(const PairStep& made);
+    /// The file has what file_wanted counts up to this: what waited for it may be shown (W5). REQUIRES: no operation.
+    void note_pair_file(uint64_t filed);
+    /// Lets go of up to `limit` confirmed entries; true when there are more.
+    bool release_window(unsigned limit);
+
     // --- slices, each a commit of its own; REQUIRE: no operation ---
     /// Removes keys whose time is over among those that follow; returns how many. `work` bounds what it does: a bucket counts
     /// one, a key with an expiry kLookWork more, one that is removed kRemovalWork more.
@@ -253,6 +281,7 @@ class Store {
     std::string read_history(const std::array<uint64_t, 5>& place) const;
     void write_history(const std::array<uint64_t, 5>& place, std::string_view history);
     bool is_record(uint64_t owner, uint64_t reference) const;
+    void show(bool held);
     void erase_slot(unsigned database, const FoundSlot& found);
     Put put_found(unsigned database, std::string_view key, st::KeyPlace place, const Value& value, const std::optional<FoundSlot>& found);
     bool counts_checksums() const { return keeps_checksums() || walk_.active; }
@@ -260,6 +289,7 @@ class Store {
     uint64_t blocks_of(const KeyChecksum& checksum, const Value& value, uint64_t first, uint64_t end) const;
     uint64_t checksum_of(const KeyChecksum& checksum, const Value& value) const;
     uint64_t difference_of(std::string_view key, const std::optional<FoundSlot>& found, const Value& value) const;
+    void drop_checksums();
     void begin_walk_part();
     bool read_long_values(uint64_t until_us);
     void log_put(unsigned database, std::string_view key, const Value& value, uint64_t item);
@@ -277,11 +307,13 @@ class Store {
     WriteSet set_;
     Committer committer_;
     uint64_t stream_number_ = 0;  ///< of the operation under way; 0: its own
+    bool pair_changed_ = false;   ///< by the operation under way
     bool recovered_;
     Allocator allocator_;
     Index index_;
     Items items_;
     Oplog oplog_;
+    Window window_;
     ChecksumWalk walk_;
     // Where expire_some() goes on. Another md begins elsewhere, so that md dying often leaves no part of the index out.
     unsigned expire_database_ = 0;

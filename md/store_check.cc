@@ -37,6 +37,7 @@ class Walk {
         walk_garbage();
         for (unsigned channel = 0; channel < kMaxIoConns; ++channel) walk_records(fmt::format("channel {}", channel), root().channels[channel].records);
         walk_records("the oplog", root().oplog_records);
+        walk_window();
         compare_pins();
         compare_pages();
         return std::move(report_);
@@ -288,6 +289,37 @@ class Walk {
                 return;
             }
         }
+    }
+
+    /// W1 and W2 of common/pair_layout.h.
+    void walk_window() {
+        const st::PairWords& words = root().pair;
+        uint64_t previous = 0, number = 0, stream = 0, changes = 0, bytes = 0;
+        bool first_seen = words.first_open == 0;
+        for (uint64_t at = words.oldest; at != 0; previous = at, at = memory_.as<st::WindowEntry>(at)->newer) {
+            if (!reach(at, "an entry of the open window", sizeof(st::WindowEntry))) return;
+            const auto& entry = *memory_.as<st::WindowEntry>(at);
+            if (entry.older != previous) return fault("the open window's list is broken at {}", at);
+            if (entry.number < number || entry.stream < stream || entry.number > root().number) fault("the numbers of the open window do not rise at {}", at);
+            number = entry.number, stream = entry.stream;
+            first_seen |= at == words.first_open;
+            ++changes, bytes += sizeof entry;
+            if (entry.kind() == st::WindowKind::clear) {
+                if (!reach(entry.was, "a database of the open window", sizeof(st::ClearedDatabase))) return;
+                const auto& cleared = *memory_.as<st::ClearedDatabase>(entry.was);
+                uint64_t keys = 0, expires = 0;
+                const auto seen = std::move(keys_);  // keys of the same name may be there anew
+                walk_directory(st::Route::from(cleared.route), 0, 0, &keys, &expires, entry.database());
+                keys_ = std::move(seen);
+                if (keys != entry.became || expires != entry.hash) fault("a cleared database in the open window has {} keys and says {}", keys, entry.became);
+            } else if (entry.kind() == st::WindowKind::item && entry.was != 0) {
+                if (!reach_item(entry.was)) return;
+                bytes += items_.memory_of(entry.was);
+            }
+        }
+        if (previous != words.newest || !first_seen) fault("the open window's ends are not those of its list");
+        if (changes != words.changes || bytes != words.bytes) fault("the open window has {} changes of {} bytes and says {} of {}", changes, bytes, words.changes, words.bytes);
+        if (words.first_open != 0 && words.shown >= memory_.as<st::WindowEntry>(words.first_open)->number) fault("more is shown than is confirmed");
     }
 
     bool reach_record(uint64_t record) {

@@ -57,10 +57,17 @@ uint64_t Store::difference_of(std::string_view key, const std::optional<FoundSlo
            blocks_of(checksum, old, first, std::max(first, old_end));
 }
 
-void Store::forget_checksums() {
+/// The operation under way changes keys in a way that is not counted: they are taken anew.
+void Store::drop_checksums() {
+    if (walk_.active) walk_.changes.push_back({ChecksumWalk::Change::Kind::swap, 0, 0, 0});
     if (!keeps_checksums()) return;
     for (const st::DatabaseWords& words : root().databases) set_.write(&words.checksum, 0);
     set_.write(&root().checksums_kept, 0);
+}
+
+void Store::forget_checksums() {
+    if (!keeps_checksums()) return;
+    drop_checksums();
     commit();
 }
 

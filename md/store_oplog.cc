@@ -14,6 +14,7 @@ void Store::log_put(unsigned database, std::string_view key, const Value& value,
 }
 
 bool Store::end_record() {
+    if (window_.failed()) return false;
     uint64_t record = 0;
     if (!oplog_.parts().empty() && (record = build_record(root().oplog_records, st::kOplogOwner, oplog_.parts())) == 0) return false;
     return oplog_.end(committer_.next_number(), record);

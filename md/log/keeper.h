@@ -133,7 +133,7 @@ class Keeper {
     /// Whether somebody follows who gets all of it from the log's files, and soon.
     bool is_followed() const { return repl_->needs_log.load(std::memory_order_acquire) != 0; }
     /// Whether replies wait for followers (R4 of repl_words.h).
-    bool waits_for_followers() const { return live_.number(OptionId::replication_mode) != 0 && live_.text(OptionId::replicaof).empty(); }
+    bool waits_for_followers() const { return live_.number(OptionId::replication_mode) == kSyncMode && live_.text(OptionId::replicaof).empty(); }
     void note_written();
     void look_at_followers();
     bool log_is_on() const { return live_.number(OptionId::appendonly) != 0; }

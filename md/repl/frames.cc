@@ -24,7 +24,7 @@ void append_frame(std::string& out, uint32_t nonce, FrameKind kind, std::string_
 FrameOutcome read_frame(std::string_view bytes, uint32_t nonce, Frame& frame, size_t& taken) {
     if (bytes.size() < sizeof frame.head) return FrameOutcome::incomplete;
     std::memcpy(&frame.head, bytes.data(), sizeof frame.head);
-    if (frame.head.bytes > kFrameBodyMax || frame.head.kind < FrameKind::registered || frame.head.kind > FrameKind::acknowledged) return FrameOutcome::bad;
+    if (frame.head.bytes > kFrameBodyMax || frame.head.kind < FrameKind::registered || frame.head.kind > FrameKind::synced) return FrameOutcome::bad;
     if (bytes.size() - sizeof frame.head < frame.head.bytes) return FrameOutcome::incomplete;
     frame.body = bytes.substr(sizeof frame.head, frame.head.bytes);
     taken = sizeof frame.head + frame.head.bytes;

@@ -13,6 +13,13 @@
 //                       ping           `number`: stream number of the master's data
 //                       refused        text: why not
 //   follower -> master  acknowledged   `number`: stream number up to which it has everything; Checked
+// Between the servers of a strict pair (md/README.md; an epoch is two numbers):
+//   follower -> master  hello          text, in place of `sync`: "epoch number complete fresh void-epoch void-cut"
+//   master -> follower  partial        text: "strict epoch cut"; `number`: behind which the records follow
+//                       full           its text goes on: " epoch open"
+//                       reached        `number`: all up to it was sent, whether or not there is a record of it
+//                       mark           text: "epoch"; `number`: what is up to it is on both
+//   follower -> master  synced         text: "epoch checksum"; `number`
 // Invariants:
 //   F1  Every frame but `registered` has a checksum that begins with its nonce: what was not made for this link does not pass for it.
 //   F2  Lengths are input: a body is at most kFrameBodyMax, and a record at most kRecordBytesMax.
@@ -29,7 +36,7 @@ inline constexpr uint32_t kProtocol = 2;
 inline constexpr uint64_t kFrameBodyMax = 4 * 1024 * 1024;
 inline constexpr uint64_t kRecordBytesMax = 3ull * 1024 * 1024 * 1024;
 
-enum class FrameKind : uint32_t { registered = 1, sync, partial, full, snapshot, records, part, ping, refused, acknowledged };
+enum class FrameKind : uint32_t { registered = 1, sync, partial, full, snapshot, records, part, ping, refused, acknowledged, hello, reached, mark, synced };
 
 struct FrameHead {
     uint32_t crc;  ///< CRC32C of the rest of this head and the body (F1)

@@ -73,6 +73,8 @@ void Receiver::drop_link() {
     incoming_.reset();
     converting_ = false;
     halt_.clear();
+    pair_heard_ = {};
+    greeting_ = reached_ = marked_ = false;
     if (way_in_.unanswered() > 0) way_in_.close();  // those answers are of this link
     if (state_ == LinkState::following) words_.link_down_since_s.store(seconds_now(), std::memory_order_relaxed);
 }
@@ -167,7 +169,7 @@ bool Receiver::turn(const Own& own, uint64_t now_ms) {
     }
     if (elapsed(now_ms, heard_ms_) > settings_.timeout_ms) return fail(fmt::format("nothing was heard of it for {} s", settings_.timeout_ms / 1000)), true;
     // Promoted, and a follower of the same master again, before anybody has looked.
-    if (state_ == LinkState::following && own.loaded && own.history != called_ && own.history != called_before_) return fail(std::string(kOwnWay)), true;
+    if (state_ == LinkState::following && !pair_ && own.loaded && own.history != called_ && own.history != called_before_) return fail(std::string(kOwnWay)), true;
     const bool worked = talk(own, now_ms);
     if (state_ == LinkState::following && is_damaged()) {
         say_damage("its memory is damaged: not all of it is what was written");
@@ -252,7 +254,8 @@ bool Receiver::talk(const Own& own, uint64_t now_ms) {
         if (getpeername(socket_.descriptor(), reinterpret_cast<sockaddr*>(&peer), &peer_length) != 0) return false;
         say_hello();
     }
-    const bool heard = state_ == LinkState::following && hear_md();
+    if (pair_) go_on_with_pair();
+    const bool heard = (state_ == LinkState::following || (pair_ && state_ == LinkState::waiting && !under_way_.empty())) && hear_md();
     if (state_ == LinkState::connect) return true;
     if (reads()) {
         const size_t before = socket_.in().size();
@@ -298,14 +301,21 @@ bool Receiver::take_frame(const Frame& frame, const Own& own) {
             if (stage_ != Stage::registering || frame.body.size() < sizeof nonce_) break;
             std::memcpy(&nonce_, frame.body.data(), sizeof nonce_);
             stage_ = Stage::framed;
+            if (pair_) {
+                enter(LinkState::waiting);
+                greet_pair();
+                return true;
+            }
             if (wants_everything()) append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", std::string(kHistoryBytes, '0'), 0));
             else append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", own.history, own.stream));
             position_ = own.stream;
             enter(LinkState::waiting);
             return true;
         case FrameKind::partial:
-            if (state_ == LinkState::waiting) return begin_partial(frame, own);
+            if (state_ == LinkState::waiting) return pair_ ? begin_pair_partial(frame, own) : begin_partial(frame, own);
             break;
+        case FrameKind::reached:
+        case FrameKind::mark: return take_pair_frame(frame);
         case FrameKind::full:
             if (state_ == LinkState::waiting) return begin_full(frame, own);
             break;
@@ -372,7 +382,11 @@ bool Receiver::begin_full(const Frame& frame, const Own& own) {
     words >> snapshot_bytes_ >> start_ >> end_ >> new_history_ >> new_second_ >> new_second_end_ >> stream;
     if (!words || new_history_.size() != kHistoryBytes) return fail("it does not say what it is about to send"), false;
     new_second_ = undashed(new_second_);
-    if (const std::string lost = loss(stream, own); !lost.empty()) {
+    if (pair_) {
+        uint64_t counts = 0, run = 0;
+        if (!(words >> counts >> run >> pair_open_)) return fail("it is not half of a strict pair"), false;
+        pair_epoch_ = store::PairEpoch::from(counts, run);
+    } else if (const std::string lost = loss(stream, own); !lost.empty()) {
         words_.link_refused.store(1, std::memory_order_relaxed);
         return fail(lost), false;
     }
@@ -455,6 +469,7 @@ bool Receiver::finish_receiving() {
     if (!disk::write_history(to, {new_history_, new_second_, new_second_end_, true}) || !disk::sync_folder(to) || !disk::complete_sync(folder_))
         return fail(fmt::format("{} cannot be written: {}", to, errno_text(errno))), false;
     reloading_from_ = 0;
+    way_in_renewed_ = false;
     log::notice("full sync with {}: all has come, and is loaded", settings_.master);
     enter(LinkState::loading);
     return true;
@@ -479,6 +494,7 @@ bool Receiver::end_loading(const Own& own) {
     if (socket_.open()) acknowledge(monotonic_us() / 1000, false);
     if (!socket_.flush()) return fail("it has closed the connection"), true;
     if (!own.loaded || own.generation == reloading_from_) return false;
+    if (pair_ && !has_fresh_way_in()) return false;
     disk::remove_sync(folder_);
     is_different_ = false;
     words_.damage_mended.store(words_.verify_damaged.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -490,7 +506,7 @@ bool Receiver::end_loading(const Own& own) {
     last_fault_.clear();
     words_.link_refused.store(0, std::memory_order_relaxed);
     enter(LinkState::following);
-    return true;
+    return pair_ ? end_pair_loading(own) : true;
 }
 
 bool Receiver::apply_record(const RecordHead& head, std::string_view effects) {
@@ -506,9 +522,12 @@ bool Receiver::apply_record(const RecordHead& head, std::string_view effects) {
 
 void Receiver::send_batch() {
     const std::string from = std::to_string(batch_from_), to = std::to_string(batch_to_);
+    const std::string link = std::to_string(pair_link());
+    const std::array<std::string_view, 5> window{"MS_WINDOW", link, from, to, batch_};
     const std::array<std::string_view, 4> call{"MS_APPLY", from, to, batch_};
-    way_in_.send(call);
-    under_way_.push_back({batch_to_, batch_records_, {}, false});
+    if (pair_) way_in_.send(window);
+    else way_in_.send(call);
+    under_way_.push_back({batch_to_, batch_records_, {}, false, Call::batch});
     batch_from_ = batch_to_;
     batch_.clear();
     batch_records_ = 0;
@@ -531,12 +550,14 @@ bool Receiver::hear_md() {
         }
         if (!answer->error.empty()) return fail("md does not take what comes: " + answer->error), true;
         if (under_way_.empty()) return fail("md answers what nobody has asked"), true;
-        applied_ = under_way_.front().to;
-        records_applied_ += under_way_.front().records;
-        if (under_way_.front().names) called_before_ = called_;
-        if (under_way_.front().names && !disk::write_history(folder_, name_))
-            log::warning("the file history cannot be written in {}: {}; after a start from disk all data comes anew", folder_, errno_text(errno));
+        const Batch batch = std::move(under_way_.front());
         under_way_.pop_front();
+        records_applied_ += batch.records;
+        if (batch.what == Call::batch || batch.what == Call::history) applied_ = batch.to;
+        else if (!hear_pair_answer(batch.what, answer->status)) return fail("md does not go on with this connection: " + answer->status), true;
+        if (batch.names) called_before_ = called_;
+        if (batch.names && !disk::write_history(folder_, name_))
+            log::warning("the file history cannot be written in {}: {}; after a start from disk all data comes anew", folder_, errno_text(errno));
     }
     return heard;
 }

@@ -26,6 +26,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,7 @@
 #include "md/repl/redis_batch.h"
 #include "md/repl/redis_snapshot.h"
 #include "md/repl/redis_stream.h"
+#include "md/repl/pair_view.h"
 #include "md/repl/stream_socket.h"
 #include "md/repl/way_in.h"
 
@@ -74,6 +76,10 @@ class Receiver {
     bool writes() const { return (state_ == LinkState::connecting && stage_ == Stage::dialing) || socket_.unsent() > 0; }
     /// Whether what comes is wanted now.
     bool reads() const;
+    /// The record of a strict pair, as of this turn and on disk; none: this server is not half of one.
+    void set_pair(const std::optional<PairView>& pair) { pair_ = pair; }
+    /// What md is to be told of the primary.
+    const PairHeard& heard() const { return pair_heard_; }
     bool wants_way_in() const { return !settings_.master.empty() || promoting_ != Promoting::no; }
     /// Has md follow nobody. Until that is so nothing else is done.
     void promote();
@@ -101,11 +107,14 @@ class Receiver {
     enum class Stage { dialing, password, registering, framed, redis };
     /// What a redis-server was asked last.
     enum class Asked { ping, port, capabilities, psync, nothing, nothing_yet };
+    /// What md was asked to do, in the order of its answers.
+    enum class Call { batch, history, connected, partial, loaded, reached, mark };
     struct Batch {
         uint64_t to = 0;
         uint64_t records = 0;
         std::vector<uint64_t> offsets;  ///< where each command of a redis-server's began
         bool names = false;             ///< it is MS_HISTORY
+        Call what = Call::batch;
     };
 
     void fail(std::string what, uint64_t pause_ms = kPauseMs);
@@ -117,6 +126,16 @@ class Receiver {
     void ask_to_follow();
     bool hear_line();
     bool take_frame(const Frame& frame, const Own& own);
+    // --- the strict pair: receiver_pair.cc ---
+    void greet_pair();
+    void ask_md_of_pair(Call what, std::string_view message, std::string_view numbers);
+    bool begin_pair_partial(const Frame& frame, const Own& own);
+    bool has_fresh_way_in();
+    bool end_pair_loading(const Own& own);
+    bool take_pair_frame(const Frame& frame);
+    bool hear_pair_answer(Call what, std::string_view status);
+    void go_on_with_pair();
+    uint64_t pair_link() const { return pair_heard_.link; }
     bool begin_partial(const Frame& frame, const Own& own);
     bool begin_full(const Frame& frame, const Own& own);
     std::string loss(uint64_t stream, const Own& own) const;
@@ -200,6 +219,18 @@ class Receiver {
     uint64_t given_ms_ = 0, refused_pause_ms_ = kRefusedPauseMs;
     uint64_t wants_to_hear_ = 0;  ///< the master has asked at this offset how far md is; 0: it has not
     uint64_t records_applied_ = 0;
+
+    // the strict pair
+    std::optional<PairView> pair_;
+    PairHeard pair_heard_{};
+    store::PairEpoch pair_epoch_;   ///< of the primary, once it has said so
+    bool pair_open_ = false;        ///< the copy that comes has open entries
+    bool greeting_ = false;         ///< md has been told of the link, and the primary is to be, once that has been seen
+    bool reached_ = false;          ///< md has all, and the primary is to be told
+    bool way_in_renewed_ = false;   ///< since the data was let go of
+    bool marked_ = false;           ///< md has heard of the sync point
+    uint64_t reached_number_ = 0;
+    uint64_t reached_checksum_ = 0; ///< of the data there; 0: none is kept
 };
 
 }  // namespace millrace::md_repl

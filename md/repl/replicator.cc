@@ -50,6 +50,7 @@ Replicator::Replicator(Daemon& daemon)
     words_->pid.store(static_cast<uint32_t>(getpid()));
     words_->link_state.store(static_cast<uint32_t>(LinkState::none));
     words_->keep_from.store(kKeepNothing);
+    write_versioned(words_->pair.version, words_->pair.words, &heard_);  // links of a predecessor are no more
     const Replica none{};
     for (ReplicaRow& row : words_->replicas) write_versioned(row.version, row.words, &none);
     standing_.folder = folder_;
@@ -119,6 +120,15 @@ void Replicator::look_at_md() {
     standing_.second = history(offsetof(st::Root, second_history));
     standing_.second_end = root(offsetof(st::Root, second_history_end));
     standing_.stream = root(offsetof(st::Root, stream_number));
+    if (root(offsetof(st::Root, pair) + offsetof(st::PairWords, standing)) == 0) {
+        standing_.pair.reset();
+        loaded_ = live_.number(OptionId::replication_mode) != kStrictMode;  // md is about to begin
+    } else if (const auto view = read_pair(*store_)) {
+        standing_.pair = view;
+    } else {
+        loaded_ = false;  // until the next turn
+    }
+    if (!loaded_) return;
     if (now == standing_.history) return;
     if (!senders_.empty()) log::notice("this server's data goes its own way from here on, or is another: its followers have to come again");
     senders_.clear();
@@ -262,6 +272,12 @@ void Replicator::want_log() {
     log_bell_.ring_always();
 }
 
+uint64_t Replicator::link_patience_ms() const {
+    const uint64_t patience_ms = static_cast<uint64_t>(live_.number(OptionId::repl_timeout)) * 1000;
+    if (!standing_.pair) return patience_ms;
+    return std::min(patience_ms, std::max(kPairPatienceMsMin, 3 * static_cast<uint64_t>(live_.number(OptionId::replication_timeout))));
+}
+
 /// R4 of repl_words.h.
 void Replicator::count_acknowledged() {
     std::vector<uint64_t> numbers;
@@ -298,7 +314,7 @@ bool Replicator::log_is_there() const {
 bool Replicator::feed(Sender& sender) {
     if (sender.state() == ReplicaState::registered && !log_is_there()) return true;
     const ReplicaState before = sender.state();
-    const uint64_t timeout_ms = static_cast<uint64_t>(live_.number(OptionId::repl_timeout)) * 1000;
+    const uint64_t timeout_ms = link_patience_ms();
     if (!sender.hear(standing_, now_ms_)) return false;
     if (before == ReplicaState::registered && sender.state() == ReplicaState::online) {
         words_->partial_syncs.fetch_add(1, std::memory_order_relaxed);
@@ -318,7 +334,8 @@ bool Replicator::feed(Sender& sender) {
 bool Replicator::serve_senders() {
     bool moved = false;
     const bool pings = now_ms_ >= next_ping_ms_;
-    if (pings) next_ping_ms_ = now_ms_ + static_cast<uint64_t>(live_.number(OptionId::repl_ping_period)) * 1000;
+    const uint64_t ping_ms = static_cast<uint64_t>(live_.number(OptionId::repl_ping_period)) * 1000;
+    if (pings) next_ping_ms_ = now_ms_ + (standing_.pair ? std::min(ping_ms, kPairPatienceMsMin / 3) : ping_ms);
     for (auto at = senders_.begin(); at != senders_.end();) {
         Sender& sender = **at;
         const uint64_t bytes = sender.bytes_sent(), records = sender.records_sent();
@@ -337,7 +354,7 @@ bool Replicator::serve_senders() {
 
 /// An io_conn makes the connection when it sees that one is wanted; one that has died meanwhile does not, so it is asked for again.
 void Replicator::want_way_in() {
-    if (way_in_.open() || !(receiver_.wants_way_in() || failover_.wants_way_in()) || elapsed(now_ms_, door_asked_ms_) < kDoorPatienceMs) return;
+    if (way_in_.open() || !(receiver_.wants_way_in() || failover_.wants_way_in() || standing_.pair) || elapsed(now_ms_, door_asked_ms_) < kDoorPatienceMs) return;
     door_asked_ms_ = now_ms_;
     words_->door_wanted.fetch_add(1, std::memory_order_release);
     for (unsigned index = 0; index < kMaxIoConns; ++index) {
@@ -358,12 +375,13 @@ bool Replicator::follow() {
     settings.refuses_older = live_.number(OptionId::replica_refuse_older) != 0;
     settings.always_fully = live_.number(OptionId::replica_full_sync) != 0;
     settings.priority = live_.number(OptionId::replica_priority);
-    settings.timeout_ms = static_cast<uint64_t>(live_.number(OptionId::repl_timeout)) * 1000;
+    settings.timeout_ms = link_patience_ms();
     failover_.turn(standing_, senders_, settings.timeout_ms, now_ms_);
     want_way_in();
     if (failover_.uses_way_in()) return false;
     settings.offer = failover_.offer();
     if (loaded_) receiver_.follow(settings);
+    receiver_.set_pair(standing_.pair);
     if (way_in_.open() && way_in_.unanswered() == 0 && !way_in_.read()) way_in_.close();
     const uint64_t before = receiver_.records_applied();
     uint64_t keys = 0;
@@ -371,6 +389,7 @@ bool Replicator::follow() {
     const auto database = static_cast<unsigned>(root(offsetof(st::Root, stream_database)));
     const bool worked = receiver_.turn({standing_.history, standing_.stream, database, keys, store_->generation(), loaded_}, now_ms_);
     counters_.add(ReplCounter::records_applied, receiver_.records_applied() - before);
+    if (standing_.pair && standing_.following) tell_md(receiver_.heard());
     return worked;
 }
 
@@ -398,13 +417,17 @@ void Replicator::publish() {
 void Replicator::turn() {
     daemon_.answer_roll_call();
     now_ms_ = monotonic_us() / 1000;
+    hear_md_of_pair();
     look_at_md();
     open_the_door();
     want_log();
-    bool worked = loaded_ && serve_senders();
+    const bool may_send = file_pair();
+    if (loaded_ && may_send) serve_pair();
+    bool worked = loaded_ && may_send && serve_senders();
+    if (loaded_ && may_send) tell_confirmed();
     count_acknowledged();
-    want_checks();
-    worked |= follow();
+    if (may_send) want_checks();
+    worked |= may_send && follow();
     uint64_t acknowledged = 0;
     for (const auto& sender : senders_) acknowledged += sender->acknowledged();
     if (now_ms_ >= next_publish_ms_ || (acknowledged != acknowledged_ && now_ms_ != published_ms_)) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <list>
 #include <memory>
 #include <string>
@@ -69,6 +70,31 @@ class Replicator {
     bool feed(Sender& sender);
     bool choose_snapshot(SnapshotToSend& snapshot) const;
     void provide_snapshot(Sender& sender);
+    // --- the strict pair: replicator_pair.cc ---
+    struct PairAsked {
+        uint64_t link;
+        bool hello;
+    };
+    struct PairAnswered {
+        PairAsked asked;
+        std::string text;
+    };
+    bool file_pair();
+    void tell_md(const PairHeard& heard);
+    Sender* pair_sender();
+    void ask_md(Sender& sender);
+    void hear_md_of_pair();
+    bool follow_answer(Sender& sender, const PairAnswered& answered);
+    void follow_answers();
+    bool log_is_whole() const;
+    void serve_pair();
+    void tell_confirmed();
+    static constexpr uint64_t kFaultMs = 10'000;
+    static constexpr size_t kHelloComplete = 6;  ///< word of MS_PAIR HELLO
+    static constexpr uint64_t kPairPatienceMsMin = 3000;
+    /// After so long without a word a link is dead.
+    uint64_t link_patience_ms() const;
+
     void want_log();
     bool log_is_there() const;
     void count_acknowledged();
@@ -107,6 +133,11 @@ class Replicator {
     uint64_t now_ms_ = 0, next_publish_ms_ = 0, next_check_ms_ = 0, next_ping_ms_ = 0, door_asked_ms_ = 0, next_id_ = 1;
     uint64_t bytes_sent_ = 0, records_sent_ = 0;  ///< over links that have ended
     uint64_t published_ms_ = 0, acknowledged_ = 0;  ///< sum over all followers, as published
+    PairHeard heard_{};            ///< as md was told
+    std::deque<PairAsked> pair_asked_;
+    std::vector<PairAnswered> pair_answers_;
+    uint64_t full_sync_of_ = 0;    ///< instance of a secondary whose data was not this server's; 0: none
+    uint64_t pair_fault_ms_ = 0;
     uint64_t needed_log_ms_ = 0;  ///< when anybody followed last
 };
 

@@ -74,6 +74,8 @@ bool Sender::hear(const Standing& standing, uint64_t now_ms) {
             acknowledged_ = std::max(acknowledged_, frame.head.number);
             note_checked(frame.body);
             if (online_from_ == 0 && state_ == ReplicaState::online) online_from_ = standing.stream;
+        } else if (frame.head.kind == FrameKind::hello || frame.head.kind == FrameKind::synced) {
+            if (!hear_pair(frame)) return false;
         } else if (frame.head.kind != FrameKind::sync || state_ != ReplicaState::registered) return end("it says what it should not");
         else if (!decide(frame.body, standing)) return false;
         socket_.drop(taken);
@@ -93,6 +95,10 @@ bool Sender::decide(std::string_view text, const Standing& standing) {
     std::string history;
     uint64_t stream = 0;
     if (!(words >> history >> stream)) return end("it does not say what it has");
+    if (standing.pair) {
+        refuse("this server is half of a strict pair, and has no other followers");
+        return end("it is not half of a strict pair");
+    }
     const bool same = history == standing.history && stream <= standing.stream;
     const bool before = !standing.second.empty() && history == standing.second && stream <= std::min(standing.second_end, standing.stream);
     if (same || before) cursor_ = LogCursor::behind_stream(standing.folder, stream, standing.following);
@@ -115,8 +121,9 @@ bool Sender::begin_full(const SnapshotToSend& snapshot, const Standing& standing
     snapshot_at_ = 0;
     cursor_ = LogCursor::behind_number(standing.folder, snapshot.start, snapshot.stream, standing.following);
     state_ = ReplicaState::sending;
+    const std::string pair = standing.pair ? fmt::format(" {} {:d}", text_of(pair_epoch_), standing.pair->open) : std::string();
     append_frame(socket_.out(), nonce_, FrameKind::full,
-                 fmt::format("{} {} {} {} {} {} {}", snapshot.bytes, snapshot.start, snapshot.end, standing.history, or_dash(standing.second), standing.second_end, standing.stream), snapshot.stream);
+                 fmt::format("{} {} {} {} {} {} {}{}", snapshot.bytes, snapshot.start, snapshot.end, standing.history, or_dash(standing.second), standing.second_end, standing.stream, pair), snapshot.stream);
     return true;
 }
 
@@ -173,8 +180,10 @@ bool Sender::pump(bool& moved) {
         const size_t before = socket_.unsent();
         if (state_ == ReplicaState::sending) {
             if (!send_snapshot()) return false;
-        } else if (state_ == ReplicaState::online) {
+        } else if (state_ == ReplicaState::online && phase_ != PairPhase::waiting) {
+            const bool whole = log_is_whole_;
             if (!send_records(moved)) return false;
+            if (phase_ == PairPhase::sending && whole && batch_.empty() && socket_.unsent() == before) send_reached();
         }
         if (socket_.unsent() == before) return true;
         moved = true;

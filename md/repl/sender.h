@@ -13,11 +13,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/repl_words.h"
 #include "md/repl/frames.h"
 #include "md/repl/log_cursor.h"
+#include "md/repl/pair_view.h"
 #include "md/repl/stream_socket.h"
 
 namespace millrace::md_repl {
@@ -29,6 +31,7 @@ struct Standing {
     uint64_t second_end = 0;
     uint64_t stream = 0;         ///< stream number of the data
     bool following = false;
+    std::optional<PairView> pair;  ///< of a server that is half of a strict pair
 };
 
 /// A snapshot that a full sync can begin with.
@@ -66,6 +69,20 @@ class Sender {
     bool pump(bool& moved);
     void ping(uint64_t stream);
 
+    // --- the secondary of a strict pair: sender_pair.cc ---
+    /// What it has said that md has to answer: the words behind MS_PAIR, without the connection; taken once.
+    std::optional<std::string> take_pair_message();
+    /// md has answered its HELLO: PARTIAL, or FULL. False as hear().
+    bool begin_pair(std::string_view answer, const Standing& standing);
+    /// The sync point.
+    void begin_marks();
+    /// What may be sent now (P5): whether the log's files have all that md has done.
+    void look_at_pair(const Standing& standing, bool log_is_whole);
+    uint64_t link() const { return link_; }
+    void set_link(uint64_t link) { link_ = link; }
+    bool full_next_time() const { return full_next_time_; }
+    void want_full() { full_next_time_ = true; }
+
     bool wants_snapshot() const { return state_ == ReplicaState::saving; }
     static constexpr uint64_t kKeepMs = 30 * 60 * 1000;  ///< after that the log is not kept for it any more, however long it loads
     uint64_t snapshot_ticket = 0;  ///< of the save that it waits for
@@ -87,8 +104,12 @@ class Sender {
     static constexpr unsigned kStepsMax = 8;  ///< before the others have their turn
     static constexpr size_t kHeardMax = 64 * 1024;
 
+    /// Of a strict pair: records are not sent while it is waited for the sync point.
+    enum class PairPhase { none, asking, sending, waiting, in_sync };
     bool end(std::string reason);
     void note_checked(std::string_view body);
+    bool hear_pair(const Frame& frame);
+    void send_reached();
     bool decide(std::string_view text, const Standing& standing);
     bool send_snapshot();
     bool send_records(bool& moved);
@@ -109,6 +130,11 @@ class Sender {
     std::unique_ptr<LogCursor> cursor_;
     LogCursor::Record record_;
     std::string batch_, reason_;
+    PairPhase phase_ = PairPhase::none;
+    std::string pair_message_;
+    store::PairEpoch pair_epoch_;  ///< that the link is of
+    uint64_t link_ = 0, goal_ = 0, marked_ = 0;
+    bool log_is_whole_ = false, full_next_time_ = false;
 };
 
 }  // namespace millrace::md_repl

@@ -28,7 +28,8 @@ std::optional<WayIn::Answer> WayIn::next() {
     const size_t end = in.find("\r\n");
     if (end == std::string_view::npos || unanswered_ == 0) return std::nullopt;
     Answer answer;
-    if (in[0] != '+') answer.error = in[0] == '-' ? std::string(in.substr(1, end - 1)) : "an answer that is none";
+    if (in[0] == '+') answer.status = std::string(in.substr(1, end - 1));
+    else answer.error = in[0] == '-' ? std::string(in.substr(1, end - 1)) : "an answer that is none";
     socket_.drop(end + 2);
     --unanswered_;
     return answer;

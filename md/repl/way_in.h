@@ -29,9 +29,9 @@ class WayIn {
     void send(std::span<const std::string_view> words, std::string_view encoded = {}, size_t more = 0);
     bool flush() { return socket_.flush(); }
 
-    /// An answer: empty text if it is OK, else the error without its sign.
+    /// An answer: a status, such as OK, or an error, both without their sign.
     struct Answer {
-        std::string error;
+        std::string error, status;
     };
     /// Takes what has come. False: the connection has ended, or what came is no answer.
     bool read();

@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # The parts of md that a bug can be in, with the readers; one translation unit, because there are many builds.
 MUTATED = ["md/write_set.cc", "md/commit.cc", "md/allocator.cc", "md/index.cc", "md/items.cc", "md/oplog.cc", "md/store.cc", "md/store_oplog.cc",
-           "md/store_check.cc", "md/store_checksum.cc", "md/store_options.cc", "md/store_replication.cc", "tests/crash/reader.cc", "tests/crash/direct.cc"]
+           "md/store_check.cc", "md/store_checksum.cc", "md/store_options.cc", "md/store_pair.cc", "md/store_replication.cc", "md/strict_pair.cc", "md/window.cc", "tests/crash/reader.cc", "tests/crash/direct.cc"]
 SHARED = ["tests/crash/arena.cc", "tests/crash/contents.cc", "tests/crash/judge.cc", "tests/crash/scenario.cc",
           "tests/crash/stepper.cc", "tests/crash/store_steps.cc", "common/check.cc", "common/effects.cc", "md/marks.cc"]
 FLAGS = ["-I.", "-std=c++20", "-O0", "-Wall", "-Wextra", "-DSPDLOG_COMPILED_LIB", "-DSPDLOG_FMT_EXTERNAL"]

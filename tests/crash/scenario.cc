@@ -245,6 +245,54 @@ Operation set_each(unsigned database, std::vector<std::string> keys, std::string
     };
 }
 
+// --- a strict pair's open window --------------------------------------------------------------------------------------
+
+void pair_step(Store& store, const std::function<void(md::PairStep&)>& fill) {
+    md::PairStep made;
+    made.next = store.pair();
+    fill(made);
+    CHECK(store.make_pair_step(made));
+}
+
+Operation become_primary() {
+    return [](Store& store) {
+        pair_step(store, [](md::PairStep& made) {
+            made.next.role = md::PairRole::primary;
+            made.next.state = md::PairState::in_sync;
+            made.next.epoch = {1, 0, 7};
+            made.next.mark = made.next.number;
+        });
+    };
+}
+
+/// Everything open is undone, unless that has been done.
+Operation undo_window() {
+    return [](Store& store) {
+        if (store.memory().root().pair.first_open == 0) return;
+        pair_step(store, [&store](md::PairStep& made) {
+            made.undo = made.fails_owed = made.file = true;
+            made.undo_above = made.next.mark;
+            made.number = made.next.number = made.next.mark = store.next_number();
+        });
+    };
+}
+
+Operation confirm_window() {
+    return [](Store& store) {
+        if (store.memory().root().pair.first_open == 0) return;
+        pair_step(store, [](md::PairStep& made) {
+            made.confirm = true;
+            made.confirm_up_to = made.next.mark = made.next.number;
+        });
+    };
+}
+
+Operation release_window() {
+    return [](Store& store) {
+        while (store.release_window(2)) {}
+    };
+}
+
 using Groups = std::vector<std::vector<Watched>>;
 
 std::vector<Watched> watched(unsigned database, const std::vector<std::string>& keys) {
@@ -500,8 +548,22 @@ void base(Store& store) {
     set(0, "gone", text(kLargeBytes, 'G'))(store), del(0, "gone")(store), free_all(100)(store);
 }
 
+void add_window(std::vector<Scenario>& all) {
+    const auto on = become_primary();
+    all.push_back({"window_set", on, {set(0, "s3", text(30, 'n')), set(0, "s3", text(30, 'o'))}, {watched(0, {"s3"})}});
+    all.push_back({"window_undo_set", both(on, set(0, "s3", text(30, 'n'))), {undo_window()}, {watched(0, {"s3"})}});
+    all.back().nested_max = ~0u;
+    all.push_back({"window_undo_many", both(on, both(set_all(0, {{"s1", text(30, 'n')}, {"fresh", text(300, 'o')}, {"s5", text(31, 'p')}}), both(del(0, "s4"), expire_at("e1", kLaterMs)))),
+                   {undo_window()}, {watched(0, {"s1", "fresh", "s5"}), watched(0, {"s4", "s1"})}});
+    all.push_back({"window_undo_large", both(on, both(set(0, "big", text(kLargeBytes, 'n')), append(0, "big", text(30, 'm')))), {undo_window(), free_all(1)}, {watched(0, {"big"})}});
+    all.push_back({"window_confirm", both(on, both(set(0, "s3", text(30, 'n')), del(0, "s4"))), {confirm_window(), release_window()}, {watched(0, {"s3", "s4"})}});
+    all.push_back({"window_undo_swap", both(on, both(set(1, "d1", text(30, 'n')), swap(0, 1))), {undo_window()}, {watched(0, {"d1"}), watched(1, {"s3"})}});
+    all.push_back({"window_clear", on, {clear(1), set(1, "d1", text(9, 'n')), confirm_window(), release_window(), free_all(3)}, {watched(1, {"d1"})}});
+}
+
 std::vector<Scenario> all_scenarios() {
     std::vector<Scenario> all;
+    add_window(all);
     add_small_values(all);
     add_pairs(all);
     add_index(all);

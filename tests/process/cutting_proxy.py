@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 
 
 class CuttingProxy:
@@ -14,6 +15,7 @@ class CuttingProxy:
         self.lock = threading.Lock()
         self.pairs = set()
         self.blocked = False
+        self.stalled = None     # "up" or "down": what goes that way waits
         self.closed = False
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -58,12 +60,14 @@ class CuttingProxy:
             pair = (client, server)
             with self.lock:
                 self.pairs.add(pair)
-            for source, target in (pair, pair[::-1]):
-                threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
+            for source, target, way in ((client, server, "up"), (server, client, "down")):
+                threading.Thread(target=self._forward, args=(source, target, way), daemon=True).start()
 
-    def _forward(self, source, target):
+    def _forward(self, source, target, way):
         try:
             while data := source.recv(65536):
+                while self.stalled == way and not self.closed:
+                    time.sleep(0.01)
                 target.sendall(data)
         except OSError:
             pass

@@ -17,6 +17,7 @@ PAYLOAD = 4096                      # what stands before it is the segment's hea
 LINE = 128                          # kCacheLineDistance
 IO_CONNS = 64                       # kMaxIoConns
 REPLICA_ROWS, REPLICA_ROW = 16, 120  # kReplicasMax, sizeof(ReplicaRow)
+PAIR_ROW = 6 * 8                    # bytes of a PairRow: a version and five words
 ALL_DURABLE = 2**64 - 1
 
 
@@ -30,6 +31,9 @@ def places(header="log_words.h", struct_name="LogWords"):
             at = -(-at // LINE) * LINE
             found[rows.group(1)] = (PAYLOAD + at, None)
             at += REPLICA_ROWS * REPLICA_ROW
+            continue
+        if re.match(r"    alignas\(kCacheLineDistance\) PairRow (\w+);", line):
+            at = -(-at // LINE) * LINE + PAIR_ROW
             continue
         declared = re.match(r"    (alignas\(kCacheLineDistance\) )?std::(array<std::)?atomic<uint(32|64)_t>(?:, kMaxIoConns>)? ([\w, ]+);", line)
         if not declared:

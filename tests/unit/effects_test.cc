@@ -41,7 +41,7 @@ const std::map<std::string, std::vector<const char*>> kExamples{
     {"setrange", {"K S V"}}, {"strlen", {"K"}}, {"substr", {"K 0 S"}}, {"swapdb", {"D D"}}, {"touch", {"L"}}, {"ttl", {"K"}}, {"type", {"K"}}, {"unlink", {"K", "L"}},
 };
 /// EXEC has a test of its own, WATCH answers tokens, and whom a server follows is no data.
-const std::vector<std::string> kNoExamples{"exec", "watch", "ms_apply", "ms_execute", "ms_history", "ms_reload", "replicaof", "slaveof"};
+const std::vector<std::string> kNoExamples{"exec", "watch", "ms_alone", "ms_apply", "ms_execute", "ms_history", "ms_pair", "ms_reload", "ms_window", "replicaof", "slaveof"};
 /// No part of transactions, or too long for many of them.
 const std::vector<std::string> kAlone{"swapdb", "pfselftest", "debug|populate", "debug|sleep"};
 
