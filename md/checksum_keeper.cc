@@ -13,13 +13,12 @@ void ChecksumKeeper::note(ReplLink& repl, uint64_t number, const Plan::MasterChe
     if (said.anew) words->verify_wanted.store(number, std::memory_order_relaxed);
 }
 
-bool ChecksumKeeper::tend(Store& store, ReplLink& repl, LogLink& log) {
+bool ChecksumKeeper::tend(Store& store, ReplLink& repl, LogLink& log, uint64_t now_us) {
     constexpr uint64_t kLookEveryUs = 10'000;
+    if (now_us < next_look_us_ && !store.checksum_walk().active) [[likely]] return false;
     ReplWords* const words = repl.words_if_any();
     if (words == nullptr) return false;
-    if (store.checksum_walk().active) [[unlikely]] return walk(store, *words);
-    const uint64_t now_us = monotonic_us();
-    if (now_us < next_look_us_) [[likely]] return false;
+    if (store.checksum_walk().active) return walk(store, *words);
     next_look_us_ = now_us + kLookEveryUs;
     if (!repl.needs_log()) {
         store.forget_checksums();

@@ -11,8 +11,8 @@ namespace millrace::md {
 
 class ChecksumKeeper {
   public:
-    /// Once a turn. True when there is more to do at once.
-    bool tend(Store& store, ReplLink& repl, LogLink& log);
+    /// Once a turn, which began at `now_us`. True when there is more to do at once.
+    bool tend(Store& store, ReplLink& repl, LogLink& log, uint64_t now_us);
     /// The master has said its checksum at `number`, and the operation that heard of it is committed.
     void note(ReplLink& repl, uint64_t number, const Plan::MasterChecksum& said);
 

@@ -204,7 +204,7 @@ void Loop::turn() {
             if (channel) channel->wake();
     engine_.log.publish(engine_.store, engine_.repl.needs_log());
     engine_.log.words().changes.store(engine_.counters.get(MdCounter::changes), std::memory_order_relaxed);
-    const bool busy = keep_house() | engine_.checksums.tend(engine_.store, engine_.repl, engine_.log);
+    const bool busy = keep_house() | engine_.checksums.tend(engine_.store, engine_.repl, engine_.log, turn_began_us_);
     end_turn();
     if (engine_.reload_wanted) reload();
     if (!served && !busy && !releases) park();

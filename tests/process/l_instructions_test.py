@@ -21,7 +21,7 @@ RECORDED = {
     "GET hit": (1400, 0),
     "GET miss": (1325, 0),
     "SET new": (1119, 4973),
-    "SET overwrite": (1119, 2983),
+    "SET overwrite": (1119, 3232),
 }
 
 
