@@ -69,6 +69,11 @@ void Replicator::ask_md(Sender& sender) {
     if (!message) return;
     const bool hello = message->starts_with("HELLO");
     if (hello) {
+        const auto is_another = [&sender](const auto& other) { return other->link() != 0 && other->peer().instance != sender.peer().instance; };
+        if (const auto other = std::ranges::find_if(senders_, is_another); other != senders_.end()) {
+            log::warning("strict pair: {} may not follow: {} is this server's secondary", sender.name(), (*other)->name());
+            return sender.refuse("this server of a strict pair has a secondary already");
+        }
         sender.set_link(random_link());
         PairHeard heard{};
         heard.link = sender.link();

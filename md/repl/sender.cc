@@ -97,6 +97,7 @@ bool Sender::decide(std::string_view text, const Standing& standing) {
     if (!(words >> history >> stream)) return end("it does not say what it has");
     if (standing.pair) {
         refuse("this server is half of a strict pair, and has no other followers");
+        socket_.flush();
         return end("it is not half of a strict pair");
     }
     const bool same = history == standing.history && stream <= standing.stream;

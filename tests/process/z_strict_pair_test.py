@@ -284,6 +284,19 @@ class StrictPair(unittest.TestCase):
         self.assertEqual(pair.ask(1, "GET", "key299"), b"$3\r\n299\r\n")
         self.assertIn(b"a start of both servers", pair.ask(0, "CONFIG", "SET", "replication-mode", "async"))
 
+    def test_there_is_no_third_one(self):
+        pair = self.pair()
+        for mode in ("strict", "async"):
+            third = Instance(io=1, save="", replication_mode=mode, replicaof="127.0.0.1 %d" % pair.proxies[0].port)
+            self.addCleanup(third.destroy)
+
+            def is_refused(third=third):
+                with third.wire() as wire:
+                    return info(wire)["link_refused"] == "1"
+            wait_for(is_refused, 20, "the third server to be refused")
+        self.assertTrue(pair.is_in_sync())
+        self.assertEqual(pair.ask(0, "SET", "key", 1), b"+OK\r\n")
+
     def test_what_expires_goes_at_both(self):
         pair = self.pair()
         for number in range(50):
