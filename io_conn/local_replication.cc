@@ -257,6 +257,8 @@ void local_failover(const LocalCall& call) {
     const ReplWords& words = server.link().repl_words();
     FailoverWords wanted;
     if (const std::string_view error = wanted.parse(call.words); !error.empty()) return call.out.error(error);
+    if (server.live_number(OptionId::replication_mode) == kStrictMode)
+        return call.out.error("ERR FAILOVER is not for a strict pair: stop the primary's clients, then REPLICAOF NO ONE at the secondary and REPLICAOF at the old primary");
     const FailoverState state = failover_state(words);
     if (wanted.abort) {
         if (state == FailoverState::none) return call.out.error("ERR No failover in progress.");

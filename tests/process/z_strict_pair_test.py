@@ -253,6 +253,17 @@ class StrictPair(unittest.TestCase):
             self.assertEqual(wire.command("SET", "key", "again"), b"+OK\r\n")
         wait_for(lambda: pair.ask(1, "GET", "key") == b"$5\r\nagain\r\n", 5, "the secondary to show it")
 
+    def test_both_have_the_same_data_and_no_failover_is_taken(self):
+        pair = self.pair()
+        for number in range(50):
+            self.assertEqual(pair.ask(0, "SET", "key:%d" % number, number), b"+OK\r\n")
+        self.assertIn(b"-ERR FAILOVER is not for a strict pair", pair.ask(0, "FAILOVER"))
+        def is_verified():
+            ended = pair.servers[0].control("verify-replicas", "--timeout", "10")
+            return ended.returncode == 0 or print(ended.stdout, ended.stderr)
+        wait_for(is_verified, 30, "the data of both to be compared")
+        self.assertEqual(pair.ask(0, "SET", "key", "value"), b"+OK\r\n")
+
     def test_alone_on_order_until_the_other_one_is_back(self):
         pair = self.pair()
         self.assertIn(b"connected", pair.ask(0, "MS_ALONE", "yes"))
