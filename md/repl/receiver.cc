@@ -494,7 +494,7 @@ bool Receiver::end_loading(const Own& own) {
     if (socket_.open()) acknowledge(monotonic_us() / 1000, false);
     if (!socket_.flush()) return fail("it has closed the connection"), true;
     if (!own.loaded || own.generation == reloading_from_) return false;
-    if (pair_ && !has_fresh_way_in()) return false;
+    if (!has_fresh_way_in()) return false;
     disk::remove_sync(folder_);
     is_different_ = false;
     words_.damage_mended.store(words_.verify_damaged.load(std::memory_order_relaxed), std::memory_order_relaxed);

@@ -101,6 +101,9 @@ bool Receiver::take_pair_frame(const Frame& frame) {
 }
 
 bool Receiver::hear_pair_answer(Call what, std::string_view status) {
+    if (status == "IGNORED" && what == Call::partial && pair_ && pair_->link == pair_link() && pair_->is_complete())
+        log::warning("strict pair: this server has acknowledged writes that {} lacks, which both were told to do; promote this server (REPLICAOF NO ONE) to keep them, or start it without its data to give them up",
+                     settings_.master);
     if (status == "IGNORED") return false;
     constexpr std::string_view kReached = "REACHED ";
     if (what != Call::reached) return true;
