@@ -363,8 +363,9 @@ class Told(OracleCase):
         self.assertEqual([ours[name] for name in ("master_replid2", "second_repl_offset")], [theirs[name] for name in ("master_replid2", "second_repl_offset")])
 
     def test_what_is_kept_for_those_who_come_back(self):
-        last = int(info(self.instance)["master_repl_offset"])
         self.words.needs_log = 1
+        wait_for(lambda: info(self.instance)["master_repl_offset"] != "0", 10, "the numbers of records to begin")
+        last = int(info(self.instance)["master_repl_offset"])
         for kept_from, first in ((2**64 - 1, last + 1), (last, last + 1), (0, 1)):
             self.words.keep_from = kept_from
             ours = info(self.instance)

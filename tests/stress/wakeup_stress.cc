@@ -1,5 +1,5 @@
 // Stress of sleeping and waking (common/wakeup.h, W1): a producer publishes a message at about the moment when the
-// consumer parks, a million times, and the consumer really blocks on its FIFO. No wake-up may be lost; and the same rounds
+// consumer parks, 300,000 times (make soak: ten million), and the consumer really blocks on its FIFO. No wake-up may be lost; and the same rounds
 // with either fence left out must lose some, or else the test could not see a loss.
 //
 //     wakeup_stress [--parks N] [--seed N] [--seconds N] [--without consumer|producer|both]
@@ -250,7 +250,7 @@ int run_all(uint64_t parks, uint64_t seed, uint64_t seconds) {
 
 int main(int argc, char** argv) {
     const uint64_t seed = number_option(argc, argv, "--seed", fresh_seed());
-    const uint64_t parks = number_option(argc, argv, "--parks", 1'000'000);
+    const uint64_t parks = number_option(argc, argv, "--parks", 300'000);
     const uint64_t seconds = number_option(argc, argv, "--seconds", 60);
     const std::string without = option(argc, argv, "--without", "");
     try {
