@@ -36,7 +36,8 @@ class SyncMode(unittest.TestCase):
             try:
                 wait_for(is_waited_for, LINK_SECONDS, "the replica to be waited for")
             except Failed:
-                print("master: %r\n%s\nreplica:\n%s" % (wire.command("INFO", "replication"), said(master), said(replica)))
+                print("master: %r\n%r\n%s\n%s\nreplica:\n%s" % (wire.command("INFO", "replication"), wire.command("INFO", "persistence"), said(master),
+                                                             (master.folder / "log" / "md_log-0.log").read_text(), said(replica)))
                 raise
         return master, replica, proxy
 
