@@ -17,6 +17,8 @@ class KeyChecksum {
   public:
     static constexpr uint64_t kBlockBytes = 4096;
 
+    static constexpr uint64_t blocks_in(uint64_t length) { return (length + kBlockBytes - 1) / kBlockBytes; }
+
     explicit KeyChecksum(std::string_view key) : seed_(XXH3_64bits(key.data(), key.size())) {}
 
     /// Expiry and length of a value.

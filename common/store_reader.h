@@ -33,6 +33,13 @@ class StoreReader {
         return word;
     }
     uint64_t root(size_t field) const { return load_acquire(st::kRootAt + field); }
+    /// In all databases together.
+    uint64_t keys() const {
+        uint64_t all = 0;
+        for (unsigned database = 0; database < st::kDatabases; ++database)
+            all += root(offsetof(st::Root, databases) + database * sizeof(st::DatabaseWords) + offsetof(st::DatabaseWords, keys));
+        return all;
+    }
     /// Bytes in use: no reference is beyond them.
     uint64_t bytes() const { return root(offsetof(st::Root, frontier)) << st::kPageShift; }
 

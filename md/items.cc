@@ -328,6 +328,19 @@ std::string_view Items::piece_of(const Value& value, uint64_t from, uint64_t cou
     return {buffer, count};
 }
 
+uint64_t Items::checksum_of_blocks(const KeyChecksum& checksum, const Value& value, uint64_t first, uint64_t end) const {
+    constexpr uint64_t kBlock = KeyChecksum::kBlockBytes;
+    uint64_t sum = 0;
+    char buffer[kBlock];
+    for (uint64_t index = first; index < end; ++index)
+        sum += checksum.of_block(index, piece_of(value, index * kBlock, std::min(kBlock, value.length() - index * kBlock), buffer));
+    return sum;
+}
+
+uint64_t Items::checksum_of(const KeyChecksum& checksum, const Value& value) const {
+    return checksum.of_frame(value.length(), value.expire_at_ms) + checksum_of_blocks(checksum, value, 0, KeyChecksum::blocks_in(value.length()));
+}
+
 uint64_t Items::hash_of(uint64_t reference, uint64_t seed) const {
     const st::ItemHeader header = header_of(reference);
     if ((header.flags & st::kLarge) == 0) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string_view>
 
+#include "common/data_checksum.h"
 #include "md/allocator.h"
 #include "md/seeded_bugs.h"
 #include "md/value.h"
@@ -62,6 +63,9 @@ class Items {
     void copy_value(const Value& value, uint64_t from, uint64_t count, char* out) const;
     /// The same as the operation under way has left them, in `buffer` unless they lie together. `count`: at most the buffer's size.
     std::string_view piece_of(const Value& value, uint64_t from, uint64_t count, char* buffer) const;
+    /// What blocks [first, end) of a value add to its database's checksum, and what all of it does (common/data_checksum.h), as piece_of() has it.
+    uint64_t checksum_of_blocks(const KeyChecksum& checksum, const Value& value, uint64_t first, uint64_t end) const;
+    uint64_t checksum_of(const KeyChecksum& checksum, const Value& value) const;
     /// The key of an item, copied into `storage` if it lies in extents.
     std::string_view key_view(uint64_t reference, std::string& storage) const;
 

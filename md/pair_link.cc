@@ -1,7 +1,6 @@
 // See pair_link.h. Runs in md.
 #include "md/pair_link.h"
 
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,23 +10,10 @@
 #include "common/live_options.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "common/random.h"
 #include "common/versioned_words.h"
 
 namespace millrace::md {
-
-namespace {
-
-uint64_t random_run() {
-    uint64_t run = 0;
-    if (getrandom(&run, sizeof run, 0) != sizeof run) throw Error("the kernel gives no random numbers (getrandom)");
-    return run | 1;
-}
-
-}  // namespace
-
-PairStep step_of(const Store& store, const PairEvent& event) {
-    return step(store.pair(), event, store.window().facts(event.voided), store.next_number());
-}
 
 void tell(const PairRecord& before, const PairStep& made) {
     const PairRecord& next = made.next;
@@ -68,7 +54,7 @@ void PairLink::begin(Store& store, const std::string& folder) {
         event.number = file->heard;
     }
     PairRecord fresh = now;
-    fresh.run = random_run();
+    fresh.run = random_number<uint64_t>() | 1;
     PairStep made = step(fresh, event, {}, store.next_number());
     if (!store.make_pair_step(made)) throw Error("there is no shared memory left");
     log::notice("strict pair: {}, {}", name_of(made.next.role), name_of(made.next.state));
@@ -76,7 +62,7 @@ void PairLink::begin(Store& store, const std::string& folder) {
 
 void PairLink::make(Store& store, const PairEvent& event) {
     const PairRecord before = store.pair();
-    const PairStep made = step_of(store, event);
+    const PairStep made = store.pair_step(event);
     if (made.next == before && !made.confirm && !made.undo) return;
     if (store.make_pair_step(made)) tell(before, made);
 }

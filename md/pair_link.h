@@ -50,8 +50,6 @@ class PairLink {
     uint64_t rung_at_ = 0;  ///< what md_repl looks at, mixed
 };
 
-/// The step of an event as the store is now.
-PairStep step_of(const Store& store, const PairEvent& event);
 /// A step that somebody should know of, in the log.
 void tell(const PairRecord& before, const PairStep& made);
 

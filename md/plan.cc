@@ -57,7 +57,7 @@ const Plan::Change* Plan::latest_change(unsigned database, std::string_view key)
 
 PairStep Plan::step_pair(const PairEvent& event) {
     pair_before_ = store_.pair();
-    const PairStep made = step(pair_before_, event, store_.window().facts(event.voided), store_.next_number());
+    const PairStep made = store_.pair_step(event);
     if (made.next != pair_before_ || made.confirm || made.undo) pair_ = made;
     return made;
 }

@@ -209,7 +209,7 @@ void Store::erase_slot(unsigned database, const FoundSlot& found) {
     if (counts_checksums()) {
         std::string storage;
         const std::string_view key = items_.key_view(found.content.reference, storage);
-        count_change(database, place_of(key).hash, 0 - checksum_of(KeyChecksum(key), items_.value_of(found.content.reference)));
+        count_change(database, place_of(key).hash, 0 - items_.checksum_of(KeyChecksum(key), items_.value_of(found.content.reference)));
     }
     index_.erase(found);
     const uint64_t item = found.content.reference;

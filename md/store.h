@@ -166,6 +166,8 @@ class Store {
 
     // --- the strict pair (strict_pair.h, window.h) ---
     PairRecord pair() const;
+    /// The step that an event makes as the store is now.
+    PairStep pair_step(const PairEvent& event) const { return step(pair(), event, window_.facts(event.voided), next_number()); }
     /// Whether this server has never had data, nor heard of a pair.
     bool pair_is_fresh() const;
     /// Whether nothing is removed on this server's own account: it follows another one, or takes no writes.
@@ -286,8 +288,6 @@ class Store {
     Put put_found(unsigned database, std::string_view key, st::KeyPlace place, const Value& value, const std::optional<FoundSlot>& found);
     bool counts_checksums() const { return keeps_checksums() || walk_.active; }
     void count_change(unsigned database, uint64_t hash, uint64_t difference);
-    uint64_t blocks_of(const KeyChecksum& checksum, const Value& value, uint64_t first, uint64_t end) const;
-    uint64_t checksum_of(const KeyChecksum& checksum, const Value& value) const;
     uint64_t difference_of(std::string_view key, const std::optional<FoundSlot>& found, const Value& value) const;
     void drop_checksums();
     void begin_walk_part();

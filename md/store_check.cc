@@ -9,7 +9,6 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "common/data_checksum.h"
 #include "md/items.h"
 
 namespace millrace::md {
@@ -167,16 +166,6 @@ class Walk {
         return true;
     }
 
-    uint64_t checksum_of_item(const std::string& key, const Value& value) const {
-        constexpr uint64_t kBlock = KeyChecksum::kBlockBytes;
-        const KeyChecksum checksum(key);
-        uint64_t sum = checksum.of_frame(value.length(), value.expire_at_ms);
-        char buffer[kBlock];
-        for (uint64_t at = 0; at < value.length(); at += kBlock)
-            sum += checksum.of_block(at / kBlock, items_.piece_of(value, at, std::min(kBlock, value.length() - at), buffer));
-        return sum;
-    }
-
     void walk_database(unsigned database) {
         const st::DatabaseWords& words = root().databases[database];
         const st::Route route = st::Route::from(words.route);
@@ -263,7 +252,7 @@ class Walk {
             ++*keys;
             *expires += content.expires;
             const std::string key = items_.key_of(content.reference);
-            if (root().checksums_kept != 0) checksum_ += checksum_of_item(key, items_.value_of(content.reference));
+            if (root().checksums_kept != 0) checksum_ += items_.checksum_of(KeyChecksum(key), items_.value_of(content.reference));
             const st::KeyPlace place{XXH3_64bits_withSeed(key.data(), key.size(), root().hash_seed)};
             if (place.tag() != content.tag || (place.first() != number && place.second() != number) ||
                 place.entry(route.depth) / span != entry / span)

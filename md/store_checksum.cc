@@ -11,7 +11,7 @@ namespace {
 
 constexpr uint64_t kBlock = KeyChecksum::kBlockBytes;
 
-uint64_t blocks_in(uint64_t length) { return (length + kBlock - 1) / kBlock; }
+constexpr uint64_t blocks_in(uint64_t length) { return KeyChecksum::blocks_in(length); }
 
 }  // namespace
 
@@ -27,23 +27,10 @@ void Store::count_change(unsigned database, uint64_t hash, uint64_t difference) 
     if (walk_.active) walk_.changes.push_back({ChecksumWalk::Change::Kind::key, database, hash, difference});
 }
 
-/// What blocks [first, end) of a value add.
-uint64_t Store::blocks_of(const KeyChecksum& checksum, const Value& value, uint64_t first, uint64_t end) const {
-    uint64_t sum = 0;
-    char buffer[kBlock];
-    for (uint64_t index = first; index < end; ++index)
-        sum += checksum.of_block(index, items_.piece_of(value, index * kBlock, std::min(kBlock, value.length() - index * kBlock), buffer));
-    return sum;
-}
-
-uint64_t Store::checksum_of(const KeyChecksum& checksum, const Value& value) const {
-    return checksum.of_frame(value.length(), value.expire_at_ms) + blocks_of(checksum, value, 0, blocks_in(value.length()));
-}
-
 /// What putting a value changes. Of one that shares its bytes with what is there only the others are read.
 uint64_t Store::difference_of(std::string_view key, const std::optional<FoundSlot>& found, const Value& value) const {
     const KeyChecksum checksum(key);
-    if (!found) return checksum_of(checksum, value);
+    if (!found) return items_.checksum_of(checksum, value);
     const Value old = items_.value_of(found->content.reference);
     const bool shares = value.stored_length != 0 && value.stored_length == old.stored_length && value.large == old.large && value.small == old.small;
     uint64_t first = 0, old_end = blocks_in(old.length()), end = blocks_in(value.length());
@@ -53,8 +40,8 @@ uint64_t Store::difference_of(std::string_view key, const std::optional<FoundSlo
     } else if (shares) {
         first = value.rest.empty() ? end : value.stored_length / kBlock;
     }
-    return checksum.of_frame(value.length(), value.expire_at_ms) - checksum.of_frame(old.length(), old.expire_at_ms) + blocks_of(checksum, value, first, end) -
-           blocks_of(checksum, old, first, std::max(first, old_end));
+    return checksum.of_frame(value.length(), value.expire_at_ms) - checksum.of_frame(old.length(), old.expire_at_ms) + items_.checksum_of_blocks(checksum, value, first, end) -
+           items_.checksum_of_blocks(checksum, old, first, std::max(first, old_end));
 }
 
 /// The operation under way changes keys in a way that is not counted: they are taken anew.
@@ -119,7 +106,7 @@ void Store::begin_walk_part() {
             const Value value = items_.value_of(item);
             ++walk_.part_keys;
             if (value.length() <= ChecksumWalk::kLongValue) {
-                walk_.part += checksum_of(checksum, value);
+                walk_.part += items_.checksum_of(checksum, value);
             } else {
                 walk_.part += checksum.of_frame(value.length(), value.expire_at_ms);
                 walk_.longs.push_back({item, 0});
@@ -136,7 +123,7 @@ bool Store::read_long_values(uint64_t until_us) {
         ChecksumWalk::Long& next = walk_.longs.back();
         const Value value = items_.value_of(next.item);
         const uint64_t blocks = blocks_in(value.length()), end = std::min(next.next_block + kPiece, blocks);
-        walk_.part += blocks_of(KeyChecksum(items_.key_view(next.item, storage)), value, next.next_block, end);
+        walk_.part += items_.checksum_of_blocks(KeyChecksum(items_.key_view(next.item, storage)), value, next.next_block, end);
         next.next_block = end;
         if (end == blocks) walk_.longs.pop_back();
         if (walk_.begun <= ChecksumWalk::kPatience && monotonic_us() >= until_us) return walk_.longs.empty();

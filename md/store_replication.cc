@@ -1,11 +1,11 @@
 // What the store keeps of replication: whose data this is, and how far it has come. Part of Store (store.h); common/repl_words.h. Runs in md.
 #include <fmt/ranges.h>
-#include <sys/random.h>
 
 #include <array>
 #include <cstring>
 
 #include "common/check.h"
+#include "common/random.h"
 #include "common/repl_words.h"
 #include "common/segment.h"
 #include "md/store.h"
@@ -21,9 +21,7 @@ void Store::set_stream_number(uint64_t number, uint64_t database) {
 }
 
 std::string random_history() {
-    std::array<unsigned char, kHistoryBytes / 2> bytes;
-    if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) throw Error("the kernel gives no random numbers (getrandom)");
-    return fmt::format("{:02x}", fmt::join(bytes, ""));
+    return fmt::format("{:02x}", fmt::join(random_number<std::array<unsigned char, kHistoryBytes / 2>>(), ""));
 }
 
 std::string Store::history() const { return read_history(root().history); }

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -14,18 +13,13 @@
 
 #include "common/check.h"
 #include "common/log.h"
+#include "common/random.h"
 #include "md/poison.h"
 #include "md/store.h"
 
 namespace millrace::md {
 
 namespace {
-
-uint64_t random_seed() {
-    uint64_t seed = 0;
-    if (getrandom(&seed, sizeof seed, 0) != sizeof seed) throw Error("the kernel gives no random numbers (getrandom)");
-    return seed;
-}
 
 /// A store of which only a part has been loaded.
 struct NotLoaded : Error {
@@ -97,7 +91,7 @@ StoreSegment::StoreSegment(const std::string& path, uint64_t instance, uint64_t 
     attach_or_make({path, st::kStoreLayout, instance, generation, st::kReserveBytesDefault,
                     Store::fixed_pages(oplog_bytes) << st::kPageShift}, predecessor_hung, std::move(watched));
     if (!found_) {
-        Store::format(memory(), random_seed(), oplog_bytes);
+        Store::format(memory(), random_number<uint64_t>(), oplog_bytes);
         if (options_) options_->give_to(memory().root());
         segment_.publish();
     }

@@ -162,9 +162,8 @@ bool Keeper::write_snapshot(uint64_t start, bool ended, std::string& sentence) {
         if (!live_.text(OptionId::replicaof).empty()) out.set_stream_database(child_stream_database_);
         if (!out.begin()) return sentence = out.sentence(), false;
         Walk walk(store_, *words_, out, ended ? 0 : static_cast<uint64_t>(live_.number(OptionId::snapshot_rate)));
-        uint64_t told_us = 0, all = 0;
-        for (unsigned database = 0; database < st::kDatabases; ++database)
-            all += store_.load(st::kRootAt + offsetof(st::Root, databases) + database * sizeof(st::DatabaseWords) + offsetof(st::DatabaseWords, keys));
+        const uint64_t all = store_.keys();
+        uint64_t told_us = 0;
         if (ended)
             walk.set_progress([&](uint64_t keys) {
                 if (monotonic_us() - told_us < 250'000) return;

@@ -30,9 +30,7 @@ std::optional<PairView> read_pair(const StoreReader& store) {
         view.file_wanted = pair(offsetof(store::PairWords, file_wanted));
         view.open = pair(offsetof(store::PairWords, first_open)) != 0;
         view.number = store.root(offsetof(store::Root, stream_number));
-        view.empty = true;
-        for (unsigned database = 0; database < store::kDatabases; ++database)
-            view.empty &= store.root(offsetof(store::Root, databases) + database * sizeof(store::DatabaseWords) + offsetof(store::DatabaseWords, keys)) == 0;
+        view.empty = store.keys() == 0;
         std::atomic_thread_fence(std::memory_order_acquire);
         if (store.root(offsetof(store::Root, committed)) == 0 && store.root(offsetof(store::Root, number)) == number) return view;
     }

@@ -16,6 +16,7 @@
 #include <ctime>
 #include <memory>
 #include <sstream>
+#include <utility>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -306,13 +307,13 @@ bool Receiver::take_frame(const Frame& frame, const Own& own) {
                 greet_pair();
                 return true;
             }
-            if (wants_everything()) append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", std::string(kHistoryBytes, '0'), 0));
-            else append_frame(socket_.out(), nonce_, FrameKind::sync, fmt::format("{} {}", own.history, own.stream));
+            append_frame(socket_.out(), nonce_, FrameKind::sync,
+                         wants_everything() ? fmt::format("{:0>{}} 0", "", kHistoryBytes) : fmt::format("{} {}", own.history, own.stream));
             position_ = own.stream;
             enter(LinkState::waiting);
             return true;
         case FrameKind::partial:
-            if (state_ == LinkState::waiting) return pair_ ? begin_pair_partial(frame, own) : begin_partial(frame, own);
+            if (state_ == LinkState::waiting) return pair_ ? begin_pair_partial(frame) : begin_partial(frame, own);
             break;
         case FrameKind::reached:
         case FrameKind::mark: return take_pair_frame(frame);
@@ -364,7 +365,7 @@ void Receiver::rename_history(const std::string& history, const std::string& sec
     const std::string at = std::to_string(position_);
     const std::array<std::string_view, 5> call{"MS_HISTORY", history, second.empty() ? std::string_view("-") : std::string_view(second), end, at};
     way_in_.send(call);
-    under_way_.push_back({position_, 0, {}, true});
+    under_way_.push_back({position_, 0, {}, Call::history});
 }
 
 /// V4. What would be lost by a full sync, as a sentence; empty: nothing that anybody knows of.
@@ -475,6 +476,12 @@ bool Receiver::finish_receiving() {
     return true;
 }
 
+/// The io_conn that led to the md before ends as well: another one has to.
+bool Receiver::has_fresh_way_in() {
+    if (!std::exchange(way_in_renewed_, true)) way_in_.close();
+    return way_in_.open();
+}
+
 /// md is asked once for each connection to it, until it has another store.
 bool Receiver::end_loading(const Own& own) {
     if (reloading_from_ == 0) {
@@ -506,7 +513,7 @@ bool Receiver::end_loading(const Own& own) {
     last_fault_.clear();
     words_.link_refused.store(0, std::memory_order_relaxed);
     enter(LinkState::following);
-    return pair_ ? end_pair_loading(own) : true;
+    return pair_ ? end_pair_loading() : true;
 }
 
 bool Receiver::apply_record(const RecordHead& head, std::string_view effects) {
@@ -527,7 +534,7 @@ void Receiver::send_batch() {
     const std::array<std::string_view, 4> call{"MS_APPLY", from, to, batch_};
     if (pair_) way_in_.send(window);
     else way_in_.send(call);
-    under_way_.push_back({batch_to_, batch_records_, {}, false, Call::batch});
+    under_way_.push_back({batch_to_, batch_records_, {}, Call::batch});
     batch_from_ = batch_to_;
     batch_.clear();
     batch_records_ = 0;
@@ -555,8 +562,8 @@ bool Receiver::hear_md() {
         records_applied_ += batch.records;
         if (batch.what == Call::batch || batch.what == Call::history) applied_ = batch.to;
         else if (!hear_pair_answer(batch.what, answer->status)) return fail("md does not go on with this connection: " + answer->status), true;
-        if (batch.names) called_before_ = called_;
-        if (batch.names && !disk::write_history(folder_, name_))
+        if (batch.what == Call::history) called_before_ = called_;
+        if (batch.what == Call::history && !disk::write_history(folder_, name_))
             log::warning("the file history cannot be written in {}: {}; after a start from disk all data comes anew", folder_, errno_text(errno));
     }
     return heard;

@@ -85,6 +85,7 @@ class Receiver {
     void promote();
     bool is_promoting() const { return promoting_ != Promoting::no; }
     LinkState state() const { return state_; }
+    bool follows_redis() const { return stage_ == Stage::redis; }
     uint64_t records_applied() const { return records_applied_; }
 
   private:
@@ -113,7 +114,6 @@ class Receiver {
         uint64_t to = 0;
         uint64_t records = 0;
         std::vector<uint64_t> offsets;  ///< where each command of a redis-server's began
-        bool names = false;             ///< it is MS_HISTORY
         Call what = Call::batch;
     };
 
@@ -129,9 +129,8 @@ class Receiver {
     // --- the strict pair: receiver_pair.cc ---
     void greet_pair();
     void ask_md_of_pair(Call what, std::string_view message, std::string_view numbers);
-    bool begin_pair_partial(const Frame& frame, const Own& own);
-    bool has_fresh_way_in();
-    bool end_pair_loading(const Own& own);
+    bool begin_pair_partial(const Frame& frame);
+    bool end_pair_loading();
     bool take_pair_frame(const Frame& frame);
     bool hear_pair_answer(Call what, std::string_view status);
     void go_on_with_pair();
@@ -146,6 +145,7 @@ class Receiver {
     bool take_snapshot(const Frame& frame);
     bool take_records(const Frame& frame);
     bool take_record(const RecordHead& head, std::string_view effects);
+    bool has_fresh_way_in();
     bool end_loading(const Own& own);
     bool receive_record(const RecordHead& head, std::string_view effects);
     bool finish_receiving();
@@ -194,6 +194,7 @@ class Receiver {
     std::string new_history_, new_second_;
     uint64_t new_second_end_ = 0;
     std::unique_ptr<disk::LogWriter> log_;
+    bool way_in_renewed_ = false;  ///< since the data was let go of
 
     // following
     uint64_t position_ = 0;      ///< stream number of what md was given
@@ -227,7 +228,6 @@ class Receiver {
     bool pair_open_ = false;        ///< the copy that comes has open entries
     bool greeting_ = false;         ///< md has been told of the link, and the primary is to be, once that has been seen
     bool reached_ = false;          ///< md has all, and the primary is to be told
-    bool way_in_renewed_ = false;   ///< since the data was let go of
     bool marked_ = false;           ///< md has heard of the sync point
     uint64_t reached_number_ = 0;
     uint64_t reached_checksum_ = 0; ///< of the data there; 0: none is kept

@@ -12,11 +12,10 @@
 
 #include "common/check.h"
 #include "common/log.h"
+#include "common/random.h"
 #include "md/repl/receiver.h"
 
 namespace millrace::md_repl {
-
-uint64_t random_link();
 
 /// `numbers`: words behind the link.
 void Receiver::ask_md_of_pair(Call what, std::string_view message, std::string_view numbers) {
@@ -24,14 +23,14 @@ void Receiver::ask_md_of_pair(Call what, std::string_view message, std::string_v
     std::istringstream in{std::string(numbers)};
     for (std::string word; in >> word;) words.push_back(word);
     way_in_.send(std::vector<std::string_view>(words.begin(), words.end()));
-    under_way_.push_back({batch_to_, 0, {}, false, what});
+    under_way_.push_back({batch_to_, 0, {}, what});
 }
 
 /// What has come over an older connection is not taken from here on; only then can be said what this server has.
 void Receiver::greet_pair() {
     if (!way_in_.open()) return fail("there is no way to md");
     pair_heard_ = {};
-    pair_heard_.link = random_link();
+    pair_heard_.link = random_number<uint64_t>() | 1;
     greeting_ = true;
 }
 
@@ -51,7 +50,7 @@ void Receiver::go_on_with_pair() {
     }
 }
 
-bool Receiver::begin_pair_partial(const Frame& frame, const Own&) {
+bool Receiver::begin_pair_partial(const Frame& frame) {
     std::istringstream words{std::string(frame.body)};
     std::string strict;
     uint64_t counts = 0, run = 0, cut = 0;
@@ -69,13 +68,7 @@ bool Receiver::begin_pair_partial(const Frame& frame, const Own&) {
     return true;
 }
 
-/// The io_conn that led to the md before ends as well: another one has to.
-bool Receiver::has_fresh_way_in() {
-    if (!std::exchange(way_in_renewed_, true)) way_in_.close();
-    return way_in_.open();
-}
-
-bool Receiver::end_pair_loading(const Own&) {
+bool Receiver::end_pair_loading() {
     if (!way_in_.open()) return fail("there is no way to md"), true;
     ask_md_of_pair(Call::loaded, "LOADED", text_of(pair_epoch_));
     return true;

@@ -225,7 +225,7 @@ void Receiver::send_commands(uint64_t now_ms) {
     const std::array<std::string_view, 5> call{"MS_EXECUTE", request.from, request.from_database, request.to, request.to_database};
     way_in_.send(call, request.encoded, request.words);
     RedisBatch::Given given = commands_.given();
-    under_way_.push_back({given.to, given.begins.size(), std::move(given.begins), false});
+    under_way_.push_back({given.to, given.begins.size(), std::move(given.begins), Call::batch});
     given_ms_ = now_ms;
 }
 

@@ -384,8 +384,7 @@ bool Replicator::follow() {
     receiver_.set_pair(standing_.pair);
     if (way_in_.open() && way_in_.unanswered() == 0 && !way_in_.read()) way_in_.close();
     const uint64_t before = receiver_.records_applied();
-    uint64_t keys = 0;
-    for (unsigned database = 0; database < st::kDatabases; ++database) keys += root(offsetof(st::Root, databases) + database * sizeof(st::DatabaseWords) + offsetof(st::DatabaseWords, keys));
+    const uint64_t keys = receiver_.follows_redis() ? store_->keys() : 0;
     const auto database = static_cast<unsigned>(root(offsetof(st::Root, stream_database)));
     const bool worked = receiver_.turn({standing_.history, standing_.stream, database, keys, store_->generation(), loaded_}, now_ms_);
     counters_.add(ReplCounter::records_applied, receiver_.records_applied() - before);

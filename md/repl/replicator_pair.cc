@@ -3,7 +3,6 @@
 //
 // The order of a turn keeps R3: md's answers are heard, then the record is looked at, then the file is forced to disk, and only then is anything sent.
 #include <fmt/format.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <cstring>
@@ -13,16 +12,11 @@
 #include "common/clock.h"
 #include "common/disk/pair_file.h"
 #include "common/log.h"
+#include "common/random.h"
 #include "common/versioned_words.h"
 #include "md/repl/replicator.h"
 
 namespace millrace::md_repl {
-
-uint64_t random_link() {
-    uint64_t link = 0;
-    if (getrandom(&link, sizeof link, 0) != sizeof link) throw Error("the kernel gives no random numbers (getrandom)");
-    return link | 1;
-}
 
 /// False: nothing may be sent, because the file does not have what it has to say first.
 bool Replicator::file_pair() {
@@ -74,7 +68,7 @@ void Replicator::ask_md(Sender& sender) {
             log::warning("strict pair: {} may not follow: {} is this server's secondary", sender.name(), (*other)->name());
             return sender.refuse("this server of a strict pair has a secondary already");
         }
-        sender.set_link(random_link());
+        sender.set_link(random_number<uint64_t>() | 1);
         PairHeard heard{};
         heard.link = sender.link();
         tell_md(heard);  // before md has it: a link that is not there is lost

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <cstring>
@@ -13,22 +12,17 @@
 #include "common/clock.h"
 #include "common/disk/file_io.h"
 #include "common/log.h"
+#include "common/random.h"
 
 namespace millrace::md_repl {
 
 namespace {
 
-uint32_t random_nonce() {
-    uint32_t nonce = 0;
-    if (getrandom(&nonce, sizeof nonce, 0) != sizeof nonce) throw Error("the kernel gives no random numbers (getrandom)");
-    return nonce;
-}
-
 std::string or_dash(const std::string& text) { return text.empty() ? "-" : text; }
 
 }  // namespace
 
-Sender::Sender(uint64_t id, Descriptor fd, Peer peer) : id_(id), peer_(std::move(peer)), socket_(std::move(fd)), nonce_(random_nonce()), heard_ms_(monotonic_us() / 1000) {}
+Sender::Sender(uint64_t id, Descriptor fd, Peer peer) : id_(id), peer_(std::move(peer)), socket_(std::move(fd)), nonce_(random_number<uint32_t>()), heard_ms_(monotonic_us() / 1000) {}
 
 std::string Sender::name() const { return fmt::format("{}:{}", peer_.address, peer_.port); }
 

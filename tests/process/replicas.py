@@ -1,5 +1,6 @@
 """Masters and those that follow them, for tests: made, and waited for."""
 
+from cutting_proxy import CuttingProxy
 from harness import FreshInstanceCase, wait_for
 from leftovers import end_processes_of, remove_shared_memory
 from wire import WireClosed, decode
@@ -33,6 +34,17 @@ class ReplicaCase(FreshInstanceCase):
 
     def follower(self, master, port=None, **settings):
         return self.server(replicaof="127.0.0.1 %d" % (port or master.port), **settings)
+
+    def proxy(self, master):
+        proxy = CuttingProxy(master.address)
+        self.addCleanup(proxy.close)
+        return proxy
+
+    def syncs(self, server):
+        """Full and partial ones, of those who follow it."""
+        with server.wire() as wire:
+            found = info(wire, "stats")
+            return int(found["sync_full"]), int(found["sync_partial_ok"])
 
     def wait_linked(self, instance):
         def linked():

@@ -92,11 +92,6 @@ class Failover(ReplicaCase):
         self.assertEqual(self.syncs(replica)[0] + self.syncs(master)[0], 1, "full syncs")
         self.assertGreater(sum(client.read_only for client in clients), 0)
 
-    def syncs(self, instance):
-        with instance.wire() as wire:
-            found = info(wire, "stats")
-            return [int(found["sync_full"]), int(found["sync_partial_ok"])]
-
     def test_to_the_one_that_is_named(self):
         master, one = self.pair()
         other = self.follower(master)

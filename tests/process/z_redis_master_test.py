@@ -11,25 +11,14 @@ import threading
 import time
 import unittest
 
-from cutting_proxy import CuttingProxy
-from harness import START_SECONDS, FreshInstanceCase, Oracle, needs_millrace, wait_for
-from leftovers import end_processes_of, remove_shared_memory
+from changing_writer import Writer
+from harness import START_SECONDS, Oracle, needs_millrace, wait_for
+from replicas import LINK_SECONDS, ReplicaCase, info, lose_memory, said
 from wire import WireClosed, WireTimeout, decode, encode
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
-LINK_SECONDS = 30
 DATABASES = 4
 LONG_KEYS = 1_000_000
-
-
-def info(wire, section="replication"):
-    text = decode(wire.command("INFO", section)).decode()
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-
-
-def said(instance):
-    """What its md_repl has logged."""
-    return "".join(path.read_text(errors="replace") for path in (instance.folder / "log").glob("md_repl*"))
 
 
 def contents(server, databases=16, batch=2000):
@@ -54,30 +43,16 @@ def contents(server, databases=16, batch=2000):
     return found
 
 
-class Writer(threading.Thread):
+class RedisWriter(Writer):
     """Changes random keys of a redis-server in every way that has to do with strings, until told to end."""
 
+    EXPECTED = (b"-ERR", b"-BUSYKEY", b"-WRONGTYPE")
+
     def __init__(self, redis, seed, clears=True):
-        super().__init__(daemon=True)
-        self.random = random.Random(seed)
-        self.wire = redis.wire(timeout=60)
+        super().__init__(redis, seed)
         self.clears = clears
-        self.ended = False
-        self.failure = None
-        self.commands = 0
 
-    def run(self):
-        try:
-            while not self.ended:
-                for command in self.some():
-                    self.commands += 1
-                    reply = self.wire.command(*command)
-                    if reply[:1] == b"-" and not reply.startswith((b"-ERR", b"-BUSYKEY", b"-WRONGTYPE")):
-                        raise AssertionError("%r: %r" % (command[:2], reply[:200]))
-        except Exception as failure:
-            self.failure = failure
-
-    def some(self):
+    def some_commands(self):
         pick = self.random
         if pick.random() < 0.1:
             return [("MULTI",), *(self.one() for _ in range(pick.randrange(6))), ("EXEC",)]
@@ -103,18 +78,9 @@ class Writer(threading.Thread):
             ("BITOP", "XOR", key, other, "key:1"), ("BITFIELD", key, "INCRBY", "u8", "#%d" % pick.randrange(9), 3), ("PUBLISH", "channel", "message"),
             ("EVAL", "redis.call('INCR', KEYS[1]) redis.call('SELECT', 2) return redis.call('APPEND', KEYS[2], 'x')", 2, number, key)))
 
-    def stop(self):
-        self.ended = True
-
-    def end(self):
-        self.ended = True
-        self.join(60)
-        if self.failure:
-            raise self.failure
-
 
 @needs_millrace
-class RedisMaster(FreshInstanceCase):
+class RedisMaster(ReplicaCase):
     def redis(self, **settings):
         server = Oracle(**{"proto_max_bulk_len": "512mb", "repl_diskless_sync_delay": 0, "repl_ping_replica_period": 1, "enable_debug_command": "yes", **settings})
         self.addCleanup(server.stop)
@@ -122,11 +88,6 @@ class RedisMaster(FreshInstanceCase):
 
     def follower(self, master, port=None, io=1, **settings):
         return self.start(io=io, **{"proto_max_bulk_len": "512mb", "repl_timeout": 5, "replicaof": "127.0.0.1 %d" % (port or master.port), **settings})
-
-    def proxy(self, master):
-        proxy = CuttingProxy(master.address)
-        self.addCleanup(proxy.close)
-        return proxy
 
     def restart(self, redis):
         """Kills it, and starts it with what is in its folder."""
@@ -167,22 +128,12 @@ class RedisMaster(FreshInstanceCase):
             self.assertEqual(wrong[:5], [], "SEED=%d: %d of %d differ, such as %r here and %r there" % (
                 SEED, len(wrong), len(wanted), found.get(wrong[0]) if wrong else None, wanted.get(wrong[0]) if wrong else None))
 
-    def syncs(self, redis):
-        with redis.wire() as wire:
-            found = info(wire, "stats")
-            return int(found["sync_full"]), int(found["sync_partial_ok"])
-
     def writers(self, redis, count=2, **options):
-        writers = [Writer(redis, SEED + number, **options) for number in range(count)]
+        writers = [RedisWriter(redis, SEED + number, **options) for number in range(count)]
         for writer in writers:
             writer.start()
             self.addCleanup(writer.stop)
         return writers
-
-    def lose_memory(self, instance):
-        folder = instance.shm_folder()
-        end_processes_of(instance.folder)
-        remove_shared_memory(folder)
 
     def resident(self, instance):
         """Bytes of memory of its own that md_repl has."""
@@ -310,7 +261,7 @@ class RedisMaster(FreshInstanceCase):
                     with follower.wire() as wire:
                         wire.command("BGSAVE")
                 time.sleep(0.7)
-                self.lose_memory(follower)
+                lose_memory(follower)
                 with redis.wire() as wire:
                     wire.command("INCR", "meanwhile")
                 follower.start()
@@ -323,7 +274,7 @@ class RedisMaster(FreshInstanceCase):
             for command in (("SELECT", 7), ("SET", "selected", "seven")):
                 wire.command(*command)
             self.wait_reached(redis, follower)
-            self.lose_memory(follower)
+            lose_memory(follower)
             wire.command("APPEND", "selected", "!")     # Redis does not say the database again
         follower.start()
         self.wait_linked(follower)

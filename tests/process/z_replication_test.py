@@ -9,11 +9,9 @@ import signal
 import time
 import unittest
 
-from cutting_proxy import CuttingProxy
 from changing_writer import Writer
 from harness import needs_millrace, wait_for
-from leftovers import end_processes_of, remove_shared_memory
-from replicas import LINK_SECONDS, ReplicaCase, digest, info, lose_memory, said
+from replicas import LINK_SECONDS, ReplicaCase, info, lose_memory, said
 from wire import WireClosed, decode, encode
 
 PROTOCOL = 2        # md/repl/frames.h
@@ -23,16 +21,6 @@ SCHEDULES = int(os.environ.get("ROUNDS") or (100 if os.environ.get("MILLRACE_LON
 
 @needs_millrace
 class Replication(ReplicaCase):
-    def proxy(self, master):
-        proxy = CuttingProxy(master.address)
-        self.addCleanup(proxy.close)
-        return proxy
-
-    def syncs(self, instance):
-        with instance.wire() as wire:
-            found = info(wire, "stats")
-            return int(found["sync_full"]), int(found["sync_partial_ok"])
-
     def writers(self, instance, count=2, large=True):
         writers = [Writer(instance, SEED + number, large=large) for number in range(count)]
         for writer in writers:

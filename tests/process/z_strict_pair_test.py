@@ -13,18 +13,14 @@ import pair_clients
 from cutting_proxy import CuttingProxy
 from harness import Instance, needs_millrace, wait_for
 from leftovers import end_processes_of, remove_shared_memory
-from wire import WireClosed, WireTimeout, decode, encode
+from replicas import info
+from wire import WireClosed, WireTimeout, encode
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
 ROUNDS = int(os.environ.get("ROUNDS") or (100 if os.environ.get("MILLRACE_LONG") else 2))
 ONLY = os.environ.get("DISTURBANCE")
 TIMEOUT_MS = 400
 SYNC_SECONDS = 40
-
-
-def info(wire):
-    text = decode(wire.command("INFO", "replication")).decode()
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
 class Pair:

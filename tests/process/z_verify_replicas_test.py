@@ -9,7 +9,6 @@ import time
 import unittest
 
 from changing_writer import Writer
-from cutting_proxy import CuttingProxy
 from harness import needs_millrace, wait_for
 from replicas import LINK_SECONDS, ReplicaCase, info, said
 
@@ -71,10 +70,9 @@ class VerifyReplicas(ReplicaCase):
     def test_three_replicas_cut_under_writes(self):
         """Cut for a while they get what they missed; beyond the log, everything; and all have the same then."""
         master = self.server(auto_aof_rewrite_percentage=0)
-        proxies = [CuttingProxy(master.address) for _ in range(3)]
+        proxies = [self.proxy(master) for _ in range(3)]
         replicas = [self.follower(master, proxy.port) for proxy in proxies]
-        for proxy, replica in zip(proxies, replicas):
-            self.addCleanup(proxy.close)
+        for replica in replicas:
             self.wait_linked(replica)
         writers = [Writer(master, seed=SEED + number) for number in range(2)]
         for writer in writers:
@@ -109,11 +107,6 @@ class VerifyReplicas(ReplicaCase):
         self.wait_same(master, *replicas)
         ended = self.verify(master)
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
-
-    def syncs(self, instance):
-        with instance.wire() as wire:
-            found = info(wire, "stats")
-            return int(found["sync_full"]), int(found["sync_partial_ok"])
 
     def test_equal(self):
         master, one, other = self.pair(2)

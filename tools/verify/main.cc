@@ -87,17 +87,12 @@ class Verification {
     bool wait(const char* what, const Condition& is_met) const {
         bool met = false, shown = false;
         while (!(met = is_met()) && monotonic_us() < until_us_) {
-            if (on_terminal_) fmt::print(stderr, "\r{}: {} of {} keys here ", what, words_.verify_keys.load(std::memory_order_relaxed), keys());
+            if (on_terminal_) fmt::print(stderr, "\r{}: {} of {} keys here ", what, words_.verify_keys.load(std::memory_order_relaxed), store_.keys());
             shown = on_terminal_;
             usleep(kLookUs);
         }
         if (shown) fmt::print(stderr, "\r\033[K");
         return met;
-    }
-    uint64_t keys() const {
-        uint64_t all = 0;
-        for (unsigned i = 0; i < st::kDatabases; ++i) all += root(offsetof(st::Root, databases) + i * sizeof(st::DatabaseWords) + offsetof(st::DatabaseWords, keys));
-        return all;
     }
 
     /// 0: all is well.
