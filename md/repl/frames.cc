@@ -1,6 +1,7 @@
 // See frames.h. Runs in md_repl.
 #include "md/repl/frames.h"
 
+#include <cstddef>
 #include <cstring>
 
 #include "common/disk/crc.h"
@@ -19,6 +20,14 @@ void append_frame(std::string& out, uint32_t nonce, FrameKind kind, std::string_
     FrameHead head{0, kind, body.size(), number, before};
     head.crc = checksum(head, body, nonce);
     out.append(reinterpret_cast<const char*>(&head), sizeof head).append(body);
+}
+
+std::optional<bool> begins_a_line(std::string_view bytes) {
+    FrameKind kind;
+    constexpr size_t kAt = offsetof(FrameHead, kind);
+    if (bytes.size() < kAt + sizeof kind) return bytes.find("\r\n") != std::string_view::npos ? std::optional(true) : std::nullopt;
+    std::memcpy(&kind, bytes.data() + kAt, sizeof kind);
+    return kind != FrameKind::registered;
 }
 
 FrameOutcome read_frame(std::string_view bytes, uint32_t nonce, Frame& frame, size_t& taken) {

@@ -27,6 +27,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -70,6 +71,10 @@ struct Frame {
 
 /// Appends a frame.
 void append_frame(std::string& out, uint32_t nonce, FrameKind kind, std::string_view body, uint64_t number = 0, uint64_t before = 0);
+
+/// Whether what answers MS_REGISTER_SLAVE begins as a line of text, an error as a rule, and not as a frame: that has its kind where a line has characters. (Its first
+/// byte is of a checksum, and may be any.) Empty: too little has come to tell.
+std::optional<bool> begins_a_line(std::string_view bytes);
 
 enum class FrameOutcome { frame, incomplete, bad };
 /// The frame that `bytes` begin with. `taken`: how many bytes it has.

@@ -276,16 +276,18 @@ bool Receiver::talk(const Own& own, uint64_t now_ms) {
 bool Receiver::take_frames(const Own& own) {
     bool worked = false;
     while (reads() && !socket_.in().empty()) {
-        Frame frame;
-        size_t taken = 0;
-        FrameOutcome outcome = stage_ == Stage::password ? FrameOutcome::bad : read_frame(socket_.in(), nonce_, frame, taken);
-        if (stage_ != Stage::framed && (outcome == FrameOutcome::bad || socket_.in()[0] == '-')) {
+        const auto is_line = stage_ == Stage::registering ? begins_a_line(socket_.in()) : stage_ == Stage::password;
+        if (!is_line) break;
+        if (*is_line) {
             const size_t before = socket_.in().size();
             if (!hear_line()) return true;
             if (stage_ == Stage::redis) return ask_redis(Asked::ping, own), true;
             if (socket_.in().size() == before) break;
             continue;
         }
+        Frame frame;
+        size_t taken = 0;
+        const FrameOutcome outcome = read_frame(socket_.in(), nonce_, frame, taken);
         if (outcome == FrameOutcome::bad) return fail("what it sends does not check"), true;
         if (outcome == FrameOutcome::incomplete) break;
         if (!take_frame(frame, own)) return true;
