@@ -40,6 +40,13 @@ class ReplicaCase(FreshInstanceCase):
         self.addCleanup(proxy.close)
         return proxy
 
+    def started(self, writers):
+        """They write until the test ends them, or ends."""
+        for writer in writers:
+            writer.start()
+            self.addCleanup(writer.stop)
+        return writers
+
     def syncs(self, server):
         """Full and partial ones, of those who follow it."""
         with server.wire() as wire:

@@ -129,11 +129,7 @@ class RedisMaster(ReplicaCase):
                 SEED, len(wrong), len(wanted), found.get(wrong[0]) if wrong else None, wanted.get(wrong[0]) if wrong else None))
 
     def writers(self, redis, count=2, **options):
-        writers = [RedisWriter(redis, SEED + number, **options) for number in range(count)]
-        for writer in writers:
-            writer.start()
-            self.addCleanup(writer.stop)
-        return writers
+        return self.started([RedisWriter(redis, SEED + number, **options) for number in range(count)])
 
     def resident(self, instance):
         """Bytes of memory of its own that md_repl has."""

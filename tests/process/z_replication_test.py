@@ -22,11 +22,7 @@ SCHEDULES = int(os.environ.get("ROUNDS") or (100 if os.environ.get("MILLRACE_LON
 @needs_millrace
 class Replication(ReplicaCase):
     def writers(self, instance, count=2, large=True):
-        writers = [Writer(instance, SEED + number, large=large) for number in range(count)]
-        for writer in writers:
-            writer.start()
-            self.addCleanup(writer.stop)
-        return writers
+        return self.started([Writer(instance, SEED + number, large=large) for number in range(count)])
 
     def test_a_follower_gets_all_and_then_what_is_done(self):
         for appendonly in ("no", "yes"):

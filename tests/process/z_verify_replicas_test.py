@@ -74,10 +74,7 @@ class VerifyReplicas(ReplicaCase):
         replicas = [self.follower(master, proxy.port) for proxy in proxies]
         for replica in replicas:
             self.wait_linked(replica)
-        writers = [Writer(master, seed=SEED + number) for number in range(2)]
-        for writer in writers:
-            writer.start()
-            self.addCleanup(writer.stop)
+        writers = self.started([Writer(master, seed=SEED + number) for number in range(2)])
         time.sleep(0.5)
         for proxy in proxies:
             proxy.block()
@@ -118,9 +115,7 @@ class VerifyReplicas(ReplicaCase):
 
     def test_equal_under_writes_and_with_md_killed_meanwhile(self):
         master, replica = self.pair(keys=200_000)
-        writer = Writer(master, seed=7)
-        self.addCleanup(writer.stop)
-        writer.start()
+        writer, = self.started([Writer(master, seed=7)])
         result = []
         asking = threading.Thread(target=lambda: result.append(self.verify(master)))
         asking.start()
